@@ -1,0 +1,159 @@
+package datamesh
+
+import (
+	"crypto/ed25519"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/btcsuite/btcd/btcutil/bech32"
+	"github.com/mr-tron/base58"
+)
+
+// A SegmentID is the hash of a descriptor's body; it names a segment.
+type SegmentID [32]byte
+
+// A ShardID is the hash of a shard's bytes.
+type ShardID [32]byte
+
+// An ObjectID names an object: it is the SegmentID under which the object's
+// sealed manifest is stored.
+type ObjectID SegmentID
+
+// A MeshID is the hash of a mesh's genesis.
+type MeshID [32]byte
+
+// An OwnerKey is the Ed25519 public key that signs descriptors and deletions.
+type OwnerKey [ed25519.PublicKeySize]byte
+
+// A PeerID is the Ed25519 public key of a peer. Its text is libp2p's.
+type PeerID [ed25519.PublicKeySize]byte
+
+// The prefixes of the textual forms, in bech32m: a mistyped id is told from
+// one that is not known, and one kind of id from another.
+const (
+	segmentPrefix = "dmseg"
+	shardPrefix   = "dmshard"
+	objectPrefix  = "dmobj"
+	meshPrefix    = "dmmesh"
+	ownerPrefix   = "dmowner"
+)
+
+func (id SegmentID) String() string { return encode(segmentPrefix, id) }
+func (id ShardID) String() string   { return encode(shardPrefix, id) }
+func (id ObjectID) String() string  { return encode(objectPrefix, id) }
+func (id MeshID) String() string    { return encode(meshPrefix, id) }
+func (id OwnerKey) String() string  { return encode(ownerPrefix, id) }
+
+// MarshalText and its like make ids what they are in print wherever Go
+// encodes text, JSON above all.
+func (id SegmentID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+func (id ShardID) MarshalText() ([]byte, error)   { return []byte(id.String()), nil }
+func (id ObjectID) MarshalText() ([]byte, error)  { return []byte(id.String()), nil }
+func (id MeshID) MarshalText() ([]byte, error)    { return []byte(id.String()), nil }
+func (id OwnerKey) MarshalText() ([]byte, error)  { return []byte(id.String()), nil }
+func (id PeerID) MarshalText() ([]byte, error)    { return []byte(id.String()), nil }
+
+func (id *SegmentID) UnmarshalText(b []byte) error {
+	return decode(segmentPrefix, string(b), (*[32]byte)(id))
+}
+func (id *ShardID) UnmarshalText(b []byte) error {
+	return decode(shardPrefix, string(b), (*[32]byte)(id))
+}
+func (id *ObjectID) UnmarshalText(b []byte) error {
+	return decode(objectPrefix, string(b), (*[32]byte)(id))
+}
+func (id *MeshID) UnmarshalText(b []byte) error {
+	return decode(meshPrefix, string(b), (*[32]byte)(id))
+}
+func (id *OwnerKey) UnmarshalText(b []byte) error {
+	return decode(ownerPrefix, string(b), (*[32]byte)(id))
+}
+
+// ErrNoID is the error of [ParseObjectID] for a text that was not meant as an
+// id at all, such as the name of an object.
+var ErrNoID = errors.New("not an id")
+
+// ParseObjectID reads an ObjectID from its bech32m text or from 64 hex
+// digits. A text that has the prefix but is mistyped is an error other than
+// [ErrNoID].
+func ParseObjectID(s string) (ObjectID, error) {
+	var id ObjectID
+	if len(s) == 2*len(id) {
+		if n, err := hex.Decode(id[:], []byte(s)); err == nil && n == len(id) {
+			return id, nil
+		}
+	}
+	if len(s) <= len(objectPrefix) || s[:len(objectPrefix)+1] != objectPrefix+"1" {
+		return id, ErrNoID
+	}
+	return id, id.UnmarshalText([]byte(s))
+}
+
+// peerPrefix is what libp2p puts before an Ed25519 key to make a peer id of
+// it: an identity multihash of a protobuf of key type and key.
+const peerPrefix = "\x00\x24\x08\x01\x12\x20"
+
+// Multihash returns the binary form that libp2p uses for the peer.
+func (id PeerID) Multihash() string { return peerPrefix + string(id[:]) }
+
+// PeerFromMultihash reads libp2p's binary form. Only Ed25519 peers are known.
+func PeerFromMultihash(s string) (PeerID, error) {
+	var id PeerID
+	if len(s) != len(peerPrefix)+len(id) || s[:len(peerPrefix)] != peerPrefix {
+		return id, errors.New("not an Ed25519 peer id")
+	}
+	copy(id[:], s[len(peerPrefix):])
+	return id, nil
+}
+
+func (id PeerID) String() string { return base58.Encode([]byte(id.Multihash())) }
+
+// ParsePeerID reads the textual form of a peer id, such as 12D3KooW….
+func ParsePeerID(s string) (PeerID, error) {
+	b, err := base58.Decode(s)
+	if err != nil || len(s) > 64 {
+		return PeerID{}, fmt.Errorf("%.80q is not a peer id", s)
+	}
+	id, err := PeerFromMultihash(string(b))
+	if err != nil {
+		return id, fmt.Errorf("%.80q: %w", s, err)
+	}
+	return id, nil
+}
+
+func (id *PeerID) UnmarshalText(b []byte) (err error) {
+	*id, err = ParsePeerID(string(b))
+	return err
+}
+
+func encode[T ~[32]byte](prefix string, id T) string {
+	a := [32]byte(id)
+	words, err := bech32.ConvertBits(a[:], 8, 5, true)
+	if err == nil {
+		var s string
+		if s, err = bech32.EncodeM(prefix, words); err == nil {
+			return s
+		}
+	}
+	panic(err) // 32 bytes and a constant prefix always encode
+}
+
+func decode(prefix, s string, id *[32]byte) error {
+	if len(s) > 90 {
+		return fmt.Errorf("%.90q… is too long for an id", s)
+	}
+	got, words, version, err := bech32.DecodeNoLimitWithVersion(s)
+	if err != nil || version != bech32.VersionM {
+		return fmt.Errorf("%q is mistyped: its checksum does not fit", s)
+	}
+	if got != prefix {
+		return fmt.Errorf("%q begins with %s, not %s", s, got, prefix)
+	}
+	b, err := bech32.ConvertBits(words, 5, 8, false)
+	if err != nil || len(b) != len(id) {
+		return fmt.Errorf("%q does not have the length of an id", s)
+	}
+	copy(id[:], b)
+	return nil
+}

@@ -1,0 +1,152 @@
+package format
+
+import (
+	"crypto/ed25519"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/hash"
+)
+
+// MaxDescriptor is the limit of an encoded descriptor in bytes.
+const MaxDescriptor = 16 << 10
+
+const (
+	segmentContext   = "datamesh v1 segment id"
+	signatureContext = "datamesh v1 segment signature"
+	deletionContext  = "datamesh v1 segment deletion"
+)
+
+// descriptorBody is what a SegmentID is the hash of.
+type descriptorBody struct {
+	Version uint64             `cbor:"1,keyasint"`
+	K       int                `cbor:"2,keyasint"`
+	M       int                `cbor:"3,keyasint"`
+	Length  int                `cbor:"4,keyasint"`
+	Shards  []datamesh.ShardID `cbor:"5,keyasint"`
+	Owner   datamesh.OwnerKey  `cbor:"6,keyasint"`
+}
+
+// signedDescriptor is a descriptor as it is stored and sent.
+type signedDescriptor struct {
+	Body      []byte                      `cbor:"1,keyasint"`
+	Signature [ed25519.SignatureSize]byte `cbor:"2,keyasint"`
+}
+
+func body(d *datamesh.Descriptor) []byte {
+	return Marshal(descriptorBody{Version, d.K, d.M, d.Length, d.Shards, d.Owner})
+}
+
+// NewDescriptor makes and signs the descriptor of a segment: the lengths of
+// its code, of the sealed bytes, and the ids of its k+m shards.
+func NewDescriptor(owner ed25519.PrivateKey, k, m, sealed int, shards []datamesh.ShardID) (*datamesh.Descriptor, error) {
+	d := &datamesh.Descriptor{K: k, M: m, Length: sealed, Shards: shards,
+		Owner: datamesh.OwnerKey(owner.Public().(ed25519.PublicKey))}
+	if err := checkDescriptor(d); err != nil {
+		return nil, err
+	}
+	d.Segment = hash.Derive(segmentContext, body(d))
+	digest := hash.Derive(signatureContext, d.Segment[:])
+	d.Signature = [ed25519.SignatureSize]byte(ed25519.Sign(owner, digest[:]))
+	return d, nil
+}
+
+// EncodeDescriptor returns the bytes of a descriptor and its signature.
+func EncodeDescriptor(d *datamesh.Descriptor) []byte {
+	return Marshal(signedDescriptor{body(d), d.Signature})
+}
+
+// DecodeDescriptor reads a descriptor, and checks that its owner has signed
+// it before the body is looked into further than to find the owner's key.
+// Kinds: Serialization, Authentication.
+func DecodeDescriptor(b []byte) (*datamesh.Descriptor, error) {
+	var s signedDescriptor
+	var v descriptorBody
+	if err := Unmarshal("descriptor", b, MaxDescriptor, &s); err != nil {
+		return nil, err
+	}
+	if err := Unmarshal("descriptor", s.Body, MaxDescriptor, &v); err != nil {
+		return nil, err
+	}
+	if err := checkVersion("descriptor", v.Version); err != nil {
+		return nil, err
+	}
+	d := &datamesh.Descriptor{Segment: hash.Derive(segmentContext, s.Body),
+		K: v.K, M: v.M, Length: v.Length, Shards: v.Shards, Owner: v.Owner, Signature: s.Signature}
+	if err := checkDescriptor(d); err != nil {
+		return nil, err
+	}
+	digest := hash.Derive(signatureContext, d.Segment[:])
+	if !ed25519.Verify(d.Owner[:], digest[:], d.Signature[:]) {
+		return nil, errs.New(errs.Authentication, "descriptor %s: not signed by its owner", d.Segment)
+	}
+	return d, nil
+}
+
+func checkDescriptor(d *datamesh.Descriptor) error {
+	switch {
+	case d.K < 1 || d.M < 0 || d.K+d.M > datamesh.MaxShards:
+		return errs.New(errs.Serialization, "descriptor: no code %d+%d", d.K, d.M)
+	case d.Length < 1 || d.Length > datamesh.MaxSealed:
+		return errs.New(errs.Serialization, "descriptor: length %d", d.Length)
+	case len(d.Shards) != d.K+d.M:
+		return errs.New(errs.Serialization, "descriptor: %d shards for %d+%d", len(d.Shards), d.K, d.M)
+	}
+	return nil
+}
+
+// deletion is a Deletion as it is stored and sent.
+type deletion struct {
+	Version    uint64                      `cbor:"1,keyasint"`
+	Descriptor []byte                      `cbor:"2,keyasint"`
+	Generation uint64                      `cbor:"3,keyasint"`
+	Signature  [ed25519.SignatureSize]byte `cbor:"4,keyasint"`
+}
+
+// MaxDeletion is the limit of an encoded deletion in bytes.
+const MaxDeletion = MaxDescriptor + 256
+
+func deletionDigest(d *datamesh.Deletion) []byte {
+	gen := Marshal(d.Generation)
+	digest := hash.Derive(deletionContext, d.Descriptor.Segment[:], gen)
+	return digest[:]
+}
+
+// NewDeletion makes and signs the deletion of a segment by its owner.
+func NewDeletion(owner ed25519.PrivateKey, d *datamesh.Descriptor, generation uint64) *datamesh.Deletion {
+	del := &datamesh.Deletion{Descriptor: d, Generation: generation}
+	del.Signature = [ed25519.SignatureSize]byte(ed25519.Sign(owner, deletionDigest(del)))
+	return del
+}
+
+// EncodeDeletion returns the bytes of a deletion.
+func EncodeDeletion(d *datamesh.Deletion) []byte {
+	return Marshal(deletion{Version, EncodeDescriptor(d.Descriptor), d.Generation, d.Signature})
+}
+
+// DecodeDeletion reads a deletion and checks that the segment's owner signed
+// it. Kinds: Serialization, Authentication.
+func DecodeDeletion(b []byte) (*datamesh.Deletion, error) {
+	var v deletion
+	if err := Unmarshal("deletion", b, MaxDeletion, &v); err != nil {
+		return nil, err
+	}
+	if err := checkVersion("deletion", v.Version); err != nil {
+		return nil, err
+	}
+	d, err := DecodeDescriptor(v.Descriptor)
+	if err != nil {
+		return nil, err
+	}
+	del := &datamesh.Deletion{Descriptor: d, Generation: v.Generation, Signature: v.Signature}
+	return del, VerifyDeletion(del)
+}
+
+// VerifyDeletion reports with an error of kind Authentication that a deletion
+// was not signed by the owner of its segment.
+func VerifyDeletion(d *datamesh.Deletion) error {
+	if !ed25519.Verify(d.Descriptor.Owner[:], deletionDigest(d), d.Signature[:]) {
+		return errs.New(errs.Authentication, "deletion of %s: not signed by its owner", d.Descriptor.Segment)
+	}
+	return nil
+}

@@ -10,7 +10,6 @@ package format
 
 import (
 	"bytes"
-	"fmt"
 
 	"datamesh/internal/errs"
 
@@ -63,9 +62,9 @@ func checkVersion(what string, v uint64) error {
 	if v == Version {
 		return nil
 	}
-	err := fmt.Errorf("%s: version %d, this program knows %d", what, v, Version)
+	err := errs.New(errs.Serialization, "%s: version %d, this program knows %d", what, v, Version)
 	if v > Version {
-		return &errs.Error{Kind: errs.Serialization, Hint: "update datamesh: this was written by a newer version", Err: err}
+		return errs.WithHint(err, "update datamesh: this was written by a newer version")
 	}
-	return &errs.Error{Kind: errs.Serialization, Err: err}
+	return err
 }

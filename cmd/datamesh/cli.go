@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"datamesh"
+	"datamesh/internal/api"
+	"datamesh/internal/config"
+	"datamesh/internal/errs"
+	"datamesh/internal/node"
+)
+
+// cli is one command line: its streams and what holds for all commands.
+type cli struct {
+	in       io.Reader
+	out, err io.Writer
+
+	homeDir       string
+	json          bool
+	bootstrapPeer string
+	bootstrapAddr string
+}
+
+func (c *cli) root() *cobra.Command {
+	root := c.group(&cobra.Command{
+		Use:   "datamesh",
+		Short: "store files on a mesh of peers that can neither read nor lose them",
+		Long: `DataMesh seals files on this machine, cuts them into shards and spreads those
+over a mesh of peers. Any few peers may vanish and a file still reads.`,
+	})
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetIn(c.in)
+	root.SetOut(c.out)
+	root.SetErr(c.err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return errs.WithHint(errs.New(errs.Invalid, "%w", err), `see "%s --help"`, cmd.CommandPath())
+	})
+	flags := root.PersistentFlags()
+	flags.StringVar(&c.homeDir, "home", "", "directory that keeps everything (default $DATAMESH_HOME, else datamesh in the user's data directory)")
+	flags.BoolVar(&c.json, "json", false, "print one JSON document")
+	flags.StringVar(&c.bootstrapPeer, "bootstrap-peer", "", "`PEER_ID` of a member to join the mesh through; remembered")
+	flags.StringVar(&c.bootstrapAddr, "bootstrap-addr", "", "`ADDR` of that member, such as /ip4/192.0.2.7/tcp/40871")
+	root.AddCommand(
+		c.bootstrapCommand(), c.serviceCommand(), c.idCommand(),
+		c.putCommand(), c.getCommand(), c.listCommand(), c.infoCommand(),
+		c.peersCommand(), c.statsCommand(), c.keysCommand(), c.demoCommand(), c.versionCommand())
+	return root
+}
+
+// group makes a command of one that only has commands below it.
+func (c *cli) group(cmd *cobra.Command) *cobra.Command {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		err := errs.New(errs.Invalid, "there is no command %q", cmd.CommandPath()+" "+args[0])
+		if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+			return errs.WithHint(err, `did you mean "%s %s"?`, cmd.CommandPath(), like[0])
+		}
+		return errs.WithHint(err, `see "%s --help"`, cmd.CommandPath())
+	}
+	return cmd
+}
+
+// arity accepts least to most arguments.
+func arity(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) >= least && len(args) <= most {
+			return nil
+		}
+		want := count(least, "argument")
+		if most > least {
+			want = fmt.Sprintf("%d to %d arguments", least, most)
+		}
+		return errs.WithHint(errs.New(errs.Invalid, "%s takes %s, not %d", cmd.CommandPath(), want, len(args)),
+			"type %s", strings.TrimSuffix(cmd.UseLine(), " [flags]"))
+	}
+}
+
+// options returns how a node of this command line is opened.
+func (c *cli) options(role node.Role) (node.Options, error) {
+	o := node.Options{Role: role, Port: -1}
+	var err error
+	if o.Home, err = config.FindHome(c.homeDir); err != nil {
+		return o, err
+	}
+	if o.Config, err = config.FromEnv(os.Environ()); err != nil {
+		return o, err
+	}
+	o.Log = c.logger(o.Config.Log)
+	o.Bootstrap, err = c.bootstrap()
+	return o, err
+}
+
+func (c *cli) logger(l config.Log) *slog.Logger {
+	options := &slog.HandlerOptions{Level: l.Level}
+	if l.Format == "json" {
+		return slog.New(slog.NewJSONHandler(c.err, options))
+	}
+	return slog.New(slog.NewTextHandler(c.err, options))
+}
+
+// bootstrap returns the member that the flags name, or nil.
+func (c *cli) bootstrap() (*node.BootstrapPeer, error) {
+	if c.bootstrapPeer == "" && c.bootstrapAddr == "" {
+		return nil, nil
+	}
+	if c.bootstrapPeer == "" || c.bootstrapAddr == "" {
+		return nil, errs.WithHint(errs.New(errs.Invalid, "--bootstrap-peer and --bootstrap-addr belong together"),
+			"copy both from what the other node printed when it began")
+	}
+	id, err := datamesh.ParsePeerID(c.bootstrapPeer)
+	if err != nil {
+		return nil, errs.WithHint(errs.New(errs.Invalid, "--bootstrap-peer: %w", err),
+			"copy it from what the other node printed when it began")
+	}
+	return &node.BootstrapPeer{ID: id, Addr: c.bootstrapAddr}, nil
+}
+
+// withNode runs f with the operations of the home's running node, or else with
+// those of a client that is part of this process.
+func (c *cli) withNode(ctx context.Context, f func(api.Operations) error) error {
+	o, err := c.options(node.Client)
+	if err != nil {
+		return err
+	}
+	if o.Config.Log.Level > slog.LevelDebug {
+		o.Log = slog.New(slog.DiscardHandler) // a command says what matters itself
+	}
+	return c.noticeIdentity(o.Home, func() error {
+		client, err := api.Dial(ctx, o.Home.Socket())
+		if err == nil {
+			defer client.Close()
+			return f(client)
+		}
+		if !errors.Is(err, errs.NoNode) {
+			return err
+		}
+		n, err := node.Open(ctx, o)
+		if err != nil {
+			return err
+		}
+		err = f(n)
+		if closed := closeNode(ctx, n); closed != nil {
+			c.warn("leave the mesh: %v", closed) // what f did is done
+		}
+		return err
+	})
+}
+
+// closeNode closes n even when ctx has ended, but does not wait for ever.
+func closeNode(ctx context.Context, n *node.Node) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+	defer cancel()
+	return n.Close(ctx)
+}
+
+// noticeIdentity runs f, which may make the identity of the home, and says so
+// if it did. A program that reads errors as JSON finds nothing before them.
+func (c *cli) noticeIdentity(home config.Home, f func() error) error {
+	_, before := os.Lstat(home.Identity())
+	err := f()
+	_, after := os.Lstat(home.Identity())
+	if errors.Is(before, fs.ErrNotExist) && after == nil && (err == nil || !c.json) {
+		fmt.Fprintf(c.err, "notice: your identity was made and lies in %s. If it is lost, so is everything that was stored with it: copy it to a safe place with \"datamesh keys export FILE\".\n",
+			plain(home.Identity()))
+	}
+	return err
+}
+
+// print writes the result of a command: v as JSON, or what text writes.
+func (c *cli) print(v any, text func(io.Writer)) error {
+	if c.json {
+		return writeJSON(c.out, v)
+	}
+	table := newTable(c.out)
+	text(table)
+	return outputError(table.Flush())
+}
+
+func writeJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return outputError(encoder.Encode(v))
+}
+
+func outputError(err error) error {
+	if err != nil {
+		return errs.New(errs.IO, "write the result: %w", err)
+	}
+	return nil
+}
+
+// warn tells people, and not programs, of something that is no error.
+func (c *cli) warn(format string, args ...any) {
+	if !c.json {
+		fmt.Fprintf(c.err, "warning: %s\n", plain(fmt.Sprintf(format, args...)))
+	}
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"datamesh/internal/config"
+	"datamesh/internal/errs"
+	"datamesh/internal/keyring"
+	"datamesh/internal/node"
+)
+
+func (c *cli) keysCommand() *cobra.Command {
+	keys := c.group(&cobra.Command{
+		Use:   "keys",
+		Short: "carry your identity to another home",
+	})
+	keys.AddCommand(c.keysExportCommand(), c.keysImportCommand())
+	return keys
+}
+
+func (c *cli) keysExportCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "export FILE",
+		Short: "write your identity to a new file; whoever has it can read what you stored",
+		Args:  arity(1, 1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			home, err := config.FindHome(c.homeDir)
+			if err != nil {
+				return err
+			}
+			err = keyring.Export(home.Identity(), args[0])
+			if errors.Is(err, errs.FileNotFound) {
+				return errs.WithHint(err, `"datamesh id" makes an identity, "datamesh keys import FILE" brings one`)
+			}
+			if err != nil {
+				return err
+			}
+			result := struct {
+				Out string `json:"out"`
+			}{args[0]}
+			return c.print(result, func(w io.Writer) {
+				fmt.Fprintf(w, "your identity is in %s: keep it where nobody else can read it\n", plain(result.Out))
+			})
+		},
+	}
+}
+
+func (c *cli) keysImportCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "import FILE",
+		Short: "make the identity in a file that of this home",
+		Args:  arity(1, 1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			home, err := config.FindHome(c.homeDir)
+			if err != nil {
+				return err
+			}
+			if err := home.Make(); err != nil {
+				return err
+			}
+			err = keyring.Import(args[0], home.Identity())
+			if errors.Is(err, errs.FileNotFound) {
+				return errs.WithHint(err, "check the path")
+			}
+			if err != nil {
+				return err
+			}
+			id, err := node.LoadIdentity(home)
+			if err != nil {
+				return err
+			}
+			return c.printIdentity(id)
+		},
+	}
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"datamesh/internal/api"
+	"datamesh/internal/catalog"
+	"datamesh/internal/config"
+	"datamesh/internal/errs"
+	"datamesh/internal/node"
+)
+
+func (c *cli) putCommand() *cobra.Command {
+	var (
+		o           node.PutOptions
+		tags        string
+		minSurvives uint8
+	)
+	cmd := &cobra.Command{
+		Use:   "put FILE",
+		Short: "store a file",
+		Long:  `Stores a file on the mesh; "-" is standard input.`,
+		Args:  arity(1, 1),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.Name, "name", "", "`NAME` to store it under (default the name of the file)")
+	flags.StringVar(&tags, "tags", "", "`TAGS` to remember it by, separated by commas")
+	flags.StringArrayVar(&o.To, "to", nil, "`RECIPIENT` who may read it too; may be repeated")
+	flags.StringVar(&o.Code, "code", "", "`K+M`: any K of K+M shards suffice (default $DATAMESH_PUT_CODE, else 4+2)")
+	flags.Uint8Var(&minSurvives, "min-survives", 0, "`N` peers whose loss it must survive, or the put fails")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		o.Tags = splitTags(tags)
+		if flags.Changed("min-survives") {
+			n := int(minSurvives)
+			o.MinSurvives = &n
+		}
+		if o.Code != "" {
+			if _, err := config.ParseCode(o.Code); err != nil {
+				return err
+			}
+		}
+		if args[0] != "-" && !flags.Changed("name") {
+			o.Name = filepath.Base(args[0])
+		}
+		if err := checkName(o.Name); err != nil {
+			return err
+		}
+		return c.put(cmd.Context(), args[0], o)
+	}
+	return cmd
+}
+
+func (c *cli) put(ctx context.Context, file string, o node.PutOptions) error {
+	content, regular := c.in, false
+	if file != "-" {
+		source, err := openSource(file)
+		if err != nil {
+			return err
+		}
+		defer source.Close()
+		content, regular = source, source.regular()
+		o.Mode, o.ModTime = source.fileMode(), source.modTime()
+	}
+	if !regular {
+		content = cancellable(ctx, content) // nobody may ever write to it
+	}
+	return c.withNode(ctx, func(ops api.Operations) error {
+		stored, err := ops.Put(ctx, content, o)
+		if err != nil {
+			return fmt.Errorf("put %s: %w", file, err)
+		}
+		for _, w := range stored.Warnings {
+			c.warn("%s", w)
+		}
+		return c.print(stored, func(w io.Writer) {
+			row(w, "id", stored.ID)
+			row(w, "name", stored.Name)
+			row(w, "size", size(stored.Size))
+			row(w, "stored", fmt.Sprintf("%s in %s of %s on %s", size(stored.StoredBytes),
+				count(stored.Shards, "shard"), count(stored.Segments, "segment"), count(stored.Peers, "peer")))
+			row(w, "survives", survives(stored.Survives))
+		})
+	})
+}
+
+func splitTags(s string) []string {
+	var tags []string
+	for tag := range strings.SplitSeq(s, ",") {
+		if tag = strings.TrimSpace(tag); tag != "" {
+			tags = append(tags, tag)
+		}
+	}
+	return tags
+}
+
+// checkName refuses a name that the catalog would, before anything is sent.
+func checkName(name string) error {
+	if len(name) > catalog.MaxName || !utf8.ValidString(name) {
+		return errs.WithHint(errs.New(errs.Invalid, "a name is at most %d bytes of UTF-8", catalog.MaxName), "give another with --name NAME")
+	}
+	return nil
+}
+
+// openSource opens a file to be put. Kinds: FileNotFound, Invalid, IO.
+func openSource(file string) (*source, error) {
+	f, err := os.Open(file)
+	if os.IsNotExist(err) {
+		return nil, errs.WithHint(errs.New(errs.FileNotFound, "there is no file %s", file), "check the path")
+	}
+	if err != nil {
+		return nil, errs.New(errs.IO, "%w", err)
+	}
+	s, err := newSource(f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return s, nil
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"datamesh"
+	"datamesh/internal/api"
+	"datamesh/internal/node"
+)
+
+// ready is what bootstrap and service print when they serve.
+type ready struct {
+	PeerID datamesh.PeerID `json:"peer_id"`
+	Addrs  []string        `json:"addrs"`
+	Mesh   datamesh.MeshID `json:"mesh"`
+}
+
+// serve runs a storage node and its local API until ctx ends, which is no
+// error. It prints one document, or one line by text, when both are there.
+func (c *cli) serve(ctx context.Context, o node.Options, text func(io.Writer, ready)) (err error) {
+	var n *node.Node
+	err = c.noticeIdentity(o.Home, func() error {
+		n, err = node.Open(ctx, o)
+		return err
+	})
+	if ctx.Err() != nil && n == nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeNode(ctx, n)) }()
+
+	listener, err := api.Listen(context.WithoutCancel(ctx), o.Home.Socket())
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	r, err := describe(context.WithoutCancel(ctx), n)
+	if err != nil {
+		return err
+	}
+	if err := c.print(r, func(w io.Writer) { text(w, r) }); err != nil {
+		return err
+	}
+	return api.Serve(ctx, listener, n)
+}
+
+func describe(ctx context.Context, n api.Operations) (ready, error) {
+	id, err := n.Identity(ctx)
+	if err != nil {
+		return ready{}, err
+	}
+	stats, err := n.Stats(ctx)
+	if err != nil {
+		return ready{}, err
+	}
+	return ready{PeerID: id.PeerID, Addrs: id.Addrs, Mesh: stats.Mesh}, nil
+}

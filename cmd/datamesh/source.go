@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"datamesh/internal/errs"
+)
+
+// A source reads a file that must not change meanwhile. Where the end of the
+// file would be it fails instead if the file's size or time of modification is
+// not what it was, or if it had more or fewer bytes than its size said. What
+// is no regular file, such as a pipe, is read as it comes.
+type source struct {
+	file  *os.File
+	began fs.FileInfo
+	n     int64 // bytes read
+}
+
+// newSource reads f from where it stands, which is its beginning.
+// Kinds: Invalid (a directory), IO.
+func newSource(f *os.File) (*source, error) {
+	fi, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, errs.New(errs.IO, "%w", err)
+	case fi.IsDir():
+		return nil, errs.WithHint(errs.New(errs.Invalid, "%s is a directory", f.Name()),
+			"tar -c %s | datamesh put - --name NAME.tar", f.Name())
+	}
+	return &source{file: f, began: fi}, nil
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.file.Read(p)
+	s.n += int64(n)
+	if !s.regular() {
+		return n, err
+	}
+	if s.n > s.began.Size() {
+		return n, s.changed()
+	}
+	if err == io.EOF {
+		return n, s.end()
+	}
+	return n, err
+}
+
+// end returns io.EOF if the file is what it was.
+func (s *source) end() error {
+	now, err := s.file.Stat()
+	if err != nil {
+		return errs.New(errs.IO, "%w", err)
+	}
+	if s.n != s.began.Size() || now.Size() != s.began.Size() || !now.ModTime().Equal(s.began.ModTime()) {
+		return s.changed()
+	}
+	return io.EOF
+}
+
+func (s *source) changed() error {
+	return errs.WithHint(errs.New(errs.IO, "%s changed while it was read", s.file.Name()),
+		"put it again when nothing writes to it")
+}
+
+func (s *source) regular() bool { return s.began.Mode().IsRegular() }
+
+func (s *source) Close() error { return s.file.Close() }
+
+// cancellable returns a reader of r that fails when ctx ends, although a Read
+// of r may block then. Such a Read goes on until r or the process ends.
+func cancellable(ctx context.Context, r io.Reader) io.Reader {
+	out, in := io.Pipe()
+	context.AfterFunc(ctx, func() { in.CloseWithError(ctx.Err()) })
+	go func() {
+		_, err := io.CopyBuffer(in, onlyReader{r}, make([]byte, 64<<10))
+		in.CloseWithError(err)
+	}()
+	return out
+}
+
+type onlyReader struct{ io.Reader } // without a WriteTo that ignores the buffer
+
+// fileMode returns the permissions to keep, or 0.
+func (s *source) fileMode() uint32 {
+	if !s.regular() {
+		return 0
+	}
+	return uint32(s.began.Mode().Perm())
+}
+
+// modTime returns the time to keep, or the zero time.
+func (s *source) modTime() time.Time {
+	if !s.regular() {
+		return time.Time{}
+	}
+	return s.began.ModTime().UTC()
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"unicode"
+
+	"datamesh/internal/durable"
+	"datamesh/internal/errs"
+	"datamesh/internal/node"
+)
+
+// A target is where a get writes: path, or the stored name in dir.
+type target struct {
+	ref   string // what is got
+	dir   string
+	path  string // "" until the stored name is known
+	force bool
+	info  node.ObjectInfo
+	file  *durable.File
+}
+
+// newTarget returns the target that the user calls out, if it can be written.
+// Kinds: Exists, FileNotFound, Invalid.
+func newTarget(ref, out string, force bool) (*target, error) {
+	if out == "" {
+		return nil, errs.New(errs.Invalid, "the name of the file to write is empty")
+	}
+	if fi, err := os.Stat(out); err == nil && fi.IsDir() {
+		return &target{ref: ref, dir: out, force: force}, nil
+	}
+	t := &target{ref: ref, dir: filepath.Dir(out), path: out, force: force}
+	if fi, err := os.Stat(t.dir); err != nil || !fi.IsDir() || os.IsPathSeparator(out[len(out)-1]) {
+		return nil, errs.WithHint(errs.New(errs.FileNotFound, "there is no directory %s", t.dir), "make it: mkdir -p %s", t.dir)
+	}
+	return t, t.checkFree()
+}
+
+// checkFree tells whether the path may be written, before anything is got for
+// it. What counts in the end is commit, which never overwrites by accident.
+func (t *target) checkFree() error {
+	fi, err := os.Lstat(t.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return errs.New(errs.IO, "%w", err)
+	case !fi.Mode().IsRegular() && fi.Mode().Type() != fs.ModeSymlink:
+		return errs.WithHint(errs.New(errs.Exists, "%s is there and no regular file", t.path),
+			"datamesh get %s - >%s", t.ref, t.path)
+	case !t.force:
+		return t.exists()
+	}
+	return nil
+}
+
+func (t *target) exists() error {
+	return errs.WithHint(errs.New(errs.Exists, "%s exists", t.path), "overwrite it with --force, or give another OUT")
+}
+
+// open begins the file once it is known what the object is.
+func (t *target) open(info node.ObjectInfo) (io.Writer, error) {
+	if t.path == "" {
+		name, err := safeName(info.Name)
+		if err != nil {
+			return nil, errs.WithHint(err, "say where to write it: datamesh get %s OUT", t.ref)
+		}
+		t.path = filepath.Join(t.dir, name)
+		if err := t.checkFree(); err != nil {
+			return nil, err
+		}
+	}
+	file, err := durable.Create(t.path, fileMode(info))
+	if err != nil {
+		return nil, err
+	}
+	t.info, t.file = info, file
+	return file, nil
+}
+
+// commit gives the file, now whole, its time and its name.
+func (t *target) commit() error {
+	if !t.info.ModTime.IsZero() {
+		if err := t.file.SetTime(t.info.ModTime); err != nil {
+			return err
+		}
+	}
+	err := t.file.Commit(t.force)
+	if errors.Is(err, errs.Exists) {
+		return t.exists()
+	}
+	return err
+}
+
+func (t *target) abort() {
+	if t.file != nil {
+		t.file.Abort()
+	}
+}
+
+// fileMode returns the permissions of a file that is written for info.
+func fileMode(info node.ObjectInfo) fs.FileMode {
+	if info.Mode == 0 {
+		return 0o666 // narrowed by the umask
+	}
+	return fs.FileMode(info.Mode) & fs.ModePerm
+}
+
+// safeName returns the last element of a stored name if that is the name of a
+// plain file here, and of no device on Windows. Kind: Invalid.
+func safeName(stored string) (string, error) {
+	name := stored[strings.LastIndexAny(stored, `/\`)+1:]
+	switch {
+	case stored == "":
+		return "", errs.New(errs.Invalid, "the object has no name")
+	case name == "" || strings.Trim(name, ". ") == "":
+		return "", errs.New(errs.Invalid, "the stored name %q names no file", stored)
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return "", errs.New(errs.Invalid, "the stored name %q has control characters", stored)
+	case reserved(name):
+		return "", errs.New(errs.Invalid, "the stored name %q is a device on Windows", stored)
+	case runtime.GOOS == "windows" && (strings.ContainsAny(name, `<>:"|?*`) || strings.TrimRight(name, ". ") != name):
+		return "", errs.New(errs.Invalid, "the stored name %q is no file name on Windows", stored)
+	}
+	return name, nil
+}
+
+// reserved reports whether Windows takes a file name for a device, which it
+// does whatever follows the first dot.
+func reserved(name string) bool {
+	base, _, _ := strings.Cut(name, ".")
+	base = strings.ToUpper(strings.TrimRight(base, " "))
+	switch base {
+	case "CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$":
+		return true
+	}
+	if !strings.HasPrefix(base, "COM") && !strings.HasPrefix(base, "LPT") {
+		return false
+	}
+	digit := []rune(base[3:])
+	return len(digit) == 1 && strings.ContainsRune("0123456789¹²³", digit[0])
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"datamesh/internal/config"
+)
+
+// newTable aligns the columns of rows until it is flushed.
+func newTable(w io.Writer) *tabwriter.Writer {
+	return tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+}
+
+// row writes a row of a table.
+func row(w io.Writer, cells ...any) {
+	for i, cell := range cells {
+		if i > 0 {
+			io.WriteString(w, "\t")
+		}
+		io.WriteString(w, plain(fmt.Sprint(cell)))
+	}
+	io.WriteString(w, "\n")
+}
+
+// plain replaces what a terminal might take for a command. Names, labels and
+// reasons come from others.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s)
+}
+
+func size(n int64) string { return config.Size(n).String() }
+
+func localTime(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
+
+// count returns "1 shard" or "6 shards".
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// survives says what an object can lose.
+func survives(n int) string {
+	switch {
+	case n < 0:
+		return "nothing more: too few shards answer to read it now"
+	case n == 0:
+		return "the loss of no peer"
+	}
+	return "the loss of any " + count(n, "peer")
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"testing"
+
+	"datamesh/internal/errs"
+)
+
+func TestTerminalTakesTextAndNoCommands(t *testing.T) {
+	var out bytes.Buffer
+	if _, err := (terminal{&out}).Write([]byte("Grüße\tand\r\nlines\n")); err != nil {
+		t.Errorf("text: %v", err)
+	}
+	for _, s := range []string{"\x00", "ELF\x02", "\x1b[2J", "\x7f"} {
+		out.Reset()
+		if _, err := (terminal{&out}).Write([]byte(s)); !errors.Is(err, errs.Invalid) || out.Len() > 0 {
+			t.Errorf("%q: got %v and %q, want Invalid and nothing", s, err, out.String())
+		}
+	}
+}
+
+func TestTablesAreAlignedAndPlain(t *testing.T) {
+	var out bytes.Buffer
+	table := newTable(&out)
+	row(table, "NAME", "SIZE")
+	row(table, "evil\x1b[2J\nname", size(1536))
+	row(table, "b", size(0))
+	table.Flush()
+	want := "NAME           SIZE\nevil\ufffd[2J\ufffdname  1.5 KiB\nb              0 B\n"
+	if got := out.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestNearestAddrIsTheOneToType(t *testing.T) {
+	const (
+		public   = "/ip4/192.0.2.7/tcp/1"
+		public6  = "/ip6/2001:db8::1/tcp/1"
+		quic     = "/ip4/192.0.2.7/udp/1/quic-v1"
+		link     = "/ip6/fe80::1/tcp/1"
+		loopback = "/ip4/127.0.0.1/tcp/1"
+		local6   = "/ip6/::1/tcp/1"
+	)
+	order := []string{public, public6, quic, link, loopback, local6}
+	for i, want := range order {
+		rest := slices.Clone(order[i:])
+		slices.Reverse(rest)
+		if got := nearestAddr(rest); got != want {
+			t.Errorf("of %v: got %s, want %s", rest, got, want)
+		}
+	}
+}

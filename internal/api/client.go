@@ -1,0 +1,248 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"datamesh/internal/errs"
+	"datamesh/internal/node"
+)
+
+// A Client has the operations of the node that serves a socket. When the node
+// goes away the kind of its errors is NoNode. It is safe for concurrent use.
+type Client struct {
+	socket string
+	http   *http.Client
+}
+
+var _ Operations = (*Client)(nil)
+
+// Dial returns a client of the node that listens on socket. The client has to
+// be closed. Kinds: NoNode (there is none), Authentication (the socket may be
+// another user's), IO.
+func Dial(ctx context.Context, socket string) (*Client, error) {
+	if err := checkPrivate(filepath.Dir(socket)); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, errs.New(errs.NoNode, "no node is running: there is no %s", socket)
+		}
+		return nil, err
+	}
+	conn, err := connect(ctx, socket)
+	if err != nil {
+		return nil, err
+	}
+	conn.Close()
+	transport := &http.Transport{
+		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return connect(ctx, socket) },
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: maxHeader,
+		Protocols:              new(http.Protocols),
+		HTTP2:                  &http.HTTP2Config{MaxReadFrameSize: 1 << 20, MaxReceiveBufferPerStream: 4 << 20, MaxReceiveBufferPerConnection: 16 << 20},
+	}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	return &Client{socket: socket, http: &http.Client{Transport: transport}}, nil
+}
+
+func connect(ctx context.Context, socket string) (net.Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", socket)
+	switch {
+	case err == nil:
+		return conn, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, errs.New(errs.NoNode, "no node is running: nothing listens on %s", socket)
+	}
+	return nil, errs.New(errs.IO, "connect to the node: %w", err)
+}
+
+// Close lets go of the connection. Operations under way are not interrupted.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+func (c *Client) Identity(ctx context.Context) (node.Identity, error) {
+	id, err := ask[node.Identity](ctx, c, "GET", identityPath, nil, nil)
+	if err != nil {
+		return node.Identity{}, err
+	}
+	return *id, nil
+}
+
+func (c *Client) List(ctx context.Context) (*node.List, error) {
+	return ask[node.List](ctx, c, "GET", objectsPath, nil, nil)
+}
+
+func (c *Client) Info(ctx context.Context, ref string) (*node.Info, error) {
+	return ask[node.Info](ctx, c, "GET", infoPath, url.Values{"ref": {ref}}, nil)
+}
+
+func (c *Client) Peers(ctx context.Context) (*node.Peers, error) {
+	return ask[node.Peers](ctx, c, "GET", peersPath, nil, nil)
+}
+
+func (c *Client) Stats(ctx context.Context) (*node.Stats, error) {
+	return ask[node.Stats](ctx, c, "GET", statsPath, nil, nil)
+}
+
+func (c *Client) Put(ctx context.Context, r io.Reader, o node.PutOptions) (*node.Stored, error) {
+	options, err := json.Marshal(o)
+	if err != nil {
+		return nil, errs.New(errs.Invalid, "options of put: %w", err)
+	}
+	source := &source{r: r}
+	body, feed := io.Pipe()
+	defer body.Close()
+	go func() { // it ends when r does, or with the first Read after body is closed
+		_, err := io.CopyBuffer(feed, source, make([]byte, 256<<10))
+		feed.CloseWithError(err)
+	}()
+	stored, err := ask[node.Stored](ctx, c, "POST", objectsPath, url.Values{"options": {string(options)}}, body)
+	if cause := source.failure(); err != nil && cause != nil {
+		return nil, cause
+	}
+	return stored, err
+}
+
+func (c *Client) Get(ctx context.Context, ref string, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // which tells the node when this ends early
+	resp, err := c.do(ctx, "GET", contentPath, url.Values{"ref": {ref}}, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var info node.ObjectInfo
+	if err := fromHeader(resp.Header.Get(objectHeader), &info); err != nil {
+		return nil, c.broken(ctx, err)
+	}
+	w, err := open(info)
+	if err != nil {
+		return nil, err
+	}
+	sink := &sink{w: w}
+	n, err := io.CopyBuffer(sink, resp.Body, make([]byte, 256<<10))
+	switch {
+	case sink.err != nil:
+		return nil, sink.err
+	case err != nil:
+		return nil, c.broken(ctx, err)
+	}
+	return c.end(ctx, resp.Trailer, n)
+}
+
+// end reads how a get ended after n bytes.
+func (c *Client) end(ctx context.Context, trailer http.Header, n int64) (*node.Fetched, error) {
+	if s := trailer.Get(problemTrailer); s != "" {
+		var p Problem
+		if err := fromHeader(s, &p); err != nil {
+			return nil, c.broken(ctx, err)
+		}
+		return nil, p.Err()
+	}
+	fetched := new(node.Fetched)
+	if err := fromHeader(trailer.Get(fetchedTrailer), fetched); err != nil {
+		return nil, c.broken(ctx, err)
+	}
+	if fetched.Size != n {
+		return nil, c.broken(ctx, fmt.Errorf("%d of %d bytes came", n, fetched.Size))
+	}
+	return fetched, nil
+}
+
+// ask performs an operation whose result is one JSON document.
+func ask[T any](ctx context.Context, c *Client, method, path string, query url.Values, body io.Reader) (*T, error) {
+	resp, err := c.do(ctx, method, path, query, body)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	result := new(T)
+	if err := json.NewDecoder(resp.Body).Decode(result); err != nil {
+		return nil, c.broken(ctx, err)
+	}
+	return result, nil
+}
+
+// do sends a request. A response that is a problem is returned as an error.
+func (c *Client) do(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Response, error) {
+	u := url.URL{Scheme: "http", Host: "node", Path: path, RawQuery: query.Encode()}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
+	if err != nil {
+		return nil, errs.New(errs.Other, "%s %s: %w", method, path, err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.broken(ctx, err)
+	}
+	switch resp.Header.Get("Content-Type") {
+	case jsonType, contentType:
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	var p Problem
+	if err := json.NewDecoder(resp.Body).Decode(&p); err != nil {
+		return nil, c.broken(ctx, err)
+	}
+	return nil, p.Err()
+}
+
+// broken says that a request had no proper end.
+func (c *Client) broken(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err // its text would show the query, and so names
+	}
+	if errs.KindOf(err) != errs.Other {
+		return err
+	}
+	return errs.WithHint(errs.New(errs.NoNode, "the node at %s broke off: %w", c.socket, err),
+		"see its log, start it again and try again")
+}
+
+// A source remembers how its reader failed. A pipe stands between it and the
+// transport, which could not end a request while its body's Read blocks.
+type source struct {
+	r   io.Reader
+	mu  sync.Mutex // guards err: the reading goroutine may outlive the put
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.mu.Lock()
+		s.err = err
+		s.mu.Unlock()
+	}
+	return n, err
+}
+
+func (s *source) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// A sink remembers how its writer failed.
+type sink struct {
+	w   io.Writer
+	err error
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	s.err = err
+	return n, err
+}

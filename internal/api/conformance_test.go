@@ -1,0 +1,269 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/node"
+)
+
+// overSocket serves ops on a socket and returns a client of it.
+func overSocket(t *testing.T, ops Operations) Operations {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "run", "api.sock")
+	ln, err := Listen(t.Context(), socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- Serve(ctx, ln, ops) }()
+	client, err := Dial(t.Context(), socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		client.Close()
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return client
+}
+
+// Whatever holds for Operations holds for a client of a node as for the node.
+func TestOperations(t *testing.T) {
+	for name, connect := range map[string]func(*testing.T, Operations) Operations{
+		"direct":      func(_ *testing.T, ops Operations) Operations { return ops },
+		"over socket": overSocket,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Run("answer", func(t *testing.T) { testAnswers(t, connect) })
+			t.Run("carry any content and options", func(t *testing.T) { testContent(t, connect) })
+			t.Run("keep errors", func(t *testing.T) { testErrors(t, connect) })
+			t.Run("put fails when its reader does", func(t *testing.T) { testBrokenReader(t, connect) })
+			t.Run("put may be refused early", func(t *testing.T) { testEarlyRefusal(t, connect) })
+			t.Run("get ends as it should", func(t *testing.T) { testBrokenGet(t, connect) })
+			t.Run("stop when cancelled", func(t *testing.T) { testCancel(t, connect) })
+		})
+	}
+}
+
+func testAnswers(t *testing.T, connect func(*testing.T, Operations) Operations) {
+	m := new(memory)
+	ops := connect(t, m)
+	if _, err := ops.Put(t.Context(), strings.NewReader("x"), node.PutOptions{Name: "a/b ?&%"}); err != nil {
+		t.Fatal(err)
+	}
+	check := func(name string, call func(Operations) (any, error)) {
+		want, errWant := call(m)
+		got, err := call(ops)
+		if diff := cmp.Diff(want, got); diff != "" || err != nil || errWant != nil {
+			t.Errorf("%s: %v, %v (-want +got):\n%s", name, errWant, err, diff)
+		}
+	}
+	check("Identity", func(o Operations) (any, error) { return o.Identity(t.Context()) })
+	check("List", func(o Operations) (any, error) { return o.List(t.Context()) })
+	check("Info", func(o Operations) (any, error) { return o.Info(t.Context(), "a/b ?&%") })
+	check("Peers", func(o Operations) (any, error) { return o.Peers(t.Context()) })
+	check("Stats", func(o Operations) (any, error) { return o.Stats(t.Context()) })
+}
+
+func testContent(t *testing.T, connect func(*testing.T, Operations) Operations) {
+	m := new(memory)
+	ops := connect(t, m)
+	random := rand.NewChaCha8([32]byte{1})
+	options := node.PutOptions{
+		Name: strings.Repeat("ÿ\n", 1365), Tags: []string{"", "a,b", "\x00"}, Code: "4+2", MinSurvives: new(int),
+		To: make([]string, 40), Mode: 0o640, ModTime: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC),
+	}
+	for i := range options.To {
+		options.To[i] = strings.Repeat("r", 1959) // as long as a hybrid recipient
+	}
+	for _, size := range []int{0, 1, 4096, 64<<10 + 1, 9<<20 + 7} {
+		content := make([]byte, size)
+		random.Read(content)
+		put, err := ops.Put(t.Context(), bytes.NewReader(content), options)
+		if err != nil {
+			t.Fatalf("put of %d bytes: %v", size, err)
+		}
+		if diff := cmp.Diff(options, m.objects[len(m.objects)-1].options); diff != "" {
+			t.Errorf("options (-want +got):\n%s", diff)
+		}
+		var info node.ObjectInfo
+		var got bytes.Buffer
+		fetched, err := ops.Get(t.Context(), put.ID.String(), func(i node.ObjectInfo) (io.Writer, error) {
+			info = i
+			return &got, nil
+		})
+		if err != nil || !bytes.Equal(got.Bytes(), content) {
+			t.Errorf("get of %d bytes: %v, %d bytes that may be wrong", size, err, got.Len())
+		}
+		want := node.ObjectInfo{ID: put.ID, Name: options.Name, Size: int64(size), Mode: options.Mode, ModTime: options.ModTime}
+		if diff := cmp.Diff(want, info); diff != "" {
+			t.Errorf("info (-want +got):\n%s", diff)
+		}
+		if fetched == nil || fetched.Size != int64(size) || len(fetched.Bad) != 1 {
+			t.Errorf("get of %d bytes: got %+v", size, fetched)
+		}
+	}
+}
+
+func testErrors(t *testing.T, connect func(*testing.T, Operations) Operations) {
+	var fail error
+	ops := connect(t, &odd{
+		list: func(context.Context) (*node.List, error) { return nil, fail },
+		put: func(_ context.Context, r io.Reader) (*node.Stored, error) {
+			io.Copy(io.Discard, r)
+			return nil, fail
+		},
+		get: func(context.Context, func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error) {
+			return nil, fail
+		},
+	})
+	for kind := errs.Other; kind.Name() != errs.Other.Name() || kind == errs.Other; kind++ {
+		fail = errs.New(kind, "it is \"so\"\nand ÿ")
+		if kind%2 == 0 {
+			fail = errs.WithHint(fail, "type this")
+		}
+		check := func(op string, err error) {
+			if !errors.Is(err, kind) || errs.KindOf(err) != kind || err.Error() != fail.Error() || errs.HintFor(err) != errs.HintFor(fail) {
+				t.Errorf("%s: got %v (%s, hint %q), want %v (%s, hint %q)", op, err, errs.KindOf(err).Name(), errs.HintFor(err), fail, kind.Name(), errs.HintFor(fail))
+			}
+		}
+		_, err := ops.List(t.Context())
+		check("List", err)
+		_, err = ops.Put(t.Context(), strings.NewReader("content"), node.PutOptions{})
+		check("Put", err)
+		_, err = ops.Get(t.Context(), "a", func(node.ObjectInfo) (io.Writer, error) { panic("opened") })
+		check("Get", err)
+	}
+}
+
+func testBrokenReader(t *testing.T, connect func(*testing.T, Operations) Operations) {
+	broken := errors.New("the disk is gone")
+	seen := make(chan error, 1)
+	ops := connect(t, &odd{put: func(_ context.Context, r io.Reader) (*node.Stored, error) {
+		_, err := io.Copy(io.Discard, r)
+		seen <- err
+		if err != nil {
+			return nil, errs.New(errs.IO, "put: %w", err)
+		}
+		return &node.Stored{}, nil
+	}})
+	for _, size := range []int{0, 1, 5 << 20} {
+		r := io.MultiReader(strings.NewReader(strings.Repeat("x", size)), failing{broken})
+		if _, err := ops.Put(t.Context(), r, node.PutOptions{}); !errors.Is(err, broken) {
+			t.Errorf("after %d bytes: got %v, want the reader's error", size, err)
+		}
+		if err := <-seen; err == nil {
+			t.Errorf("after %d bytes: the node saw the end of the content, want an error", size)
+		}
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error)  { return 0, f.err }
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+func testEarlyRefusal(t *testing.T, connect func(*testing.T, Operations) Operations) {
+	ops := connect(t, &odd{put: func(_ context.Context, r io.Reader) (*node.Stored, error) {
+		io.ReadFull(r, make([]byte, 1000))
+		return nil, errs.New(errs.Full, "no room")
+	}})
+	r, w := io.Pipe() // of which nothing comes after the first bytes
+	defer w.Close()
+	go w.Write(make([]byte, 1000))
+	if _, err := ops.Put(t.Context(), r, node.PutOptions{}); !errors.Is(err, errs.Full) {
+		t.Errorf("a reader that blocks: got %v, want Full", err)
+	}
+	if _, err := ops.Put(t.Context(), endless{}, node.PutOptions{}); !errors.Is(err, errs.Full) {
+		t.Errorf("a reader that never ends: got %v, want Full", err)
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+func testBrokenGet(t *testing.T, connect func(*testing.T, Operations) Operations) {
+	ops := connect(t, &odd{get: func(_ context.Context, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error) {
+		w, err := open(node.ObjectInfo{ID: datamesh.ObjectID{1}, Size: 1 << 30})
+		if err != nil {
+			return nil, err
+		}
+		for range 100 {
+			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+				return nil, err
+			}
+		}
+		return nil, errs.WithHint(errs.New(errs.Unavailable, "3 of 4 shards"), "wait")
+	}})
+	n := 0
+	_, err := ops.Get(t.Context(), "a", func(node.ObjectInfo) (io.Writer, error) { return counter{&n}, nil })
+	if !errors.Is(err, errs.Unavailable) || err.Error() != "3 of 4 shards" || errs.HintFor(err) != "wait" || n != 100*64<<10 {
+		t.Errorf("an error after %d bytes: got %v, want Unavailable after %d", n, err, 100*64<<10)
+	}
+	broken := errors.New("the disk is full")
+	if _, err := ops.Get(t.Context(), "a", func(node.ObjectInfo) (io.Writer, error) { return nil, broken }); !errors.Is(err, broken) {
+		t.Errorf("open fails: got %v, want its error", err)
+	}
+	if _, err := ops.Get(t.Context(), "a", func(node.ObjectInfo) (io.Writer, error) { return failing{broken}, nil }); !errors.Is(err, broken) {
+		t.Errorf("the writer fails: got %v, want its error", err)
+	}
+}
+
+type counter struct{ n *int }
+
+func (c counter) Write(p []byte) (int, error) { *c.n += len(p); return len(p), nil }
+
+func testCancel(t *testing.T, connect func(*testing.T, Operations) Operations) {
+	begun, ended := make(chan struct{}), make(chan error, 1)
+	wait := func(ctx context.Context) error {
+		begun <- struct{}{}
+		<-ctx.Done()
+		ended <- ctx.Err()
+		return ctx.Err()
+	}
+	ops := connect(t, &odd{
+		list: func(ctx context.Context) (*node.List, error) { return nil, wait(ctx) },
+		put:  func(ctx context.Context, _ io.Reader) (*node.Stored, error) { return nil, wait(ctx) }, // the content is not read
+		get: func(ctx context.Context, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error) {
+			open(node.ObjectInfo{})
+			return nil, wait(ctx)
+		},
+	})
+	for name, call := range map[string]func(context.Context) error{
+		"List": func(ctx context.Context) error { _, err := ops.List(ctx); return err },
+		"Put":  func(ctx context.Context) error { _, err := ops.Put(ctx, endless{}, node.PutOptions{}); return err },
+		"Get": func(ctx context.Context) error {
+			_, err := ops.Get(ctx, "a", func(node.ObjectInfo) (io.Writer, error) { return io.Discard, nil })
+			return err
+		},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		result := make(chan error, 1)
+		go func() { result <- call(ctx) }()
+		<-begun
+		cancel()
+		if err := <-result; !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: got %v, want context.Canceled", name, err)
+		}
+		if err := <-ended; err == nil {
+			t.Errorf("%s: the node's context did not end", name)
+		}
+	}
+}

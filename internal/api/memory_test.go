@@ -1,0 +1,119 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/node"
+)
+
+// memory is a node of one, without a network, that forgets.
+type memory struct {
+	mu      sync.Mutex
+	objects []stored // the newest last
+}
+
+type stored struct {
+	node.Object
+	content []byte
+	options node.PutOptions
+}
+
+func (m *memory) Identity(ctx context.Context) (node.Identity, error) {
+	return node.Identity{PeerID: datamesh.PeerID{1}, Addrs: []string{"/memory"}, Owner: datamesh.OwnerKey{2}, Recipient: "age1pq"}, ctx.Err()
+}
+
+func (m *memory) Put(ctx context.Context, r io.Reader, o node.PutOptions) (*node.Stored, error) {
+	content, err := io.ReadAll(r)
+	if err != nil {
+		return nil, errs.New(errs.IO, "put: %w", err)
+	}
+	sum := sha256.Sum256(content)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	object := node.Object{ID: datamesh.ObjectID(sum), Name: o.Name, Size: int64(len(content)), Tags: append([]string{}, o.Tags...), Created: time.Unix(1, 0).UTC()}
+	m.objects = append(m.objects, stored{object, content, o})
+	return &node.Stored{ID: object.ID, Name: o.Name, Size: object.Size, Segments: 1, Shards: 1, Peers: 1, Warnings: []string{"it is only in memory"}}, nil
+}
+
+func (m *memory) find(ref string) (stored, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, o := range slices.Backward(m.objects) {
+		if o.Name == ref || o.ID.String() == ref {
+			return o, nil
+		}
+	}
+	return stored{}, errs.New(errs.FileNotFound, "no object %s", ref)
+}
+
+func (m *memory) Get(ctx context.Context, ref string, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error) {
+	o, err := m.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	w, err := open(node.ObjectInfo{ID: o.ID, Name: o.Name, Size: o.Size, Mode: o.options.Mode, ModTime: o.options.ModTime})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(w, bytes.NewReader(o.content)); err != nil {
+		return nil, err
+	}
+	bad := []node.BadShard{{Segment: datamesh.SegmentID(o.ID), Index: 3, Peer: datamesh.PeerID{7}, Reason: "wrong bytes"}}
+	return &node.Fetched{ID: o.ID, Name: o.Name, Size: o.Size, Bad: bad}, nil
+}
+
+func (m *memory) List(ctx context.Context) (*node.List, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := &node.List{Objects: []node.Object{}}
+	for _, o := range slices.Backward(m.objects) {
+		list.Objects = append(list.Objects, o.Object)
+	}
+	return list, nil
+}
+
+func (m *memory) Info(ctx context.Context, ref string) (*node.Info, error) {
+	o, err := m.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	shard := node.ShardInfo{Index: 0, Peer: datamesh.PeerID{1}, Live: true}
+	return &node.Info{ID: o.ID, Name: o.Name, Size: o.Size, Segments: []node.SegmentInfo{{ID: datamesh.SegmentID(o.ID), Shards: []node.ShardInfo{shard}}}}, nil
+}
+
+func (m *memory) Peers(context.Context) (*node.Peers, error) {
+	peer := node.Peer{PeerID: datamesh.PeerID{9}, Addrs: []string{"/ip4/192.0.2.1/tcp/1"}, LatencyMS: 1.5, State: "alive", Role: "storage", Used: 1, Capacity: 2, Labels: node.Labels{Site: "Zürich"}}
+	return &node.Peers{Peers: []node.Peer{peer}}, nil
+}
+
+func (m *memory) Stats(context.Context) (*node.Stats, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &node.Stats{PeerID: datamesh.PeerID{1}, Store: &node.StoreStats{Capacity: 5}, Catalog: node.CatalogStats{Objects: int64(len(m.objects))}}, nil
+}
+
+// odd is a memory with other ways to put, get and list.
+type odd struct {
+	memory
+	put  func(ctx context.Context, r io.Reader) (*node.Stored, error)
+	get  func(ctx context.Context, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error)
+	list func(ctx context.Context) (*node.List, error)
+}
+
+func (o *odd) Put(ctx context.Context, r io.Reader, _ node.PutOptions) (*node.Stored, error) {
+	return o.put(ctx, r)
+}
+
+func (o *odd) Get(ctx context.Context, _ string, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error) {
+	return o.get(ctx, open)
+}
+
+func (o *odd) List(ctx context.Context) (*node.List, error) { return o.list(ctx) }

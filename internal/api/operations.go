@@ -1,0 +1,71 @@
+// Package api is the local HTTP API of a running node: a server of a node's
+// operations on a Unix socket, and a client that has the same operations.
+//
+// Whoever can reach the socket is the user of the node: it lies in a directory
+// that is that user's alone, and both sides check that. Content streams in both
+// directions without limit and without being held in memory. An error keeps
+// its kind, its text and its hint; a stream that breaks is never taken for a
+// whole one. It speaks HTTP/2, so that either side can end one request at any
+// time, and answers HTTP/1.1 too.
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"datamesh/internal/errs"
+	"datamesh/internal/node"
+)
+
+// Operations are what a node does for its user. [node.Node] and [Client] have
+// them.
+type Operations interface {
+	// Identity says who the node and its user are.
+	Identity(ctx context.Context) (node.Identity, error)
+
+	// Put stores what r has until io.EOF. If r fails, so does Put, and
+	// nothing is stored. A Read of r may be under way after Put has returned.
+	Put(ctx context.Context, r io.Reader, o node.PutOptions) (*node.Stored, error)
+
+	// Get reads the object that ref, its id or its name, means. It calls open
+	// once, before the first byte, and writes only verified bytes to what open
+	// returns. If it fails after that, the bytes written are no whole object.
+	Get(ctx context.Context, ref string, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error)
+
+	// List returns the user's catalog, the newest object first.
+	List(ctx context.Context) (*node.List, error)
+
+	// Info asks the peers where the shards of an object are now.
+	Info(ctx context.Context, ref string) (*node.Info, error)
+
+	// Peers returns the storage members of the mesh other than the node.
+	Peers(ctx context.Context) (*node.Peers, error)
+
+	// Stats returns the figures of the node.
+	Stats(ctx context.Context) (*node.Stats, error)
+}
+
+// A Problem is an error in JSON. Commands print it with --json, and the API
+// sends it as application/problem+json.
+type Problem struct {
+	Error string `json:"error"`
+	Kind  string `json:"kind"`
+	Code  int    `json:"code"` // the exit code of a command that ends with it
+	Hint  string `json:"hint"`
+}
+
+// ProblemOf describes an error.
+func ProblemOf(err error) Problem {
+	return Problem{
+		Error: err.Error(),
+		Kind:  errs.KindOf(err).Name(),
+		Code:  errs.ExitCode(err),
+		Hint:  errs.HintFor(err),
+	}
+}
+
+// Err returns the error that p describes, with its kind, text and hint.
+func (p Problem) Err() error {
+	return &errs.Error{Kind: errs.ByName(p.Kind), Hint: p.Hint, Err: errors.New(p.Error)}
+}

@@ -1,0 +1,169 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"datamesh/internal/errs"
+	"datamesh/internal/node"
+)
+
+// grace is how long requests that are under way may take when a server stops.
+const grace = 10 * time.Second
+
+// Serve answers requests on ln with ops until ctx ends. Then it takes no new
+// ones, gives those under way a few seconds, cancels what is left, and returns
+// nil when all have ended. It closes ln. Kind of its error: IO.
+func Serve(ctx context.Context, ln net.Listener, ops Operations) error {
+	return serve(ctx, ln, ops, grace)
+}
+
+func serve(ctx context.Context, ln net.Listener, ops Operations, grace time.Duration) error {
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	var requests gate
+	routes := routes(ops)
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if requests.enter() {
+				defer requests.leave()
+				routes.ServeHTTP(w, r)
+			}
+		}),
+		BaseContext:       func(net.Listener) context.Context { return running },
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		Protocols:         new(http.Protocols),
+		HTTP2:             &http.HTTP2Config{MaxReadFrameSize: 1 << 20, MaxReceiveBufferPerStream: 4 << 20, MaxReceiveBufferPerConnection: 16 << 20},
+	}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		ctx, done := context.WithTimeout(running, grace)
+		defer done()
+		server.Shutdown(ctx) // its error is that grace is over
+	})
+	err := server.Serve(ln)
+	if !stop() {
+		<-stopped
+	}
+	cancel()
+	server.Close()
+	requests.close()
+	if !errors.Is(err, http.ErrServerClosed) {
+		return errs.New(errs.IO, "serve the local API on %v: %w", ln.Addr(), err)
+	}
+	return nil
+}
+
+// A gate counts the handlers that are running: net/http does not wait for
+// them when it closes.
+type gate struct {
+	mu     sync.Mutex // guards closed, and inside from growing once it is set
+	closed bool
+	inside sync.WaitGroup
+}
+
+func (g *gate) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.inside.Add(1)
+	}
+	return !g.closed
+}
+
+func (g *gate) leave() { g.inside.Done() }
+
+// close lets nobody in any more and waits until all have left.
+func (g *gate) close() {
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
+	g.inside.Wait()
+}
+
+func routes(ops Operations) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET "+identityPath, answer(func(r *http.Request) (node.Identity, error) { return ops.Identity(r.Context()) }))
+	mux.Handle("GET "+objectsPath, answer(func(r *http.Request) (*node.List, error) { return ops.List(r.Context()) }))
+	mux.Handle("POST "+objectsPath, answer(func(r *http.Request) (*node.Stored, error) { return put(ops, r) }))
+	mux.Handle("GET "+contentPath, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { get(ops, w, r) }))
+	mux.Handle("GET "+infoPath, answer(func(r *http.Request) (*node.Info, error) { return ops.Info(r.Context(), ref(r)) }))
+	mux.Handle("GET "+peersPath, answer(func(r *http.Request) (*node.Peers, error) { return ops.Peers(r.Context()) }))
+	mux.Handle("GET "+statsPath, answer(func(r *http.Request) (*node.Stats, error) { return ops.Stats(r.Context()) }))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, errs.New(errs.Invalid, "the local API has no %s %s", r.Method, r.URL.Path))
+	})
+	return mux
+}
+
+func ref(r *http.Request) string { return r.URL.Query().Get("ref") }
+
+// answer serves an operation whose result is one JSON document.
+func answer[T any](op func(*http.Request) (T, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		result, err := op(r)
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		w.Header().Set("Content-Type", jsonType)
+		json.NewEncoder(w).Encode(result) // if this fails nobody listens
+	})
+}
+
+// refuse answers with an error.
+func refuse(w http.ResponseWriter, err error) {
+	w.Header().Set("Content-Type", problemType)
+	w.WriteHeader(errs.HTTPStatus(err))
+	json.NewEncoder(w).Encode(ProblemOf(err)) // if this fails nobody listens
+}
+
+func put(ops Operations, r *http.Request) (*node.Stored, error) {
+	var o node.PutOptions
+	if err := json.Unmarshal([]byte(r.URL.Query().Get("options")), &o); err != nil {
+		return nil, errs.New(errs.Invalid, "options of put: %w", err)
+	}
+	return ops.Put(r.Context(), r.Body, o)
+}
+
+func get(ops Operations, w http.ResponseWriter, r *http.Request) {
+	opened := false
+	fetched, err := ops.Get(r.Context(), ref(r), func(info node.ObjectInfo) (io.Writer, error) {
+		object, err := toHeader(info)
+		if err != nil {
+			return nil, errs.New(errs.Serialization, "object %v: %w", info.ID, err)
+		}
+		h := w.Header()
+		h.Set("Content-Type", contentType)
+		h.Set("Trailer", fmt.Sprintf("%s, %s", fetchedTrailer, problemTrailer))
+		h.Set(objectHeader, object)
+		opened = true
+		return w, http.NewResponseController(w).Flush()
+	})
+	if !opened {
+		if err == nil {
+			err = errs.New(errs.Other, "get ended before it began")
+		}
+		refuse(w, err)
+		return
+	}
+	name, end := fetchedTrailer, any(fetched)
+	if err != nil {
+		name, end = problemTrailer, ProblemOf(err)
+	}
+	if trailer, err := toHeader(end); err == nil { // without a trailer the content is not whole
+		w.Header().Set(name, trailer)
+	}
+}

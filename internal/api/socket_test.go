@@ -1,0 +1,231 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"datamesh/internal/errs"
+	"datamesh/internal/node"
+)
+
+func TestSocketIsPrivateAndGoesWithItsListener(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "run", "api.sock")
+	ln, err := Listen(t.Context(), socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]os.FileMode{socket: 0o600, filepath.Dir(socket): 0o700} {
+		if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != want {
+			t.Errorf("%s: got %v, %v, want mode %v", path, fi.Mode(), err, want)
+		}
+	}
+	ln.Close()
+	if _, err := os.Stat(socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("after Close: got %v, want no socket", err)
+	}
+}
+
+func TestOnlyOneListens(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "run", "api.sock")
+	ln, err := Listen(t.Context(), socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if _, err := Listen(t.Context(), socket); !errors.Is(err, errs.Locked) {
+		t.Errorf("got %v, want Locked", err)
+	}
+}
+
+// stale leaves a socket as a process does that is killed.
+func stale(t *testing.T, socket string) {
+	t.Helper()
+	ln, err := Listen(t.Context(), socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.(*net.UnixListener).SetUnlinkOnClose(false)
+	ln.Close()
+}
+
+func TestStaleSocketIsReplaced(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "run", "api.sock")
+	stale(t, socket)
+	if _, err := Dial(t.Context(), socket); !errors.Is(err, errs.NoNode) {
+		t.Errorf("Dial: got %v, want NoNode", err)
+	}
+	ln, err := Listen(t.Context(), socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+}
+
+func TestNoSocketIsNoNode(t *testing.T) {
+	if _, err := Dial(t.Context(), filepath.Join(t.TempDir(), "run", "api.sock")); !errors.Is(err, errs.NoNode) {
+		t.Errorf("no directory: got %v, want NoNode", err)
+	}
+	dir := filepath.Join(t.TempDir(), "run")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Dial(t.Context(), filepath.Join(dir, "api.sock")); !errors.Is(err, errs.NoNode) {
+		t.Errorf("no socket: got %v, want NoNode", err)
+	}
+}
+
+func TestDirectoriesThatOthersReachAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	open, link := filepath.Join(dir, "open"), filepath.Join(dir, "link")
+	if err := os.Mkdir(open, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(open, 0o770); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(t.TempDir(), link); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{open, link} {
+		if _, err := Listen(t.Context(), filepath.Join(dir, "api.sock")); !errors.Is(err, errs.Authentication) {
+			t.Errorf("Listen in %s: got %v, want Authentication", dir, err)
+		}
+		if _, err := Dial(t.Context(), filepath.Join(dir, "api.sock")); !errors.Is(err, errs.Authentication) {
+			t.Errorf("Dial in %s: got %v, want Authentication", dir, err)
+		}
+	}
+}
+
+// start serves ops with the given grace until stop is called; the channel
+// then tells how Serve ended.
+func start(t *testing.T, ops Operations, graceless bool) (client *Client, stop func(), served chan error) {
+	t.Helper()
+	ln, err := Listen(t.Context(), filepath.Join(t.TempDir(), "run", "api.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := ln.Addr().String()
+	ctx, stop := context.WithCancel(context.Background())
+	served = make(chan error, 1)
+	grace := grace
+	if graceless {
+		grace = 0
+	}
+	go func() { served <- serve(ctx, ln, ops, grace) }()
+	client, err = Dial(t.Context(), socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client, stop, served
+}
+
+func TestStoppingServerFinishesWhatIsUnderWay(t *testing.T) {
+	begun, finish := make(chan struct{}), make(chan struct{})
+	client, stop, served := start(t, &odd{get: func(_ context.Context, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error) {
+		w, err := open(node.ObjectInfo{})
+		if err != nil {
+			return nil, err
+		}
+		close(begun)
+		<-finish
+		n, err := w.Write(make([]byte, 1<<20))
+		return &node.Fetched{Size: int64(n)}, err
+	}}, false)
+	got := make(chan error, 1)
+	go func() {
+		_, err := client.Get(t.Context(), "a", func(node.ObjectInfo) (io.Writer, error) { return io.Discard, nil })
+		got <- err
+	}()
+	<-begun
+	stop()
+	for { // until the server has heard of it
+		late, err := Dial(t.Context(), client.socket)
+		if errors.Is(err, errs.NoNode) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		late.Close()
+	}
+	close(finish)
+	if err := <-got; err != nil {
+		t.Errorf("the get under way: %v", err)
+	}
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+func TestStoppingServerCancelsWhatTakesTooLong(t *testing.T) {
+	begun := make(chan struct{})
+	client, stop, served := start(t, &odd{list: func(ctx context.Context) (*node.List, error) {
+		close(begun)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}, true)
+	got := make(chan error, 1)
+	go func() { _, err := client.List(t.Context()); got <- err }()
+	<-begun
+	stop()
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	if err := <-got; err == nil {
+		t.Error("the list under way: got no error")
+	}
+}
+
+func TestBrokenStreamIsNoWholeObject(t *testing.T) {
+	client, stop, served := start(t, &odd{get: func(ctx context.Context, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error) {
+		w, err := open(node.ObjectInfo{Size: 1000})
+		if err != nil {
+			return nil, err
+		}
+		w.Write(make([]byte, 1000))
+		panic(http.ErrAbortHandler) // all bytes were sent, but not that they are all
+	}}, false)
+	_, err := client.Get(t.Context(), "a", func(node.ObjectInfo) (io.Writer, error) { return io.Discard, nil })
+	if !errors.Is(err, errs.NoNode) {
+		t.Errorf("got %v, want NoNode", err)
+	}
+	stop()
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+// HTTP/1.1 is for people with curl.
+func TestAnyHTTPClientIsAnswered(t *testing.T) {
+	client, stop, served := start(t, new(memory), false)
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return connect(ctx, client.socket) }}
+	for path, want := range map[string]struct {
+		status int
+		media  string
+	}{
+		statsPath:                 {200, jsonType},
+		infoPath + "?ref=unknown": {404, problemType},
+		"/v1/none":                {400, problemType},
+	} {
+		resp, err := (&http.Client{Transport: transport}).Get("http://node" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want.status || resp.Header.Get("Content-Type") != want.media {
+			t.Errorf("%s: got %d %s, want %+v", path, resp.StatusCode, resp.Header.Get("Content-Type"), want)
+		}
+	}
+	transport.CloseIdleConnections()
+	stop()
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}

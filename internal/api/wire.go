@@ -1,0 +1,50 @@
+package api
+
+import (
+	"encoding/json"
+	"net/url"
+)
+
+// The paths of the API. An object is named by the query parameter ref; the
+// options of a put are JSON in the query parameter options, and the body is
+// the content.
+const (
+	identityPath = "/v1/identity"
+	objectsPath  = "/v1/objects" // GET lists, POST puts
+	contentPath  = "/v1/content" // GET gets
+	infoPath     = "/v1/info"
+	peersPath    = "/v1/peers"
+	statsPath    = "/v1/stats"
+)
+
+const (
+	jsonType    = "application/json"
+	problemType = "application/problem+json"
+	contentType = "application/octet-stream"
+)
+
+// A get answers with objectHeader before the content and with one of the two
+// trailers after it: without one, the content is not whole.
+const (
+	objectHeader   = "Datamesh-Object"
+	fetchedTrailer = "Datamesh-Fetched"
+	problemTrailer = "Datamesh-Problem"
+)
+
+// maxHeader bounds the bytes of a header or a trailer. A trailer lists every
+// bad shard that a get met.
+const maxHeader = 64 << 20
+
+// toHeader returns the JSON of v in the characters that a header may have.
+func toHeader(v any) (string, error) {
+	b, err := json.Marshal(v)
+	return url.PathEscape(string(b)), err
+}
+
+func fromHeader(s string, v any) error {
+	s, err := url.PathUnescape(s)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal([]byte(s), v)
+}

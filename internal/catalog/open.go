@@ -1,0 +1,160 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"datamesh/internal/durable"
+	"datamesh/internal/errs"
+)
+
+const (
+	application = 0x444d4361 // "DMCa"
+	version     = 1
+)
+
+// schema makes an empty catalog. The row number is what an object keeps for
+// ever, whatever id its manifest comes to have.
+const schema = `
+PRAGMA journal_mode = WAL;
+PRAGMA application_id = 0x444d4361;
+PRAGMA user_version = 1;
+CREATE TABLE object (
+	row     INTEGER PRIMARY KEY AUTOINCREMENT,
+	id      BLOB    NOT NULL UNIQUE,
+	name    TEXT    NOT NULL,
+	size    INTEGER NOT NULL,
+	tags    TEXT    NOT NULL,
+	created INTEGER NOT NULL, -- nanoseconds since 1970 in UTC
+	stored  INTEGER NOT NULL
+) STRICT;
+CREATE INDEX object_by_name ON object (name, created);
+CREATE INDEX object_by_time ON object (created);
+`
+
+// Open opens the catalog in the file path and makes an empty one, for this
+// user alone, if there is none. A file that it does not understand is left as
+// it is. Kinds: Configuration (written by a newer version, or no catalog at
+// all), Database (damaged), Full, IO, Locked.
+func Open(ctx context.Context, path string) (*Catalog, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if err := create(ctx, path); err != nil {
+			return nil, err
+		}
+	}
+	c, err := connect(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.check(ctx); err != nil {
+		c.db.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// create makes an empty catalog elsewhere and puts it in place whole, so that
+// of several processes that do so one wins and none sees half of it.
+func create(ctx context.Context, path string) error {
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".datamesh-*.tmp")
+	if err != nil {
+		return errs.New(errs.IO, "create %s: %w", path, err)
+	}
+	defer os.RemoveAll(dir)
+	c, err := connect(filepath.Join(dir, "empty.db"))
+	if err != nil {
+		return err
+	}
+	_, err = c.db.ExecContext(ctx, schema)
+	if err := c.classify(ctx, errors.Join(err, c.db.Close())); err != nil {
+		return err
+	}
+	err = durable.WriteFile(path, 0o600, false, func(w io.Writer) error {
+		empty, err := os.ReadFile(c.path)
+		if err != nil {
+			return errs.New(errs.IO, "create %s: %w", path, err)
+		}
+		_, err = w.Write(empty)
+		return err
+	})
+	if errors.Is(err, errs.Exists) {
+		return nil
+	}
+	return err
+}
+
+// connect prepares connections to the database; none is made yet.
+func connect(path string) (*Catalog, error) {
+	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: url.Values{
+		"_pragma": {"busy_timeout(10000)", "synchronous(FULL)"},
+		"_txlock": {"immediate"},
+	}.Encode()}
+	db, err := sql.Open("sqlite", dsn.String())
+	if err != nil {
+		return nil, errs.New(errs.Database, "open %s: %w", path, err)
+	}
+	return &Catalog{db: db, path: path}, nil
+}
+
+// check tells whether the file is a catalog of a version that is known.
+func (c *Catalog) check(ctx context.Context) error {
+	var app, v int
+	err := c.db.QueryRowContext(ctx, `SELECT application_id, user_version FROM pragma_application_id, pragma_user_version`).Scan(&app, &v)
+	switch {
+	case err != nil:
+		return c.classify(ctx, err)
+	case app != application:
+		return errs.WithHint(errs.New(errs.Configuration, "%s is not a catalog of datamesh", c.path),
+			"give another home with --home, or move that file away")
+	case v > version:
+		return errs.WithHint(errs.New(errs.Configuration, "%s has version %d, this program knows %d", c.path, v, version),
+			"update datamesh: the home was used by a newer version")
+	case v < version:
+		return c.damaged("it has no version")
+	}
+	return nil
+}
+
+func (c *Catalog) damaged(what string) error {
+	return errs.WithHint(errs.New(errs.Database, "the catalog %s is damaged: %s", c.path, what),
+		"copy the file to a safe place, then move it away: a new catalog is made, and what you stored can still be read by its ids")
+}
+
+// classify gives an error of the database its kind.
+func (c *Catalog) classify(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	e, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return errs.New(errs.Database, "catalog %s: %w", c.path, err)
+	}
+	switch e.Code() & 0xff { // the rest of a code is detail
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return c.damaged(err.Error())
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		return errs.New(errs.Locked, "catalog %s: %w", c.path, err)
+	case sqlite3.SQLITE_FULL:
+		return errs.New(errs.Full, "catalog %s: %w", c.path, err)
+	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY:
+		return errs.New(errs.IO, "catalog %s: %w", c.path, err)
+	}
+	return errs.New(errs.Database, "catalog %s: %w", c.path, err)
+}
+
+func isUnique(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE
+}

@@ -1,0 +1,95 @@
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/adrg/xdg"
+
+	"datamesh/internal/errs"
+)
+
+// A Home is the absolute path of the directory in which one node, and one
+// user on that machine, keep everything. Two homes share nothing.
+type Home string
+
+// FindHome returns the home: dir if it is given, else DATAMESH_HOME, else
+// datamesh in the XDG data directory. It need not exist. Kind: Configuration.
+func FindHome(dir string) (Home, error) {
+	if dir == "" {
+		dir = os.Getenv(homeVariable)
+	}
+	if dir == "" {
+		dir = filepath.Join(xdg.DataHome, "datamesh")
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", errs.New(errs.Configuration, "home %s: %w", dir, err)
+	}
+	return Home(abs), nil
+}
+
+// Make makes the directory, for this user alone, if it is not there. Kind: IO.
+func (h Home) Make() error {
+	if err := os.MkdirAll(string(h), 0o700); err != nil {
+		return errs.WithHint(errs.New(errs.IO, "make the home: %w", err), "give another with --home DIR or %s", homeVariable)
+	}
+	return nil
+}
+
+// Identity is the file that holds the secrets of the user.
+func (h Home) Identity() string { return h.path("identity") }
+
+// NodeKey is the file that holds the secret of the machine.
+func (h Home) NodeKey() string { return h.path("node.key") }
+
+// Mesh is the file that remembers the mesh and its members.
+func (h Home) Mesh() string { return h.path("mesh") }
+
+// Catalog is the database of what the user has stored.
+func (h Home) Catalog() string { return h.path("user.db") }
+
+// Store is the directory of the shards that are kept for the mesh.
+func (h Home) Store() string { return h.path("store") }
+
+// Puts is the directory of the journals of puts that have not ended.
+func (h Home) Puts() string { return h.path("puts") }
+
+// Lock is the file that is locked by whoever uses the home alone.
+func (h Home) Lock() string { return h.path("lock") }
+
+func (h Home) path(name string) string { return filepath.Join(string(h), name) }
+
+// maxSocket is what every system allows for the path of a Unix socket.
+const maxSocket = 100
+
+// Socket returns the path of the socket of the node's local API, in a
+// directory that holds nothing but such sockets and may have to be made. It is
+// in the home unless its path would be too long for a socket; then it is in
+// the runtime directory, or else in the temporary one, and named after a hash
+// of the home's path.
+func (h Home) Socket() string {
+	path := filepath.Join(string(h), "run", "api.sock")
+	if len(path) <= maxSocket {
+		return path
+	}
+	home := string(h)
+	if real, err := filepath.EvalSymlinks(home); err == nil {
+		home = real // one home, one socket, by whatever path it is reached
+	}
+	sum := sha256.Sum256([]byte(home))
+	name := hex.EncodeToString(sum[:8]) + ".sock"
+	private := "datamesh-" + strconv.Itoa(os.Getuid())
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		path = filepath.Join(dir, "datamesh", name)
+	} else {
+		path = filepath.Join(os.TempDir(), private, name)
+	}
+	if len(path) <= maxSocket {
+		return path
+	}
+	return filepath.Join("/tmp", private, name)
+}

@@ -1,0 +1,162 @@
+package crypt
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+
+	"datamesh/internal/errs"
+	"datamesh/internal/hash"
+
+	"filippo.io/age"
+	"github.com/btcsuite/btcd/btcutil/bech32"
+)
+
+// A Recipient is a public key that a manifest is sealed to.
+type Recipient struct {
+	age     age.Recipient
+	classic bool // its security ends with the first large quantum computer
+}
+
+// Classic reports whether the recipient lowers what is sealed to it to
+// classic, not post-quantum, security.
+func (r Recipient) Classic() bool { return r.classic }
+
+// ParseRecipient reads a recipient in age's text: age1pq1… is hybrid, other
+// age1… are classic. Kind: Invalid.
+func ParseRecipient(s string) (Recipient, error) {
+	if strings.HasPrefix(s, "age1pq1") {
+		r, err := age.ParseHybridRecipient(s)
+		if err != nil {
+			return Recipient{}, errs.New(errs.Invalid, "recipient %.24s…: %w", s, err)
+		}
+		return Recipient{age: r}, nil
+	}
+	r, err := age.ParseX25519Recipient(s)
+	if err != nil {
+		return Recipient{}, errs.WithHint(errs.New(errs.Invalid, "recipient %.24q: %w", s, err),
+			`a recipient begins with age1; "datamesh id" prints the one of a home`)
+	}
+	return Recipient{r, true}, nil
+}
+
+// An Identity is the secret that opens what is sealed to its recipient.
+type Identity struct{ age age.Identity }
+
+// NewIdentity returns the hybrid identity whose secret is seed, with its recipient.
+func NewIdentity(seed [32]byte) (Identity, Recipient, error) {
+	text, err := identityText(seed)
+	if err != nil {
+		return Identity{}, Recipient{}, errs.New(errs.KeyManagement, "hybrid identity: %w", err)
+	}
+	id, err := age.ParseHybridIdentity(text)
+	if err != nil {
+		return Identity{}, Recipient{}, errs.New(errs.KeyManagement, "hybrid identity: %w", err)
+	}
+	return Identity{id}, Recipient{age: id.Recipient()}, nil
+}
+
+// identityText is the secret as age writes it: the way in that age offers.
+func identityText(seed [32]byte) (string, error) {
+	s, err := bech32.EncodeFromBase256("age-secret-key-pq-", seed[:])
+	return strings.ToUpper(s), err
+}
+
+// ParseIdentities reads a file of identities as age writes them, one a line.
+// Kind: KeyManagement.
+func ParseIdentities(r io.Reader) ([]Identity, error) {
+	ids, err := age.ParseIdentities(r)
+	if err != nil {
+		return nil, errs.New(errs.KeyManagement, "%w", err)
+	}
+	out := make([]Identity, len(ids))
+	for i, id := range ids {
+		out[i] = Identity{id}
+	}
+	return out, nil
+}
+
+func (r Recipient) String() string {
+	switch r := r.age.(type) {
+	case *age.HybridRecipient:
+		return r.String()
+	case *age.X25519Recipient:
+		return r.String()
+	}
+	return ""
+}
+
+// Commit returns a value that commits to key and tells nothing of it:
+// AES-GCM alone lets one sealed text open differently under different keys.
+func Commit(key Key) [32]byte {
+	return hash.Derive("datamesh v1 manifest key commitment", key[:])
+}
+
+// Wrap returns key in age envelopes: one for all hybrid recipients and one
+// for all classic ones, as age refuses to mix them. There must be a recipient.
+func Wrap(key Key, to []Recipient) ([][]byte, error) {
+	var hybrid, classic []age.Recipient
+	for _, r := range to {
+		if r.classic {
+			classic = append(classic, r.age)
+		} else {
+			hybrid = append(hybrid, r.age)
+		}
+	}
+	var wraps [][]byte
+	for _, class := range [][]age.Recipient{hybrid, classic} {
+		if len(class) == 0 {
+			continue
+		}
+		wrap, err := wrap(key, class)
+		if err != nil {
+			return nil, errs.New(errs.Encryption, "wrap the key: %w", err)
+		}
+		wraps = append(wraps, wrap)
+	}
+	if len(wraps) == 0 {
+		return nil, errs.New(errs.Encryption, "wrap the key: no recipient")
+	}
+	return wraps, nil
+}
+
+func wrap(key Key, to []age.Recipient) ([]byte, error) {
+	var out bytes.Buffer
+	w, err := age.Encrypt(&out, to...)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(key[:]); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// Unwrap opens the first of the envelopes that one of the identities fits.
+// Kind: Decryption, when none does.
+func Unwrap(wraps [][]byte, ids []Identity) (Key, error) {
+	all := make([]age.Identity, len(ids))
+	for i, id := range ids {
+		all[i] = id.age
+	}
+	var key Key
+	for _, wrap := range wraps {
+		r, err := age.Decrypt(bytes.NewReader(wrap), all...)
+		if noMatch := new(age.NoIdentityMatchError); errors.As(err, &noMatch) {
+			continue
+		}
+		if err != nil {
+			return key, errs.New(errs.Integrity, "key envelope: %w", err)
+		}
+		b, err := io.ReadAll(io.LimitReader(r, int64(len(key))+1))
+		if err != nil || len(b) != len(key) {
+			return key, errs.New(errs.Integrity, "key envelope: not a key")
+		}
+		return Key(b), nil
+	}
+	return key, errs.New(errs.Decryption, "sealed for another identity")
+}

@@ -1,0 +1,176 @@
+// Package durable writes files that appear whole or not at all.
+//
+// What is written goes to a temporary file in the same directory. Only when
+// all of it is on the disk does it get its name, and only when that name is on
+// the disk too does the caller hear of success. A crash leaves at worst a
+// temporary file, which [IsTemp] knows.
+package durable
+
+import (
+	"crypto/rand"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"datamesh/internal/errs"
+)
+
+const (
+	tempPrefix = ".datamesh-"
+	tempSuffix = ".tmp"
+)
+
+// A File is a file on its way to its name. It ends with Commit or Abort.
+// It is not safe for concurrent use.
+type File struct {
+	path string   // the name that it will have
+	temp *os.File // nil once it is committed or aborted
+}
+
+// Create begins a file that will be called path. Its permissions are perm,
+// narrowed by the umask, from before the first byte.
+// Kinds: IO, Full.
+func Create(path string, perm fs.FileMode) (*File, error) {
+	name := filepath.Join(filepath.Dir(path), tempPrefix+rand.Text()+tempSuffix)
+	temp, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+	if err != nil {
+		return nil, classify("create", path, err)
+	}
+	return &File{path: path, temp: temp}, nil
+}
+
+// Write appends to the file. Kinds: IO, Full.
+func (f *File) Write(p []byte) (int, error) {
+	n, err := f.temp.Write(p)
+	return n, classify("write", f.path, err)
+}
+
+// SetTime gives the file a time of modification, once all of it is written.
+// Kind: IO.
+func (f *File) SetTime(t time.Time) error {
+	return classify("set the time of", f.path, os.Chtimes(f.temp.Name(), time.Time{}, t))
+}
+
+// Commit gives the file its name, durably. If replace is false and the name
+// is taken, by whomever and however late, what is there stays untouched and
+// the error is Exists. Whatever the error, the file is aborted.
+// Kinds: IO, Full, Exists.
+func (f *File) Commit(replace bool) error {
+	defer f.Abort()
+	if err := f.temp.Sync(); err != nil {
+		return classify("write", f.path, err)
+	}
+	if err := f.temp.Close(); err != nil {
+		return classify("write", f.path, err)
+	}
+	if !replace {
+		if err := f.claim(); err != nil {
+			return classify("create", f.path, err)
+		}
+	}
+	if err := os.Rename(f.temp.Name(), f.path); err != nil {
+		if !replace {
+			os.Remove(f.path) // claimed above, so it is ours
+		}
+		return classify("create", f.path, err)
+	}
+	return SyncDir(filepath.Dir(f.path))
+}
+
+// claim takes the name for this file, or fails with [fs.ErrExist]. A hard link
+// puts the finished file there at once; renaming one link of a file onto
+// another leaves both, and Abort removes the temporary one. Where there are no
+// hard links an empty file holds the name until the rename.
+func (f *File) claim() error {
+	err := os.Link(f.temp.Name(), f.path)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	held, err := os.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return held.Close()
+}
+
+// Abort gives the file up and removes what was written of it. After Commit it
+// does nothing, so that it can be deferred.
+func (f *File) Abort() {
+	if f.temp == nil {
+		return
+	}
+	// Closing twice and removing what has been renamed are harmless.
+	f.temp.Close()
+	os.Remove(f.temp.Name())
+	f.temp = nil
+}
+
+// WriteFile writes a file called path with what write produces. Errors of
+// write are returned as they are, and then there is no file; otherwise it is
+// as [Create] and [File.Commit] say.
+func WriteFile(path string, perm fs.FileMode, replace bool, write func(io.Writer) error) error {
+	f, err := Create(path, perm)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if err := write(f); err != nil {
+		return err
+	}
+	return f.Commit(replace)
+}
+
+// SyncDir makes the names in a directory durable: files created, renamed or
+// removed there. Windows does that by itself, and some file systems know no
+// such thing; both are taken for success. Kind: IO.
+func SyncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return classify("sync", dir, err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, errors.ErrUnsupported) {
+		return classify("sync", dir, err)
+	}
+	return nil
+}
+
+// IsTemp reports whether a file of that base name is a temporary file of this
+// package: if no process is writing it, it is a leftover.
+func IsTemp(name string) bool {
+	return strings.HasPrefix(name, tempPrefix) && strings.HasSuffix(name, tempSuffix)
+}
+
+// classify names the file that the caller knows instead of the temporary one.
+func classify(op, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	kind := errs.IO
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		kind = errs.Exists
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		kind = errs.Full
+	}
+	return errs.New(kind, "%s %s: %w", op, path, cause(err))
+}
+
+func cause(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	if e, ok := errors.AsType[*os.LinkError](err); ok {
+		return e.Err
+	}
+	return err
+}

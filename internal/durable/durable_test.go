@@ -1,0 +1,199 @@
+package durable_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"datamesh/internal/durable"
+	"datamesh/internal/errs"
+)
+
+func text(s string) func(io.Writer) error {
+	return func(w io.Writer) error { _, err := io.WriteString(w, s); return err }
+}
+
+// tree returns the contents of the files in dir by name.
+func tree(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[e.Name()] = string(b)
+	}
+	return got
+}
+
+func TestWriteFileMakesExactlyTheFile(t *testing.T) {
+	for _, replace := range []bool{false, true} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "a")
+		if err := durable.WriteFile(path, 0o640, replace, text("whole")); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(map[string]string{"a": "whole"}, tree(t, dir)); diff != "" {
+			t.Errorf("replace %v: files (-want +got):\n%s", replace, diff)
+		}
+		fi, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fi.Mode().Perm()&^0o640 != 0 {
+			t.Errorf("replace %v: mode %v is wider than 0640", replace, fi.Mode())
+		}
+	}
+}
+
+func TestReplaceReplaces(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a")
+	for _, s := range []string{"old", "new"} {
+		if err := durable.WriteFile(path, 0o600, true, text(s)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(map[string]string{"a": "new"}, tree(t, dir)); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+func TestTakenNameIsLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a")
+	f, err := durable.Create(path, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := text("mine")(f); err != nil {
+		t.Fatal(err)
+	}
+	// The name is taken after the file was begun.
+	if err := os.WriteFile(path, []byte("theirs"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Commit(false); !errors.Is(err, errs.Exists) || !errors.Is(err, fs.ErrExist) {
+		t.Errorf("Commit: got %v, want Exists", err)
+	}
+	if diff := cmp.Diff(map[string]string{"a": "theirs"}, tree(t, dir)); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+func TestOneOfManyWritersWinsTheName(t *testing.T) {
+	dir := t.TempDir()
+	var (
+		wg   sync.WaitGroup
+		wins atomic.Int32
+		won  atomic.Value
+	)
+	for i := range 16 {
+		wg.Go(func() {
+			s := fmt.Sprint("writer ", i)
+			switch err := durable.WriteFile(filepath.Join(dir, "a"), 0o600, false, text(s)); {
+			case err == nil:
+				wins.Add(1)
+				won.Store(s)
+			case !errors.Is(err, errs.Exists):
+				t.Errorf("%s: got %v, want Exists", s, err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := wins.Load(); n != 1 {
+		t.Fatalf("%d writers won, want 1", n)
+	}
+	if diff := cmp.Diff(map[string]string{"a": won.Load().(string)}, tree(t, dir)); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+func TestFailedWriteLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	broken := errors.New("the source broke")
+	err := durable.WriteFile(filepath.Join(dir, "a"), 0o600, false, func(w io.Writer) error {
+		if err := text("half")(w); err != nil {
+			return err
+		}
+		return broken
+	})
+	if err != broken {
+		t.Errorf("got %v, want the writer's own error", err)
+	}
+	if diff := cmp.Diff(map[string]string{}, tree(t, dir)); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+func TestFailedRenameLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "a", "b"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	// A file cannot replace a directory.
+	if err := durable.WriteFile(filepath.Join(dir, "a"), 0o600, true, text("x")); err == nil {
+		t.Error("got no error")
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 || entries[0].Name() != "a" {
+		t.Errorf("got %v, %v, want the directory a alone", entries, err)
+	}
+}
+
+func TestTimeIsKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	f, err := durable.Create(path, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Abort()
+	want := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)
+	for _, err := range []error{text("x")(f), f.SetTime(want), f.Commit(false)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if fi, err := os.Stat(path); err != nil || !fi.ModTime().Equal(want) {
+		t.Errorf("got %v, %v, want %v", fi.ModTime(), err, want)
+	}
+}
+
+func TestMissingDirectoryIsNamed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "none", "a")
+	err := durable.WriteFile(path, 0o600, true, text("x"))
+	if want := "create " + path + ": no such file or directory"; err == nil || err.Error() != want || errs.KindOf(err) != errs.IO {
+		t.Errorf("got %v (%v), want %q of kind IO", err, errs.KindOf(err), want)
+	}
+}
+
+func TestIsTempKnowsTheTemporaryFile(t *testing.T) {
+	dir := t.TempDir()
+	f, err := durable.Create(filepath.Join(dir, "a"), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Abort()
+	for name := range tree(t, dir) {
+		if !durable.IsTemp(name) {
+			t.Errorf("IsTemp(%q) is false", name)
+		}
+	}
+	if durable.IsTemp("a") {
+		t.Error(`IsTemp("a") is true`)
+	}
+}

@@ -1,0 +1,226 @@
+package keyring
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"datamesh/internal/crypt"
+	"datamesh/internal/durable"
+	"datamesh/internal/errs"
+
+	"github.com/btcsuite/btcd/btcutil/bech32"
+)
+
+// The prefixes of secrets in text. In capitals, as age writes its own.
+const (
+	rootPrefix = "datamesh-root-"
+	nodePrefix = "datamesh-node-"
+)
+
+const (
+	fileVersion = 1       // first byte of what the text encodes
+	maxFile     = 1 << 20 // bytes of an identity file
+)
+
+// Export writes the user's root to a new file of mode 0600, which [Import]
+// reads. Kinds: Exists, FileNotFound, IO.
+func Export(identityFile, dst string) error {
+	root, err := readRoot(identityFile)
+	if err != nil {
+		return err
+	}
+	return writeRoot(dst, root)
+}
+
+// Import makes the identity in src the one of identityFile, or, when src
+// holds age identities, adds those to what the user can open. An identity is
+// never replaced by another. Kinds: Exists, FileNotFound, KeyManagement, IO.
+func Import(src, identityFile string) error {
+	b, err := read(src)
+	if err != nil {
+		return err
+	}
+	if bytes.Contains(b, []byte("\nAGE-SECRET-KEY-")) || bytes.HasPrefix(b, []byte("AGE-SECRET-KEY-")) {
+		return importMore(src, b, identityFile)
+	}
+	root, err := parseSecret(src, rootPrefix, b)
+	if err != nil {
+		return err
+	}
+	err = writeRoot(identityFile, root)
+	if errs.KindOf(err) != errs.Exists {
+		return err
+	}
+	if have, err := readRoot(identityFile); err != nil || have == Root(root) {
+		return err
+	}
+	return errs.WithHint(errs.New(errs.Exists, "this home has another identity already: %s", identityFile),
+		"import into a fresh home: datamesh --home DIR keys import %s", src)
+}
+
+// NodeKey reads the key of a node from its file, or makes a new one. It is
+// the node's own: it is not derived, and there is no way to export it.
+func NodeKey(file string) (ed25519.PrivateKey, error) {
+	b, err := read(file)
+	if errs.KindOf(err) == errs.FileNotFound {
+		seed := NewRoot()
+		err = writeSecret(file, "# DataMesh node key. It belongs to this machine alone.\n", nodePrefix, seed)
+		if err != nil && errs.KindOf(err) != errs.Exists {
+			return nil, err
+		}
+		b, err = read(file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	seed, err := parseSecret(file, nodePrefix, b)
+	return ed25519.NewKeyFromSeed(seed[:]), err
+}
+
+func readRoot(file string) (Root, error) {
+	b, err := read(file)
+	if err != nil {
+		return Root{}, err
+	}
+	return parseSecret(file, rootPrefix, b)
+}
+
+func writeRoot(file string, root Root) error {
+	ring, err := New(root)
+	if err != nil {
+		return err
+	}
+	return writeSecret(file, fmt.Sprintf(`# DataMesh identity of %s.
+# Whoever has this file can read and delete what is stored with it; without it that is lost.
+`, ring.OwnerKey()), rootPrefix, root)
+}
+
+func writeSecret(file, head, prefix string, secret [32]byte) error {
+	text, err := encodeSecret(prefix, secret)
+	if err != nil {
+		return errs.New(errs.KeyManagement, "write %s: %w", file, err)
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return errs.New(errs.IO, "%w", err)
+	}
+	err = durable.WriteFile(file, 0o600, false, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s%s\n", head, text)
+		return err
+	})
+	if errors.Is(err, fs.ErrExist) {
+		return errs.WithHint(errs.New(errs.Exists, "%s exists already", file), "name a file that does not exist")
+	}
+	if err != nil {
+		return errs.New(errs.IO, "%w", err)
+	}
+	return nil
+}
+
+func encodeSecret(prefix string, secret [32]byte) (string, error) {
+	words, err := bech32.ConvertBits(append([]byte{fileVersion}, secret[:]...), 8, 5, true)
+	if err != nil {
+		return "", err
+	}
+	text, err := bech32.EncodeM(prefix, words)
+	return strings.ToUpper(text), err
+}
+
+// parseSecret finds the one secret in a file of comments and blank lines.
+// Its errors never have the secret in them.
+func parseSecret(file, prefix string, b []byte) (secret [32]byte, err error) {
+	bad := func(why string) error {
+		return errs.WithHint(errs.New(errs.KeyManagement, "%s: %s", file, why),
+			`a file written by "datamesh keys export" is needed`)
+	}
+	var text string
+	for line := range strings.Lines(string(b)) {
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		if text != "" {
+			return secret, bad("more than one key in it")
+		}
+		text = line
+	}
+	got, words, version, err := bech32.DecodeNoLimitWithVersion(text)
+	if err != nil || version != bech32.VersionM {
+		return secret, bad("no key in it, or a damaged one")
+	}
+	raw, err := bech32.ConvertBits(words, 5, 8, false)
+	if err != nil || got != prefix || len(raw) != 1+len(secret) {
+		return secret, bad("no key of this kind in it")
+	}
+	if raw[0] != fileVersion {
+		return secret, bad(fmt.Sprintf("a key of version %d; this program knows %d", raw[0], fileVersion))
+	}
+	copy(secret[:], raw[1:])
+	return secret, nil
+}
+
+// moreFile is where age identities lie that were imported into a home.
+func moreFile(identityFile string) string { return identityFile + ".age" }
+
+func readMore(file string) ([]crypt.Identity, error) {
+	b, err := read(file)
+	if errs.KindOf(err) == errs.FileNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	ids, err := crypt.ParseIdentities(bytes.NewReader(b))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return ids, nil
+}
+
+func importMore(src string, b []byte, identityFile string) error {
+	if _, err := crypt.ParseIdentities(bytes.NewReader(b)); err != nil {
+		return fmt.Errorf("%s: %w", src, err)
+	}
+	if _, _, err := LoadOrNew(identityFile); err != nil {
+		return err
+	}
+	have, err := read(moreFile(identityFile))
+	if err != nil && errs.KindOf(err) != errs.FileNotFound {
+		return err
+	}
+	if bytes.Contains(have, bytes.TrimSpace(b)) {
+		return nil
+	}
+	err = durable.WriteFile(moreFile(identityFile), 0o600, true, func(w io.Writer) error {
+		_, err := w.Write(append(append(have, b...), '\n'))
+		return err
+	})
+	if err != nil {
+		return errs.New(errs.IO, "%w", err)
+	}
+	return nil
+}
+
+func read(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errs.New(errs.FileNotFound, "%s does not exist", file)
+	}
+	if err != nil {
+		return nil, errs.New(errs.IO, "%w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, errs.New(errs.IO, "%w", err)
+	}
+	if len(b) > maxFile {
+		return nil, errs.New(errs.KeyManagement, "%s is too large for keys", file)
+	}
+	return b, nil
+}

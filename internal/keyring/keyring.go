@@ -1,0 +1,123 @@
+// Package keyring keeps identities on disk: the root of a user, from which
+// everything that user can open or sign is derived, and the key of a node,
+// which is derived from nothing.
+//
+// Whoever reads the identity file can read, forge and delete everything of
+// its user; whoever loses it has lost all that. The file has mode 0600.
+package keyring
+
+import (
+	"crypto/ed25519"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+
+	"datamesh"
+	"datamesh/internal/crypt"
+	"datamesh/internal/errs"
+)
+
+// A Root is the one secret of a user: 256 random bits.
+type Root [32]byte
+
+// The labels that the secrets of a user are derived with, by HKDF-SHA256
+// (RFC 5869) from the root and without salt.
+const (
+	ownerLabel   = "datamesh v1 owner signing key"
+	sealingLabel = "datamesh v1 age hybrid identity, epoch %d"
+	catalogLabel = "datamesh v1 catalog head key"
+)
+
+// A Ring is what a user can do: sign as an owner, and open what is sealed to
+// that user.
+type Ring struct {
+	Owner      ed25519.PrivateKey
+	Recipient  crypt.Recipient  // that this user's manifests are sealed to
+	Identities []crypt.Identity // that open manifests: the user's own first
+
+}
+
+// NewRoot returns a fresh root.
+func NewRoot() (r Root) {
+	rand.Read(r[:]) // never fails
+	return r
+}
+
+// New derives a user's ring from the root.
+func New(root Root) (*Ring, error) {
+	id, recipient, err := crypt.NewIdentity(root.Sealing(0))
+	if err != nil {
+		return nil, err
+	}
+	return &Ring{
+		Owner:      root.Owner(),
+		Recipient:  recipient,
+		Identities: []crypt.Identity{id},
+	}, nil
+}
+
+// OwnerKey returns the public key that stands in the user's descriptors.
+func (r *Ring) OwnerKey() datamesh.OwnerKey {
+	return datamesh.OwnerKey(r.Owner.Public().(ed25519.PublicKey))
+}
+
+// Owner returns the key that signs descriptors, deletions and catalog heads.
+func (r Root) Owner() ed25519.PrivateKey {
+	seed := r.derive(ownerLabel)
+	return ed25519.NewKeyFromSeed(seed[:])
+}
+
+// Sealing returns the secret of the hybrid identity of an epoch, the first of
+// which is 0.
+func (r Root) Sealing(epoch int) [32]byte {
+	return r.derive(fmt.Sprintf(sealingLabel, epoch))
+}
+
+// Catalog returns the key that the head of the user's catalog is sealed with.
+func (r Root) Catalog() [32]byte { return r.derive(catalogLabel) }
+
+func (r Root) derive(label string) (secret [32]byte) {
+	b, err := hkdf.Key(sha256.New, r[:], nil, label, len(secret))
+	if err != nil {
+		panic(err) // 32 bytes are within HKDF's reach
+	}
+	copy(secret[:], b)
+	return secret
+}
+
+// Load reads the ring of an identity file, with the further identities that
+// were imported beside it. Kinds: FileNotFound, KeyManagement, IO.
+func Load(identityFile string) (*Ring, error) {
+	root, err := readRoot(identityFile)
+	if err != nil {
+		return nil, err
+	}
+	ring, err := New(root)
+	if err != nil {
+		return nil, err
+	}
+	more, err := readMore(moreFile(identityFile))
+	if err != nil {
+		return nil, err
+	}
+	ring.Identities = append(ring.Identities, more...)
+	return ring, nil
+}
+
+// LoadOrNew reads the ring of an identity file, or makes a new identity when
+// there is none, which it tells. Two processes that do so at once get the
+// same identity.
+func LoadOrNew(identityFile string) (ring *Ring, isNew bool, err error) {
+	ring, err = Load(identityFile)
+	if errs.KindOf(err) != errs.FileNotFound {
+		return ring, false, err
+	}
+	err = writeRoot(identityFile, NewRoot())
+	if err != nil && errs.KindOf(err) != errs.Exists {
+		return nil, false, err
+	}
+	isNew = err == nil
+	ring, err = Load(identityFile)
+	return ring, isNew, err
+}

@@ -1,0 +1,151 @@
+package mesh
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"datamesh/internal/errs"
+	"datamesh/internal/ring"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
+	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
+	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
+	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	"github.com/libp2p/go-libp2p/x/rate"
+	manet "github.com/multiformats/go-multiaddr/net"
+)
+
+// window is what a stream may have on its way at first: enough for a shard on
+// a long line, where libp2p's 256 KiB would take several round trips to grow.
+const window = 4 << 20
+
+// newHost makes the libp2p host: TCP with TLS 1.3 first, which costs a third
+// of QUIC's processor time, and QUIC second.
+func newHost(cfg Config) (host.Host, error) {
+	key, err := crypto.UnmarshalEd25519PrivateKey(cfg.Key)
+	if err != nil {
+		return nil, errs.New(errs.KeyManagement, "node key: %w", err)
+	}
+	limits, err := newLimits()
+	if err != nil {
+		return nil, errs.New(errs.Network, "resource limits: %w", err)
+	}
+	conns, err := connmgr.NewConnManager(1024, 2048, connmgr.WithGracePeriod(time.Minute))
+	if err != nil {
+		return nil, errs.New(errs.Network, "connection limits: %w", err)
+	}
+	mux := *yamux.DefaultTransport
+	mux.InitialStreamWindowSize = window
+	opts := []libp2p.Option{
+		libp2p.Identity(key),
+		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
+		libp2p.Transport(quic.NewTransport),
+		libp2p.Security(libp2ptls.ID, libp2ptls.New),
+		libp2p.Muxer(yamux.ID, &mux),
+		libp2p.ResourceManager(limits),
+		libp2p.ConnectionManager(conns),
+		libp2p.ConnectionGater(newGater()),
+		libp2p.DialRanker(tcpFirst),
+		libp2p.NonPublicAddrPublishing(true),
+		libp2p.DisableRelay(),
+		libp2p.DisableMetrics(),
+		libp2p.UserAgent(cfg.Agent),
+		libp2p.ProtocolVersion("/datamesh/1"),
+	}
+	if cfg.Role != ring.Storage {
+		return wrapHost(libp2p.New(append(opts, libp2p.NoListenAddrs)...))
+	}
+	addrs, err := listenAddrs(cfg.Listen, cfg.Port)
+	if err != nil {
+		return nil, err
+	}
+	return wrapHost(libp2p.New(append(opts, libp2p.ListenAddrStrings(addrs...))...))
+}
+
+func wrapHost(h host.Host, err error) (host.Host, error) {
+	if err != nil {
+		return nil, errs.New(errs.Network, "start libp2p: %w", err)
+	}
+	return h, nil
+}
+
+// listenAddrs returns the multiaddrs for TCP and QUIC on one port, which it
+// makes sure is free, or chooses.
+func listenAddrs(ips []netip.Addr, port int) ([]string, error) {
+	var addrs []string
+	for _, ip := range ips {
+		l, err := net.Listen("tcp", netip.AddrPortFrom(ip, uint16(port)).String())
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, errs.WithHint(errs.New(errs.Configuration, "port %d is in use", port),
+				"stop what uses it, or choose another with --port")
+		}
+		if err != nil && len(ips) > 1 && ip.Is6() {
+			continue // a machine without IPv6
+		}
+		if err != nil {
+			return nil, errs.New(errs.Configuration, "listen on %s: %w", ip, err)
+		}
+		port = l.Addr().(*net.TCPAddr).Port
+		if err := l.Close(); err != nil {
+			return nil, errs.New(errs.Network, "listen on %s: %w", ip, err)
+		}
+		family := "ip4"
+		if ip.Is6() {
+			family = "ip6"
+		}
+		addrs = append(addrs, fmt.Sprintf("/%s/%s/tcp/%d", family, ip, port), fmt.Sprintf("/%s/%s/udp/%d/quic-v1", family, ip, port))
+	}
+	return addrs, nil
+}
+
+// newLimits replaces libp2p's defaults, which end meshes of one's own: they
+// allow 8 connections, and a new one every 5 s, from one address, and no
+// more than 65 streams to a peer.
+func newLimits() (network.ResourceManager, error) {
+	scaling := rcmgr.DefaultLimits
+	libp2p.SetDefaultServiceLimits(&scaling)
+	limits := rcmgr.PartialLimitConfig{
+		System: rcmgr.ResourceLimits{Conns: 4096, ConnsInbound: 2048, ConnsOutbound: 4096,
+			Streams: 32768, StreamsInbound: 16384, StreamsOutbound: 16384, FD: 8192, Memory: 1 << 30},
+		Transient: rcmgr.ResourceLimits{Conns: 512, ConnsInbound: 256, ConnsOutbound: 512,
+			Streams: 4096, StreamsInbound: 2048, StreamsOutbound: 2048, FD: 512, Memory: 256 << 20},
+		PeerDefault: rcmgr.ResourceLimits{Conns: 8, ConnsInbound: 8, ConnsOutbound: 8,
+			Streams: 512, StreamsInbound: 256, StreamsOutbound: 256, FD: 8, Memory: 256 << 20},
+		ProtocolDefault:     rcmgr.ResourceLimits{Streams: 16384, StreamsInbound: 8192, StreamsOutbound: 8192, Memory: 512 << 20},
+		ProtocolPeerDefault: rcmgr.ResourceLimits{Streams: 256, StreamsInbound: 128, StreamsOutbound: 128, Memory: 128 << 20},
+	}
+	perSubnet := rate.Limit{RPS: 50, Burst: 400}
+	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.Build(scaling.AutoScale())),
+		rcmgr.WithLimitPerSubnet([]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: 1024}},
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: 1024}}),
+		rcmgr.WithConnRateLimiters(&rate.Limiter{SubnetRateLimiter: rate.SubnetLimiter{
+			IPv4SubnetLimits: []rate.SubnetLimit{{PrefixLength: 32, Limit: perSubnet}},
+			IPv6SubnetLimits: []rate.SubnetLimit{{PrefixLength: 56, Limit: perSubnet}}, GracePeriod: time.Minute}}))
+}
+
+// Addrs returns where others can reach this node: loopback only when there is
+// nothing else.
+func (n *Net) Addrs() []string {
+	var other, loopback []string
+	for _, a := range n.host.Addrs() {
+		if manet.IsIPLoopback(a) {
+			loopback = append(loopback, a.String())
+		} else {
+			other = append(other, a.String())
+		}
+	}
+	if len(other) == 0 {
+		other = loopback
+	}
+	return other[:min(len(other), ring.MaxAddrs)]
+}

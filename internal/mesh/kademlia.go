@@ -1,0 +1,67 @@
+package mesh
+
+import (
+	"context"
+	"crypto/rand"
+	"math/big"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/ring"
+
+	dht "github.com/libp2p/go-libp2p-kad-dht"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/protocol"
+)
+
+// newDHT joins the mesh's own Kademlia. It keeps no records: it is there to
+// find peers, and to find out when two parts of a mesh do not know each other.
+func newDHT(h host.Host, prefix string) (*dht.IpfsDHT, error) {
+	return dht.New(h,
+		dht.Mode(dht.ModeServer), // without it a network of private addresses has no tables
+		dht.ProtocolPrefix(protocol.ID(prefix[:len(prefix)-1])),
+		dht.DisableProviders(), dht.DisableValues())
+}
+
+const (
+	discoverTime   = time.Minute
+	discoverBudget = 30 * time.Second
+)
+
+// discover looks about in Kademlia now and then, and makes the ring know
+// whoever is there and not in its table.
+func (n *Net) discover() {
+	for {
+		jitter, err := rand.Int(rand.Reader, big.NewInt(int64(discoverTime/2)))
+		if err != nil {
+			jitter = new(big.Int)
+		}
+		select {
+		case <-time.After(discoverTime*3/4 + time.Duration(jitter.Int64())):
+		case <-n.ctx.Done():
+			return
+		}
+		n.lookAbout()
+	}
+}
+
+func (n *Net) lookAbout() {
+	ctx, cancel := context.WithTimeout(n.ctx, discoverBudget)
+	defer cancel()
+	peers, err := n.dht.GetClosestPeers(ctx, rand.Text())
+	if err != nil {
+		return // an empty table: the ring is all there is
+	}
+	for _, p := range peers {
+		id, err := datamesh.PeerFromMultihash(string(p))
+		if err != nil || id == n.ID() {
+			continue
+		}
+		if _, known := n.View().Lookup(id); known {
+			continue
+		}
+		if m, err := n.hello(ctx, p); err == nil && m.record != nil && m.genesis.MeshID() == n.genesis.MeshID() {
+			n.event(ring.Learned{Record: m.record})
+		}
+	}
+}

@@ -1,0 +1,268 @@
+// Package mesh is the network: a libp2p host, a Kademlia table to find and
+// cross-check members by, the greeting of strangers, and the one goroutine
+// that owns the member table of package ring.
+//
+// [Net] is a small handle on all that, safe for concurrent use. What it knows
+// it publishes as an immutable view; what it is told goes over a bounded
+// channel; bulk flows on the caller's own stream.
+package mesh
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+	"datamesh/internal/ring"
+
+	dht "github.com/libp2p/go-libp2p-kad-dht"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+// A Config says who a node is and whom it knows.
+type Config struct {
+	Key     ed25519.PrivateKey
+	Role    ring.Role
+	Labels  ring.Labels
+	Listen  []netip.Addr // of a storage node
+	Port    int          // 0: any that is free
+	Probe   time.Duration
+	Agent   string                        // name and version of the program
+	Usage   func() (capacity, used int64) // of a storage node's store
+	Genesis *format.Genesis               // nil: that of the peer in Join
+	Known   []ring.Learned                // members, from an earlier run
+	Join    *Peer                         // to meet the mesh through; may be nil
+}
+
+// A Peer is where to find a peer.
+type Peer struct {
+	ID   datamesh.PeerID
+	Addr string // multiaddr
+}
+
+// A Net is a node in its mesh.
+type Net struct {
+	host    host.Host
+	dht     *dht.IpfsDHT // nil in a client
+	genesis *format.Genesis
+	prefix  string // of all protocols of the mesh
+	usage   func() (capacity, used int64)
+	role    ring.Role
+	start   time.Time
+
+	view    atomic.Pointer[ring.View]
+	met     chan struct{} // closed when the table was compared with a member's
+	changed chan struct{}
+	do      chan func(*state) // the way to the owner of the state
+	ctx     context.Context   // ends when the node does
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup // the owner, its calls, the discovery
+	streams sync.WaitGroup // handlers that are running
+}
+
+// New starts a node, and returns when it has met its mesh or has nobody to
+// meet: alone in a mesh of its own, or with members that do not answer yet.
+// Kinds: Configuration (the port is taken, an address makes no sense),
+// Unavailable (the peer in Join does not answer), Authentication (it is of
+// another mesh, or not who it should be).
+func New(ctx context.Context, cfg Config) (*Net, error) {
+	h, err := newHost(cfg)
+	if err != nil {
+		return nil, err
+	}
+	n := &Net{host: h, genesis: cfg.Genesis, usage: cfg.Usage, role: cfg.Role, start: time.Now(),
+		met: make(chan struct{}), changed: make(chan struct{}, 1), do: make(chan func(*state), 64)}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	if err := n.open(ctx, cfg); err != nil {
+		n.cancel()
+		h.Close()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Net) open(ctx context.Context, cfg Config) error {
+	known := cfg.Known
+	if cfg.Join != nil {
+		met, err := n.meet(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		if met.record != nil {
+			known = append(known, ring.Learned{Record: met.record})
+		}
+	}
+	if n.genesis == nil {
+		return errs.WithHint(errs.New(errs.Configuration, "this home does not know of any mesh"),
+			`start one with "datamesh bootstrap", or name a peer with --bootstrap-peer and --bootstrap-addr`)
+	}
+	n.prefix = "/datamesh/" + n.genesis.MeshID().String() + "/"
+	st, err := n.newState(cfg)
+	if err != nil {
+		return err
+	}
+	n.view.Store(st.machine.View())
+	if cfg.Role == ring.Storage {
+		if n.dht, err = newDHT(n.host, n.prefix); err != nil {
+			return errs.New(errs.Network, "kademlia: %w", err)
+		}
+	}
+	n.serveHello()
+	n.handle(ringProtocol, n.serveRing)
+	n.host.Network().Notify(&network.NotifyBundle{DisconnectedF: n.disconnected})
+	n.wg.Go(func() { n.run(st, known) })
+	if n.dht != nil {
+		n.wg.Go(n.discover)
+	}
+	return nil
+}
+
+// meetTime is how long a node that knows other members insists on meeting
+// the one in Join.
+const meetTime = 5 * time.Second
+
+// meet greets the peer in Join and learns from it which mesh this is, or
+// checks that it is the one that the home belongs to.
+func (n *Net) meet(ctx context.Context, cfg Config) (*met, error) {
+	others := n.genesis != nil && len(cfg.Known) > 1
+	if others {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, meetTime)
+		defer cancel()
+	}
+	m, err := n.greet(ctx, *cfg.Join)
+	if others && errs.KindOf(err) == errs.Unavailable {
+		return &met{genesis: n.genesis}, nil // the mesh may be met through the others
+	}
+	if err != nil {
+		return nil, err
+	}
+	if n.genesis == nil {
+		n.genesis = m.genesis
+	}
+	if have, got := n.genesis.MeshID(), m.genesis.MeshID(); have != got {
+		return nil, errs.WithHint(errs.New(errs.Authentication, "peer %s is of the mesh %s; this home belongs to %s", cfg.Join.ID, got, have),
+			"use another home for another mesh: --home DIR")
+	}
+	return m, nil
+}
+
+// ID returns the peer id of this node.
+func (n *Net) ID() datamesh.PeerID { return mustPeer(n.host.ID()) }
+
+// Genesis returns that of the mesh.
+func (n *Net) Genesis() *format.Genesis { return n.genesis }
+
+// View returns the member table as it is now.
+func (n *Net) View() *ring.View { return n.view.Load() }
+
+// Changes receives a value some time after the member table has changed.
+func (n *Net) Changes() <-chan struct{} { return n.changed }
+
+// Met waits until the member table was compared with a member's, and so is
+// more than what was remembered. Kind: Unavailable.
+func (n *Net) Met(ctx context.Context) error {
+	select {
+	case <-n.met:
+		return nil
+	case <-ctx.Done():
+		return errs.New(errs.Unavailable, "no member answers: %w", ctx.Err())
+	case <-n.ctx.Done():
+		return errClosed
+	}
+}
+
+// Port returns the port that this node listens on, or 0.
+func (n *Net) Port() int {
+	for _, a := range n.host.Network().ListenAddresses() {
+		if text, err := a.ValueForProtocol(ma.P_TCP); err == nil {
+			port, _ := strconv.Atoi(text)
+			return port
+		}
+	}
+	return 0
+}
+
+// Connected returns the number of peers that there is a connection to.
+func (n *Net) Connected() int { return len(n.host.Network().Peers()) }
+
+// Started returns when the node was started.
+func (n *Net) Started() time.Time { return n.start }
+
+// Open opens a stream to a member, for one of the mesh's protocols. Kinds:
+// Unavailable (it cannot be reached in ctx's time), Network.
+func (n *Net) Open(ctx context.Context, id datamesh.PeerID, proto string) (Stream, error) {
+	if n.ctx.Err() != nil {
+		return nil, errClosed
+	}
+	var addrs []string
+	if m, ok := n.View().Lookup(id); ok {
+		addrs = m.Record.Addrs
+	}
+	return n.openAt(ctx, id, addrs, proto)
+}
+
+func (n *Net) openAt(ctx context.Context, id datamesh.PeerID, addrs []string, proto string) (Stream, error) {
+	p := peer.ID(id.Multihash())
+	if err := n.connect(ctx, p, addrs); err != nil {
+		return nil, err
+	}
+	s, err := n.host.NewStream(network.WithNoDial(ctx, "connected above"), p, protocol.ID(n.prefix+proto))
+	if err != nil {
+		return nil, errs.New(errs.Network, "open a stream: %w", err)
+	}
+	return s, nil
+}
+
+// Serve answers a protocol of the mesh until the node ends.
+func (n *Net) Serve(proto string, handler func(ctx context.Context, from datamesh.PeerID, s Stream)) {
+	n.handle(proto, handler)
+}
+
+func (n *Net) handle(proto string, handler func(context.Context, datamesh.PeerID, Stream)) {
+	n.host.SetStreamHandler(protocol.ID(n.prefix+proto), func(s network.Stream) {
+		from, err := datamesh.PeerFromMultihash(string(s.Conn().RemotePeer()))
+		if err != nil || n.ctx.Err() != nil {
+			s.Reset()
+			return
+		}
+		n.streams.Add(1)
+		defer n.streams.Done()
+		handler(n.ctx, from, s)
+	})
+}
+
+var errClosed = errs.New(errs.Unavailable, "the node is shutting down")
+
+// Close ends the node in order: no new work, then the owner of the table,
+// then Kademlia, then the host with all streams, then what served them.
+func (n *Net) Close() error {
+	n.cancel()
+	n.wg.Wait()
+	var err error
+	if n.dht != nil {
+		err = n.dht.Close()
+	}
+	err = errors.Join(err, n.host.Close())
+	n.streams.Wait()
+	return err
+}
+
+func mustPeer(p peer.ID) datamesh.PeerID {
+	id, err := datamesh.PeerFromMultihash(string(p))
+	if err != nil {
+		panic(err) // this node's own key is Ed25519
+	}
+	return id
+}

@@ -1,0 +1,208 @@
+package node
+
+import (
+	"context"
+	"crypto/ed25519"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/config"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+	"datamesh/internal/keyring"
+	"datamesh/internal/mesh"
+	"datamesh/internal/object"
+	"datamesh/internal/ring"
+	"datamesh/internal/store"
+	"datamesh/internal/transfer"
+)
+
+// joinTime is how long a client looks for its mesh.
+const joinTime = 10 * time.Second
+
+// connect returns the node's link to its mesh, which the first caller makes.
+func (n *Node) connect(ctx context.Context) (*link, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.link != nil {
+		return n.link, nil
+	}
+	if n.ctx.Err() != nil {
+		return nil, errs.New(errs.Unavailable, "the node is shutting down")
+	}
+	m, err := loadMemory(n.home)
+	if err != nil {
+		return nil, err
+	}
+	self, err := nodeID(n.home)
+	if err != nil {
+		return nil, err
+	}
+	var l *link
+	switch {
+	case n.opt.Role == Storage:
+		l, err = n.joinAsStorage(ctx, m)
+	case n.opt.Bootstrap == nil && !m.knowsOther(self):
+		l, err = n.alone(m)
+	default:
+		l, err = n.joinAsClient(ctx, m)
+	}
+	if err != nil {
+		return nil, err
+	}
+	n.link = l
+	l.objects = object.New(&members{l}, n.keys, n.journal, n.opt.Config.Put.Grace)
+	n.wg.Go(func() { n.sweep(l) })
+	return l, nil
+}
+
+// joinAsStorage starts a node that keeps shards for its mesh.
+func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
+	key, err := keyring.NodeKey(n.home.NodeKey())
+	if err != nil {
+		return nil, err
+	}
+	disk, err := n.openDisk()
+	if err != nil {
+		return nil, err
+	}
+	if m.genesis == nil && n.opt.NewMesh {
+		m.genesis = format.NewGenesis("")
+	}
+	port := n.opt.Port
+	if port < 0 {
+		port = m.port
+	}
+	l := n.opt.Config.Member
+	cfg := mesh.Config{Key: key, Role: Storage, Listen: n.opt.Config.Mesh.Listen, Port: port,
+		Labels: ring.Labels{Site: l.Site, Host: l.Host, Owner: l.Owner},
+		Usage: func() (int64, int64) {
+			u := disk.Usage()
+			return u.Capacity - u.Reserve, u.Used
+		}}
+	made, err := n.join(ctx, cfg, m, n.opt.JoinTimeout)
+	if err != nil {
+		disk.Close()
+		return nil, err
+	}
+	made.disk = disk
+	server := transfer.NewServer(disk, disk)
+	made.net.Serve(transfer.Protocol, server.Handle)
+	m.port = made.net.Port()
+	m.genesis = made.net.Genesis()
+	if err := m.save(n.home, made.view()); err != nil {
+		made.close()
+		return nil, err
+	}
+	n.wg.Go(func() { n.remember(made.net, m) })
+	return made, nil
+}
+
+// joinAsClient meets the mesh under a key that is thrown away.
+func (n *Node) joinAsClient(ctx context.Context, m *memory) (*link, error) {
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, errs.New(errs.KeyManagement, "client key: %w", err)
+	}
+	timeout := n.opt.JoinTimeout
+	if timeout == 0 {
+		timeout = joinTime
+	}
+	l, err := n.join(ctx, mesh.Config{Key: key, Role: Client}, m, timeout)
+	if err != nil {
+		return nil, err
+	}
+	m.genesis = l.net.Genesis()
+	if err := m.save(n.home, l.view()); err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// join starts the network and waits until the member table is that of the
+// mesh, for at most timeout unless that is 0.
+func (n *Node) join(ctx context.Context, cfg mesh.Config, m *memory, timeout time.Duration) (*link, error) {
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	cfg.Agent, cfg.Probe = Agent, n.opt.Config.Ring.Probe
+	cfg.Genesis, cfg.Known = m.genesis, m.members
+	if b := n.opt.Bootstrap; b != nil {
+		cfg.Join = &mesh.Peer{ID: b.ID, Addr: b.Addr}
+	}
+	net, err := mesh.New(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	others := cfg.Join != nil || m.knowsOther(net.ID())
+	if others && (timeout > 0 || cfg.Join != nil) {
+		if err := net.Met(ctx); err != nil {
+			net.Close()
+			return nil, errs.WithHint(errs.New(errs.Unavailable, "none of the members of the mesh that this home knows answers"),
+				"check that they run and can be reached, or name one with --bootstrap-peer and --bootstrap-addr")
+		}
+	}
+	return &link{self: net.ID(), net: net, view: net.View,
+		client: transfer.NewClient(func(ctx context.Context, peer datamesh.PeerID) (mesh.Stream, error) {
+			return net.Open(ctx, peer, transfer.Protocol)
+		})}, nil
+}
+
+// alone opens the home's own store, for a user who has no mesh.
+func (n *Node) alone(m *memory) (*link, error) {
+	key, err := keyring.NodeKey(n.home.NodeKey())
+	if err != nil {
+		return nil, err
+	}
+	disk, err := n.openDisk()
+	if err != nil {
+		return nil, err
+	}
+	var id datamesh.MeshID
+	if m.genesis != nil {
+		id = m.genesis.MeshID()
+	}
+	u := disk.Usage()
+	self, err := ring.Sign(key, ring.Record{Mesh: id, Seq: uint64(time.Now().UnixMilli()), Role: Storage,
+		Capacity: u.Capacity - u.Reserve, Used: u.Used})
+	if err == nil {
+		var machine *ring.Machine
+		if machine, err = ring.New(ring.Config{Mesh: id}, self, key); err == nil {
+			view := machine.View()
+			return &link{self: self.Peer, disk: disk, view: func() *ring.View { return view }, client: transfer.NewClient(noStream)}, nil
+		}
+	}
+	disk.Close()
+	return nil, err
+}
+
+// noStream is how a node that is alone reaches others.
+func noStream(context.Context, datamesh.PeerID) (mesh.Stream, error) {
+	return nil, errs.New(errs.Unavailable, "this home knows of no mesh to reach it through")
+}
+
+func (n *Node) openDisk() (*store.Disk, error) {
+	c := n.opt.Config.Store
+	return store.Open(n.home.Store(), store.Options{Capacity: int64(c.Capacity), Reserve: int64(c.Reserve), Events: store.Events{
+		Rebuilt: func(aside string, files int) {
+			n.log.Warn("the index of the store was missing or damaged and has been rebuilt from the files", "files", files, "damaged", aside)
+		},
+		Lost: func(key datamesh.ShardKey) {
+			n.log.Error("a shard's file is gone", "segment", key.Segment, "index", key.Index)
+		},
+		Strange: func(path string, err error) {
+			n.log.Warn("a file in the store is not one of its own", "file", path, "error", err)
+		},
+	}})
+}
+
+func nodeID(home config.Home) (datamesh.PeerID, error) {
+	key, err := keyring.NodeKey(home.NodeKey())
+	if err != nil {
+		return datamesh.PeerID{}, err
+	}
+	return datamesh.PeerID(key.Public().(ed25519.PublicKey)), nil
+}

@@ -1,0 +1,36 @@
+package node
+
+import (
+	"context"
+
+	"datamesh"
+	"datamesh/internal/ring"
+	"datamesh/internal/store"
+)
+
+// members is the mesh as package object sees it: this node's own store and
+// registry at hand, those of others over the network.
+type members struct{ link *link }
+
+func (m *members) View() *ring.View { return m.link.view() }
+
+func (m *members) Shards(peer datamesh.PeerID) datamesh.ShardStore {
+	if peer == m.link.self && m.link.disk != nil {
+		return m.link.disk
+	}
+	return m.link.client.Shards(peer)
+}
+
+func (m *members) Report(ctx context.Context, peer datamesh.PeerID, reports []store.Report) error {
+	if peer == m.link.self && m.link.disk != nil {
+		return m.link.disk.Report(ctx, reports)
+	}
+	return m.link.client.Report(ctx, peer, reports)
+}
+
+func (m *members) Locate(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error) {
+	if peer == m.link.self && m.link.disk != nil {
+		return m.link.disk.Locate(ctx, segment)
+	}
+	return m.link.client.Locate(ctx, peer, segment)
+}

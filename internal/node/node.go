@@ -1,0 +1,185 @@
+// Package node is one node, wired: the home, the keys, the catalog, the
+// store, the mesh and the pipelines, with each operation in a file of its
+// own.
+//
+// A storage node keeps shards for its mesh and runs until it is closed. A
+// client holds nothing, has a peer key that it throws away, and meets the
+// mesh only when an operation needs it; in a home that knows of no other
+// member it uses the home's own store instead, alone.
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/catalog"
+	"datamesh/internal/config"
+	"datamesh/internal/errs"
+	"datamesh/internal/keyring"
+	"datamesh/internal/mesh"
+	"datamesh/internal/object"
+	"datamesh/internal/ring"
+	"datamesh/internal/store"
+	"datamesh/internal/transfer"
+)
+
+// A Role is what a node is to its mesh.
+type Role = ring.Role
+
+// The roles.
+const (
+	Storage = ring.Storage
+	Client  = ring.Client
+)
+
+// Agent is what a node calls itself to others.
+const Agent = "datamesh/0.1"
+
+// A BootstrapPeer is a member to join a mesh through.
+type BootstrapPeer struct {
+	ID   datamesh.PeerID
+	Addr string // multiaddr
+}
+
+// Options say what a node is and where it lives.
+type Options struct {
+	Home        config.Home
+	Config      config.Config
+	Bootstrap   *BootstrapPeer // nil: the members that the home remembers
+	Role        Role
+	NewMesh     bool          // make a mesh when the home has none
+	Port        int           // -1: the remembered one, or any
+	JoinTimeout time.Duration // to give up joining after; 0: a storage node goes on for ever
+	Log         *slog.Logger
+}
+
+// A Node is a running node. It is safe for concurrent use.
+type Node struct {
+	opt     Options
+	home    config.Home
+	log     *slog.Logger
+	keys    *keyring.Ring
+	catalog *catalog.Catalog
+	journal *object.Journal
+	started time.Time
+
+	mu   sync.Mutex // guards link, and is held while it is made
+	link *link      // nil until an operation needs it
+
+	ctx    context.Context // ends when the node is closed
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // what goes on in the background
+}
+
+// A link is what a node has of its mesh.
+type link struct {
+	self    datamesh.PeerID
+	net     *mesh.Net // nil when the node is alone
+	client  *transfer.Client
+	disk    *store.Disk // nil in a client of the mesh
+	view    func() *ring.View
+	objects *object.Objects
+}
+
+// Open opens a node in its home, which it makes if need be. A storage node
+// has joined its mesh when Open returns. Kinds: Locked, Configuration,
+// Unavailable (nobody answers), Authentication (another mesh), Database.
+func Open(ctx context.Context, o Options) (*Node, error) {
+	if err := o.Home.Make(); err != nil {
+		return nil, err
+	}
+	keys, _, err := keyring.LoadOrNew(o.Home.Identity())
+	if err != nil {
+		return nil, err
+	}
+	cat, err := catalog.Open(ctx, o.Home.Catalog())
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{opt: o, home: o.Home, log: o.Log, keys: keys, catalog: cat,
+		journal: object.NewJournal(o.Home.Puts()), started: time.Now()}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	if o.Role == Storage || o.Bootstrap != nil {
+		if _, err := n.connect(ctx); err != nil {
+			return nil, errors.Join(err, n.Close(ctx))
+		}
+	}
+	return n, nil
+}
+
+// sweepTime is how long closing waits for the deletion of leftovers.
+const sweepTime = 5 * time.Second
+
+// Close ends the node: what goes on in the background, then the mesh, then
+// the store. It returns when all is closed, or ctx has ended.
+func (n *Node) Close(ctx context.Context) error {
+	time.AfterFunc(sweepTime, n.cancel)
+	done := make(chan error, 1)
+	go func() { done <- n.close() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		n.cancel()
+		return errs.New(errs.Unavailable, "the node did not end in time")
+	}
+}
+
+func (n *Node) close() error {
+	if n.opt.Role == Storage {
+		n.cancel() // a service sweeps again when it starts
+	}
+	n.wg.Wait()
+	n.cancel()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var err error
+	if l := n.link; l != nil {
+		err = l.close()
+	}
+	return errors.Join(err, n.journal.Close(), n.catalog.Close())
+}
+
+func (l *link) close() error {
+	l.client.Close()
+	var err error
+	if l.net != nil {
+		err = l.net.Close()
+	}
+	if l.disk != nil {
+		err = errors.Join(err, l.disk.Close())
+	}
+	return err
+}
+
+// LoadIdentity says who the home's user and node are, without a network. It
+// makes both on first use.
+func LoadIdentity(home config.Home) (Identity, error) {
+	if err := home.Make(); err != nil {
+		return Identity{}, err
+	}
+	keys, _, err := keyring.LoadOrNew(home.Identity())
+	if err != nil {
+		return Identity{}, err
+	}
+	self, err := nodeID(home)
+	if err != nil {
+		return Identity{}, err
+	}
+	return Identity{PeerID: self, Addrs: []string{}, Owner: keys.OwnerKey(), Recipient: keys.Recipient.String()}, nil
+}
+
+// Identity says who this node and its user are.
+func (n *Node) Identity(context.Context) (Identity, error) {
+	id, err := LoadIdentity(n.home)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.opt.Role == Storage && n.link != nil {
+		id.Addrs = n.link.net.Addrs()
+	}
+	return id, err
+}

@@ -1,0 +1,70 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"datamesh/internal/ring"
+)
+
+// Peers returns the storage members of the mesh other than this node.
+func (n *Node) Peers(ctx context.Context) (*Peers, error) {
+	l, err := n.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	own, err := nodeID(n.home)
+	if err != nil {
+		return nil, err
+	}
+	peers := &Peers{Peers: []Peer{}}
+	for m := range l.view().All() {
+		if m.Record.Peer != own {
+			peers.Peers = append(peers.Peers, peerOf(m))
+		}
+	}
+	return peers, nil
+}
+
+func peerOf(m ring.Member) Peer {
+	r := m.Record
+	addrs := r.Addrs
+	if addrs == nil {
+		addrs = []string{}
+	}
+	return Peer{PeerID: r.Peer, Addrs: addrs, LatencyMS: float64(m.RTT) / float64(time.Millisecond),
+		State: m.State.String(), Role: r.Role.String(), Used: r.Used, Capacity: r.Capacity,
+		Labels: Labels{Site: r.Labels.Site, Host: r.Labels.Host, Owner: r.Labels.Owner}}
+}
+
+// Stats returns the figures of this node.
+func (n *Node) Stats(ctx context.Context) (*Stats, error) {
+	l, err := n.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := n.catalog.Stats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &Stats{PeerID: l.self, Uptime: time.Since(n.started).Seconds(), Catalog: CatalogStats{Objects: c.Objects, Bytes: c.Bytes}}
+	if l.net != nil {
+		s.Mesh = l.net.Genesis().MeshID()
+		s.Members.Connected = l.net.Connected()
+	}
+	for m := range l.view().All() {
+		switch m.State {
+		case ring.Alive:
+			s.Members.Alive++
+		case ring.Suspect:
+			s.Members.Suspect++
+		case ring.Dead:
+			s.Members.Dead++
+		}
+	}
+	if l.disk != nil {
+		u := l.disk.Usage()
+		s.Store = &StoreStats{Capacity: u.Capacity, Used: u.Used, Reserve: u.Reserve, Free: u.Free, Shards: int64(u.Shards)}
+	}
+	return s, nil
+}

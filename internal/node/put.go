@@ -1,0 +1,115 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/catalog"
+	"datamesh/internal/config"
+	"datamesh/internal/crypt"
+	"datamesh/internal/errs"
+	"datamesh/internal/object"
+)
+
+// commitTime is how long the catalog may take to note an object whose shards
+// are stored.
+const commitTime = 30 * time.Second
+
+// Put stores what r has until its end. Kinds: as [object.Objects.Put].
+func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (*Stored, error) {
+	opt := object.PutOptions{Name: o.Name, Tags: o.Tags, Mode: o.Mode, ModTime: o.ModTime, MinSurvives: -1}
+	var warnings []string
+	for _, text := range o.To {
+		to, err := crypt.ParseRecipient(text)
+		if err != nil {
+			return nil, err
+		}
+		if to.Classic() {
+			warnings = append(warnings, fmt.Sprintf("recipient %.24s… is classic: a quantum computer could open this object one day", text))
+		}
+		opt.To = append(opt.To, to)
+	}
+	if o.MinSurvives != nil {
+		if opt.MinSurvives = *o.MinSurvives; opt.MinSurvives < 0 {
+			return nil, errs.New(errs.Invalid, "--min-survives %d: it must not be negative", opt.MinSurvives)
+		}
+	}
+	l, err := n.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	members := l.view().Len()
+	code := n.opt.Config.Put.Code
+	if o.Code != "" {
+		if code, err = config.ParseCode(o.Code); err != nil {
+			return nil, err
+		}
+	} else if members == 2 {
+		code.M = max(code.M, code.K) // either of the two may go
+	}
+	opt.K, opt.M = code.K, code.M
+	result, err := l.objects.Put(ctx, r, opt, func(p object.PutResult) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
+		defer cancel()
+		return n.catalog.Add(ctx, catalog.Entry{ID: p.ID, Name: o.Name, Size: p.Size, Tags: o.Tags,
+			Created: time.Now().UTC(), StoredBytes: p.StoredBytes})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Stored{ID: result.ID, Name: o.Name, Size: result.Size, StoredBytes: result.StoredBytes,
+		Segments: result.Segments, Shards: result.Shards, Peers: result.Peers, Survives: result.Survives,
+		Warnings: append(warnings, cautions(l, members, result)...)}, nil
+}
+
+// cautions tells what a user should know of an object that is stored, but not
+// as safely as it could be.
+func cautions(l *link, members int, r object.PutResult) (all []string) {
+	if r.Missing > 0 {
+		all = append(all, fmt.Sprintf("%d of %d shards were not acknowledged in time", r.Missing, r.Missing+r.Shards))
+	}
+	switch {
+	case l.net == nil:
+		all = append(all, `this home has no mesh: the object is on this machine alone and survives no loss; start a mesh with "datamesh bootstrap --port 40871" here and add nodes with "datamesh service" on other machines`)
+	case r.Survives == 0 && members < 2:
+		all = append(all, `the mesh has one member: the object survives no loss; add nodes with "datamesh service" on other machines`)
+	case r.Survives == 0:
+		all = append(all, "the object survives no loss")
+	}
+	return all
+}
+
+// sweep has the leftovers of puts that died deleted: at once, and in a
+// service now and then, since the peers that have them may be away.
+func (n *Node) sweep(l *link) {
+	for {
+		swept, err := object.Sweep(n.ctx, n.home.Puts(), &members{l}, func(id datamesh.ObjectID) (bool, error) {
+			_, err := n.catalog.ByID(n.ctx, id)
+			if errs.KindOf(err) == errs.FileNotFound {
+				return false, nil
+			}
+			return err == nil, err
+		})
+		if n.ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			n.log.Warn("leftovers of an interrupted put could not be deleted", "error", err)
+		} else if swept > 0 {
+			n.log.Info("leftovers of an interrupted put were deleted", "segments", swept)
+		}
+		if n.opt.Role != Storage {
+			return
+		}
+		select {
+		case <-time.After(sweepInterval):
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+const sweepInterval = 10 * time.Minute

@@ -1,0 +1,247 @@
+package object
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/crypt"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// A BadShard is a shard that a peer was expected to serve and did not, or
+// served wrong.
+type BadShard struct {
+	Key    datamesh.ShardKey
+	Peer   datamesh.PeerID
+	Reason error
+}
+
+// Get reads an object. It calls open once it knows the manifest, and writes
+// the content, all of it authenticated, to what that returns. On an error
+// what was written so far is a true beginning of the content and no more.
+// What went wrong on the way, and was made good, is returned in both cases.
+// Kinds: FileNotFound, Unavailable, Decryption, Integrity, and those of open
+// and its writer.
+func (o *Objects) Get(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (io.Writer, error)) ([]BadShard, error) {
+	g := &get{o: o}
+	err := g.run(ctx, id, open)
+	return g.findings(), err
+}
+
+// Manifest reads the manifest of an object. Kinds: as [Objects.Get].
+func (o *Objects) Manifest(ctx context.Context, id datamesh.ObjectID) (*format.Manifest, error) {
+	g := &get{o: o}
+	m, err := g.manifest(ctx, id)
+	g.findings()
+	return m, err
+}
+
+// A get is one get on its way.
+type get struct {
+	o      *Objects
+	probes sync.WaitGroup
+
+	mu  sync.Mutex // guards the rest
+	bad []BadShard
+}
+
+func (g *get) found(key datamesh.ShardKey, peer datamesh.PeerID, reason error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, b := range g.bad {
+		if b.Key == key && b.Peer == peer {
+			return // the first reason counts
+		}
+	}
+	g.bad = append(g.bad, BadShard{key, peer, reason})
+}
+
+// findings waits for the last words of peers that were passed by, and returns
+// what is bad.
+func (g *get) findings() []BadShard {
+	g.probes.Wait()
+	return g.bad
+}
+
+func (g *get) run(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (io.Writer, error)) error {
+	m, err := g.manifest(ctx, id)
+	if err != nil {
+		return err
+	}
+	refs, peers, err := g.segments(ctx, m)
+	if err != nil {
+		return err
+	}
+	w, err := open(m)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(m.Inline); err != nil {
+		return err
+	}
+	return g.content(ctx, w, refs, peers)
+}
+
+func (g *get) manifest(ctx context.Context, id datamesh.ObjectID) (*format.Manifest, error) {
+	var m *format.Manifest
+	err := g.segment(ctx, datamesh.SegmentID(id), func(sealed []byte) (err error) {
+		if m, err = format.OpenManifest(sealed, g.o.ring.Identities); err != nil {
+			return fmt.Errorf("manifest of %s: %w", id, err)
+		}
+		return nil
+	})
+	return m, err
+}
+
+// segments returns the references to the content's segments, which are in
+// the manifest or in a list of their own.
+func (g *get) segments(ctx context.Context, m *format.Manifest) ([]format.SegmentRef, []datamesh.PeerID, error) {
+	if len(m.List) == 0 {
+		return m.Segments, m.Peers, nil
+	}
+	if n := format.Content(m.List); n > format.MaxSegmentList {
+		return nil, nil, errs.New(errs.Serialization, "segment list of %d bytes", n)
+	}
+	var text bytes.Buffer
+	if err := g.content(ctx, &text, m.List, m.Peers); err != nil {
+		return nil, nil, err
+	}
+	list, err := format.DecodeList(text.Bytes())
+	if err != nil {
+		return nil, nil, err
+	}
+	if n := int64(len(m.Inline)) + format.Content(list.Segments); n != m.Size {
+		return nil, nil, errs.New(errs.Integrity, "the segments have %d bytes, the manifest says %d", n, m.Size)
+	}
+	return list.Segments, list.Peers, nil
+}
+
+// An opened segment is n bytes of content in the frames at the head of a loan.
+type opened struct {
+	loan *loan
+	n    int
+	err  error
+}
+
+// content fetches segments, a few ahead of the writer, and writes their
+// content in order.
+func (g *get) content(ctx context.Context, w io.Writer, refs []format.SegmentRef, peers []datamesh.PeerID) error {
+	group, ctx := errgroup.WithContext(ctx)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	queue := make(chan chan opened, inFlight-1) // closed by the fetcher
+	group.Go(func() error {
+		defer close(queue)
+		for i := range refs {
+			next := make(chan opened, 1)
+			select {
+			case queue <- next: // at most inFlight are fetched, or fetched and not yet written
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			l, err := g.o.take(ctx, g.o.getMemory, fetchLen(&refs[i]))
+			if err != nil {
+				next <- opened{err: err}
+				return err
+			}
+			group.Go(func() error {
+				n, err := g.open(ctx, &refs[i], peers, l.buf)
+				next <- opened{l, n, err}
+				return err
+			})
+		}
+		return nil
+	})
+	group.Go(func() error { return drain(w, queue, stop) })
+	return group.Wait()
+}
+
+// drain writes what comes out of the queue, and gives all buffers back. After
+// an error it stops the fetching and writes no more.
+func drain(w io.Writer, queue <-chan chan opened, stop func()) (err error) {
+	for next := range queue {
+		s := <-next
+		if err == nil {
+			if err = s.err; err == nil {
+				err = crypt.Drain(w, s.loan.buf, s.n)
+			}
+			if err != nil {
+				stop()
+			}
+		}
+		if s.loan != nil {
+			s.loan.end(true)
+		}
+	}
+	return err
+}
+
+// open fetches a segment into buf and opens it there.
+func (g *get) open(ctx context.Context, ref *format.SegmentRef, peers []datamesh.PeerID, buf []byte) (int, error) {
+	f := g.newFetch(ref.ID)
+	f.expect(ref, peers)
+	f.buf = buf
+	sealed, err := f.run(ctx)
+	if err != nil {
+		return 0, err
+	}
+	n, err := crypt.Open(ref.Key, sealed)
+	if err != nil {
+		return 0, fmt.Errorf("segment %s: %w", ref.ID, err)
+	}
+	return n, nil
+}
+
+// segment fetches a segment of which nothing but the id is known.
+// use gets its sealed bytes for as long as it runs.
+func (g *get) segment(ctx context.Context, id datamesh.SegmentID, use func([]byte) error) error {
+	f := g.newFetch(id)
+	if err := f.locate(ctx); err != nil {
+		return err
+	}
+	l, err := g.o.take(ctx, g.o.getMemory, f.shape.shardLen()*(f.shape.k+f.shape.m))
+	if err != nil {
+		return err
+	}
+	defer l.end(true)
+	f.buf = l.buf
+	sealed, err := f.run(ctx)
+	if err != nil {
+		return err
+	}
+	return use(sealed)
+}
+
+// fetchLen returns the length of a buffer for all shards of a segment.
+func fetchLen(ref *format.SegmentRef) int {
+	return datamesh.ShardLen(crypt.SealedLen(ref.Length), ref.K) * (ref.K + ref.M)
+}
+
+// probeTime is how long a peer that is late has for a small answer.
+const probeTime = time.Second
+
+// probe asks, beside the get, whether a peer is there at all.
+func (g *get) probe(ctx context.Context, key datamesh.ShardKey, peer datamesh.PeerID) {
+	ctx = context.WithoutCancel(ctx)
+	g.probes.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, probeTime)
+		defer cancel()
+		_, err := g.o.net.Shards(peer).Has(ctx, []datamesh.ShardKey{key})
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			err = errs.New(errs.Unavailable, "silent for %v", probeTime)
+		}
+		g.o.pace.failed(peer)
+		g.found(key, peer, err)
+	})
+}

@@ -1,0 +1,111 @@
+// Package object is the two pipelines: put cuts a stream into segments, seals
+// and codes them, spreads their shards and tells the registrars; get finds
+// the shards, checks them, rebuilds what is missing, opens and writes.
+//
+// A put that returns without an error has been acknowledged by enough peers
+// to survive what the mesh can survive; one that returns an error leaves
+// nothing behind, or a journal by which [Journal.Sweep] removes it later. A
+// get writes only bytes that were authenticated.
+package object
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/crypt"
+	"datamesh/internal/erasure"
+	"datamesh/internal/keyring"
+	"datamesh/internal/ring"
+	"datamesh/internal/store"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// A Net is the mesh as the pipelines see it: a table of members, and each
+// member's store and registry, this node's own included.
+type Net interface {
+	View() *ring.View
+	Shards(peer datamesh.PeerID) datamesh.ShardStore
+	Report(ctx context.Context, peer datamesh.PeerID, reports []store.Report) error
+	Locate(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error)
+}
+
+const (
+	inFlight  = 3                                // segments of one put or get at once
+	maxMemory = 4 * (datamesh.MaxSealed * 3 / 2) // bytes of all puts at once, and of all gets
+)
+
+// Objects puts and gets objects for one user. It is safe for concurrent use.
+type Objects struct {
+	net     Net
+	ring    *keyring.Ring
+	journal *Journal
+	grace   time.Duration
+
+	putMemory *semaphore.Weighted
+	getMemory *semaphore.Weighted
+	buffers   sync.Pool // of *[]byte
+	pace      pace
+}
+
+// New returns the objects of the user of ring in net. A put waits at most
+// grace for its last shards once it could succeed without them. Without a
+// journal there are no puts.
+func New(net Net, ring *keyring.Ring, journal *Journal, grace time.Duration) *Objects {
+	return &Objects{net: net, ring: ring, journal: journal, grace: grace,
+		putMemory: semaphore.NewWeighted(maxMemory), getMemory: semaphore.NewWeighted(maxMemory)}
+}
+
+// A loan is a buffer that counts against the memory that is allowed.
+type loan struct {
+	buf    []byte
+	o      *Objects
+	memory *semaphore.Weighted
+	weight int64
+}
+
+// take waits until n bytes fit into the memory that is allowed, and lends a
+// buffer of that length.
+func (o *Objects) take(ctx context.Context, memory *semaphore.Weighted, n int) (*loan, error) {
+	l := &loan{o: o, memory: memory, weight: int64(min(n, maxMemory))} // more than all goes alone
+	if err := memory.Acquire(ctx, l.weight); err != nil {
+		return nil, err
+	}
+	if p, ok := o.buffers.Get().(*[]byte); ok && cap(*p) >= n {
+		l.buf = (*p)[:n]
+	} else {
+		l.buf = make([]byte, n)
+	}
+	return l, nil
+}
+
+// end gives the loan back. The buffer is used again if nobody else can still
+// be writing to it.
+func (l *loan) end(reuse bool) {
+	if reuse && cap(l.buf) > datamesh.MaxContent {
+		l.o.buffers.Put(&l.buf)
+	}
+	l.memory.Release(l.weight)
+}
+
+// smallSealed is the length up to which a sealed segment is copied rather
+// than coded: cutting 4 KiB into pieces saves nothing.
+const smallSealed = 4 << 10
+
+// codeFor returns the code of a segment of n sealed bytes.
+func codeFor(n, k, m int) (*erasure.Code, error) {
+	if n <= smallSealed {
+		k = 1
+	}
+	return erasure.New(k, m)
+}
+
+// bufferLen returns the length of a buffer for any segment with n bytes of
+// content under a k+m code.
+func bufferLen(n, k, m int) int {
+	sealed := crypt.SealedLen(n)
+	most := datamesh.ShardLen(sealed, k) * (k + m)
+	return max(most, min(sealed, smallSealed)*(1+m))
+}

@@ -1,0 +1,287 @@
+package store
+
+import (
+	"bytes"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+	"datamesh/internal/hash"
+	"datamesh/internal/storetest"
+)
+
+// edit changes a file.
+func edit(t *testing.T, path string, change func([]byte) []byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, change(b), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDamagedFileIsIntegrityAndPutHealsIt(t *testing.T) {
+	d := openDisk(t, t.TempDir(), Options{})
+	s := storetest.Segment(t, 1, 2, 1, 2*large)
+	for i := range s.Bytes {
+		s.Put(t, d, i)
+	}
+	path, other := d.path(s.Key(0)), d.path(s.Key(1))
+	for what, damage := range map[string]func(){
+		"flipped":   func() { edit(t, path, func(b []byte) []byte { b[len(b)-1] ^= 1; return b }) },
+		"truncated": func() { edit(t, path, func(b []byte) []byte { return b[:len(b)-1] }) },
+		"emptied":   func() { edit(t, path, func([]byte) []byte { return nil }) },
+		"grown":     func() { edit(t, path, func(b []byte) []byte { return append(b, 0) }) },
+		"deleted":   func() { os.Remove(path) },
+		"swapped": func() {
+			edit(t, path, func([]byte) []byte { b, _ := os.ReadFile(other); return b })
+		},
+	} {
+		damage()
+		n := len(s.Bytes[0])
+		if _, _, err := d.Get(t.Context(), s.Key(0), nil); !errors.Is(err, errs.Integrity) {
+			t.Errorf("get of a %s file: got %v, want kind Integrity", what, err)
+		}
+		if _, _, err := d.GetRange(t.Context(), s.Key(0), n-10, 10); !errors.Is(err, errs.Integrity) {
+			t.Errorf("range of a %s file: got %v, want kind Integrity", what, err)
+		}
+		s.Put(t, d, 0)
+		for i := range s.Bytes {
+			s.Check(t, d, i)
+		}
+		checkAccount(t, d)
+	}
+}
+
+func TestFlippedOutboardProvesNothing(t *testing.T) {
+	d := openDisk(t, t.TempDir(), Options{})
+	s := storetest.Segment(t, 1, 2, 1, 2*large)
+	s.Put(t, d, 0)
+	n := len(s.Bytes[0])
+	for back := range hash.OutboardSize(n) {
+		if back%8 != 0 {
+			continue
+		}
+		flip := func(b []byte) []byte { b[len(b)-n-1-back] ^= 0xff; return b }
+		edit(t, d.path(s.Key(0)), flip)
+		_, slice, err := d.GetRange(t.Context(), s.Key(0), 0, n)
+		if !errors.Is(err, errs.Integrity) && err != nil {
+			t.Errorf("flipped %d before the shard: got %v, want kind Integrity", back+1, err)
+		}
+		if _, ok := hash.Open(slice, 0, n, s.Shards[0]); err == nil && !ok {
+			t.Errorf("flipped %d before the shard: a slice that proves nothing", back+1)
+		}
+		edit(t, d.path(s.Key(0)), flip)
+	}
+}
+
+func TestRottenRowIsIntegrityAndPutHealsIt(t *testing.T) {
+	dir := t.TempDir()
+	d := openDisk(t, dir, Options{})
+	s := storetest.Segment(t, 1, 2, 1, 2*small)
+	s.Put(t, d, 0)
+	closeDisk(t, d)
+	edit(t, filepath.Join(dir, "node.db"), func(b []byte) []byte {
+		at := bytes.Index(b, s.Bytes[0][:100])
+		b[at] ^= 1
+		return b
+	})
+	d = openDisk(t, dir, Options{})
+	if _, _, err := d.Get(t.Context(), s.Key(0), nil); !errors.Is(err, errs.Integrity) {
+		t.Errorf("get: got %v, want kind Integrity", err)
+	}
+	if _, _, err := d.GetRange(t.Context(), s.Key(0), 0, 1); !errors.Is(err, errs.Integrity) {
+		t.Errorf("range: got %v, want kind Integrity", err)
+	}
+	s.Put(t, d, 0)
+	s.Check(t, d, 0)
+	checkAccount(t, d)
+}
+
+func TestLostFilesAreForgottenAtTheNextStart(t *testing.T) {
+	dir := t.TempDir()
+	d := openDisk(t, dir, Options{})
+	s := storetest.Segment(t, 1, 2, 1, 2*large)
+	for i := range s.Bytes {
+		s.Put(t, d, i)
+	}
+	closeDisk(t, d)
+	os.Remove(d.path(s.Key(1)))
+
+	var lost []datamesh.ShardKey
+	d = openDisk(t, dir, Options{Events: Events{Lost: func(key datamesh.ShardKey) { lost = append(lost, key) }}})
+	if len(lost) != 1 || lost[0] != s.Key(1) {
+		t.Errorf("lost: got %v, want %v", lost, s.Key(1))
+	}
+	if _, _, err := d.Get(t.Context(), s.Key(1), nil); !errors.Is(err, errs.FileNotFound) {
+		t.Errorf("get of a lost shard: %v", err)
+	}
+	s.Check(t, d, 0)
+	checkAccount(t, d)
+}
+
+// TestIndexIsRebuiltFromTheFiles damages the index in every way and finds all
+// files again. Rows are lost with it.
+func TestIndexIsRebuiltFromTheFiles(t *testing.T) {
+	files := storetest.Segment(t, 1, 4, 2, 4*large)
+	rows := storetest.Segment(t, 2, 4, 2, 4*small)
+	for _, c := range []struct {
+		name   string
+		damage func(t *testing.T, db string)
+		aside  bool
+	}{
+		{"deleted", func(t *testing.T, db string) { os.Remove(db) }, false},
+		{"deleted beside a log", func(t *testing.T, db string) { os.Rename(db, db+"-wal") }, false},
+		{"emptied", func(t *testing.T, db string) { edit(t, db, func([]byte) []byte { return nil }) }, false},
+		{"garbage", func(t *testing.T, db string) {
+			edit(t, db, func(b []byte) []byte { return bytes.Repeat([]byte("?!"), len(b)/2) })
+		}, true},
+		{"garbage after the first page", func(t *testing.T, db string) {
+			edit(t, db, func(b []byte) []byte { copy(b[4096:], bytes.Repeat([]byte{0xa5}, len(b))); return b })
+		}, true},
+		{"zeros after the first page", func(t *testing.T, db string) {
+			edit(t, db, func(b []byte) []byte { clear(b[4096:]); return b })
+		}, true},
+		{"cut short", func(t *testing.T, db string) {
+			edit(t, db, func(b []byte) []byte { return b[:3*4096] })
+		}, true},
+		{"without a table", func(t *testing.T, db string) {
+			execSQL(t, db, `DROP TABLE shards`)
+		}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			d := openDisk(t, dir, Options{})
+			for i := range files.Bytes {
+				files.Put(t, d, i)
+				rows.Put(t, d, i)
+			}
+			closeDisk(t, d)
+			c.damage(t, filepath.Join(dir, "node.db"))
+
+			var told []string
+			d = openDisk(t, dir, Options{Events: Events{
+				Rebuilt: func(aside string, n int) { told = append(told, aside, fmt.Sprint(n)) }}})
+			if len(told) != 2 || told[1] != "6" {
+				t.Errorf("rebuilt: told %q, want once and of 6 files", told)
+			} else if _, err := os.Stat(told[0]); c.aside != (err == nil) {
+				t.Errorf("the damaged index was moved to %q: %v, want one: %t", told[0], err, c.aside)
+			}
+			for i := range files.Bytes {
+				files.Check(t, d, i)
+				rows.Put(t, d, i)
+			}
+			checkAccount(t, d)
+		})
+	}
+}
+
+func execSQL(t *testing.T, path, text string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestForeignFilesAreLeftAlone plants files among the shards that must not be
+// believed.
+func TestForeignFilesAreLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	d := openDisk(t, dir, Options{})
+	s := storetest.Segment(t, 1, 2, 1, 2*large)
+	s.Put(t, d, 0)
+	whole, err := os.ReadFile(d.path(s.Key(0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeDisk(t, d)
+
+	forged := *s.Descriptor
+	forged.Signature[0] ^= 1
+	enc := format.EncodeDescriptor(s.Descriptor)
+	data := whole[len(encodeHeader(s.Key(0), enc)):]
+	plant := map[string][]byte{
+		d.path(s.Key(1)): whole, // index 0 under the name of index 1
+		d.path(s.Key(2)): append(encodeHeader(s.Key(2), format.EncodeDescriptor(&forged)), data...),
+		d.path(s.Key(3)): append(encodeHeader(s.Key(3), enc), data...), // k+m is 3
+		filepath.Join(d.folder(0), fileName(storetest.Segment(t, 9, 2, 1, 2*large).Key(0))): whole,
+		filepath.Join(d.folder(7), "notes.txt"):                                             []byte("mine"),
+		filepath.Join(d.folder(7), "empty"):                                                 nil,
+	}
+	for path, b := range plant {
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	strange := make(map[string]bool)
+	d = openDisk(t, dir, Options{Events: Events{Strange: func(path string, err error) { strange[path] = true }}})
+	for path, b := range plant {
+		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, b) || !strange[path] {
+			t.Errorf("%s: left alone: %v, told of: %t", filepath.Base(path), err == nil, strange[path])
+		}
+	}
+	if keys, err := d.List(t.Context(), datamesh.First, 10); err != nil || len(keys) != 1 {
+		t.Errorf("list: %v, %v, want one key", keys, err)
+	}
+	s.Put(t, d, 1)
+	s.Check(t, d, 1)
+}
+
+func TestFileOfADeletedSegmentIsNotIndexed(t *testing.T) {
+	dir := t.TempDir()
+	d := openDisk(t, dir, Options{})
+	s := storetest.Segment(t, 1, 2, 1, 2*large)
+	s.Put(t, d, 0)
+	file, err := os.ReadFile(d.path(s.Key(0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Drop(t.Context(), s.Deletion(1)); err != nil {
+		t.Fatal(err)
+	}
+	closeDisk(t, d)
+	if err := os.WriteFile(d.path(s.Key(0)), file, 0o600); err != nil { // as if the drop had been cut off
+		t.Fatal(err)
+	}
+	d = openDisk(t, dir, Options{})
+	checkAccount(t, d)
+	if left := shardFiles(t, dir); len(left) != 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+func TestOtherDatabasesAreNotTouched(t *testing.T) {
+	for what, change := range map[string]string{
+		"newer":   fmt.Sprintf("PRAGMA user_version = %d", schemaVersion+1),
+		"foreign": "PRAGMA application_id = 7",
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "node.db")
+		closeDisk(t, openDisk(t, dir, Options{}))
+		execSQL(t, path, change)
+		before, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Open(dir, Options{})
+		if !errors.Is(err, errs.Configuration) || errs.HintFor(err) == "" {
+			t.Errorf("%s: got %v, hint %q, want kind Configuration and a hint", what, err, errs.HintFor(err))
+		}
+		if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+			t.Errorf("%s: the database was changed, %v", what, err)
+		}
+	}
+}

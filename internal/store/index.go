@@ -1,0 +1,222 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"datamesh/internal/errs"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+const (
+	applicationID = 0x444d4e44 // "DMND"
+	schemaVersion = 1
+	readers       = 4 // connections that read
+)
+
+// The schema of node.db. A shard is a file where payload is NULL; size is
+// what it takes on disk. A generation is 8 bytes, big-endian, since SQLite's
+// integers have a sign. In holders the younger row has the greater id.
+const schema = `
+CREATE TABLE segments (
+	segment    BLOB PRIMARY KEY,
+	descriptor BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE payloads (
+	id   INTEGER PRIMARY KEY,
+	data BLOB NOT NULL
+) STRICT;
+CREATE TABLE shards (
+	segment BLOB NOT NULL,
+	idx     INTEGER NOT NULL,
+	size    INTEGER NOT NULL,
+	payload INTEGER,
+	PRIMARY KEY (segment, idx)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE tombstones (
+	segment    BLOB PRIMARY KEY,
+	generation BLOB NOT NULL,
+	deletion   BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE holders (
+	id       INTEGER PRIMARY KEY,
+	segment  BLOB NOT NULL,
+	idx      INTEGER NOT NULL,
+	peer     BLOB NOT NULL,
+	reported INTEGER NOT NULL,
+	UNIQUE (segment, idx, peer)
+) STRICT;
+`
+
+// index is node.db. Reads go through a few connections of their own and never
+// wait for the one that writes, which belongs to the committer alone.
+type index struct {
+	read  *sql.DB
+	write *sql.DB // of one connection
+	conn  *sql.Conn
+	fresh bool // it was empty
+
+	reads, writes statements
+}
+
+// openIndex opens the database at path, or makes it. Kinds: Integrity (it is
+// damaged), Configuration (it is not ours, or a newer version's), Database.
+func openIndex(path string) (*index, error) {
+	x := &index{}
+	if err := x.open(path); err != nil {
+		x.close()
+		return nil, err
+	}
+	return x, nil
+}
+
+func (x *index) open(path string) (err error) {
+	if x.write, err = openSQLite(path, "synchronous(full)", "wal_autocheckpoint(256)"); err != nil {
+		return err
+	}
+	x.write.SetMaxOpenConns(1)
+	if x.conn, err = x.write.Conn(context.Background()); err != nil {
+		return openError(path, err)
+	}
+	if err := x.keepLog(); err != nil {
+		return openError(path, err)
+	}
+	if err := x.identify(path); err != nil {
+		return err
+	}
+	if err := x.prepare(path); err != nil {
+		return err
+	}
+	if x.read, err = openSQLite(path, "query_only(1)"); err != nil {
+		return err
+	}
+	x.read.SetMaxOpenConns(readers)
+	x.read.SetMaxIdleConns(readers)
+	x.reads.on, x.writes.on = x.read, x.conn
+	return nil
+}
+
+// keepLog keeps the log when the database is closed: its room is needed to
+// open it again on a full disk. It holds for the connection closed last.
+func (x *index) keepLog() error {
+	return x.conn.Raw(func(conn any) error {
+		_, err := conn.(sqlite.FileControl).FileControlPersistWAL("main", 1)
+		return err
+	})
+}
+
+// identify finds out whose database it is, and changes nothing.
+func (x *index) identify(path string) error {
+	var application, version, tables int
+	row := x.conn.QueryRowContext(context.Background(), `
+		SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
+		FROM pragma_application_id, pragma_user_version`)
+	if err := row.Scan(&application, &version, &tables); err != nil {
+		return openError(path, err)
+	}
+	x.fresh = application == 0 && tables == 0
+	switch {
+	case application != applicationID && !x.fresh:
+		return errs.WithHint(errs.New(errs.Configuration, "%s is not the database of a store", path),
+			"give another --home")
+	case version > schemaVersion:
+		return errs.WithHint(errs.New(errs.Configuration, "%s has version %d, this program knows %d", path, version, schemaVersion),
+			"update datamesh: a newer version has written this database")
+	}
+	return nil
+}
+
+// prepare gives a fresh database its tables, and looks for damage in another.
+func (x *index) prepare(path string) error {
+	if _, err := x.conn.ExecContext(context.Background(), `PRAGMA journal_mode = wal`); err != nil {
+		return openError(path, err)
+	}
+	if !x.fresh {
+		return x.check(path)
+	}
+	create := fmt.Sprintf("BEGIN; %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
+		schema, applicationID, schemaVersion)
+	if _, err := x.conn.ExecContext(context.Background(), create); err != nil {
+		return openError(path, err)
+	}
+	return nil
+}
+
+// check looks for damage in all tables but payloads: it would be slow to read
+// those, and each is checked when it is used.
+func (x *index) check(path string) error {
+	for _, table := range []string{"segments", "shards", "tombstones", "holders"} {
+		var result string
+		if err := x.conn.QueryRowContext(context.Background(), "PRAGMA quick_check("+table+")").Scan(&result); err != nil {
+			return openError(path, err)
+		}
+		if result != "ok" {
+			return errs.New(errs.Integrity, "%s: %s", path, result)
+		}
+	}
+	return nil
+}
+
+// claimRoom grows the database and its log by a megabyte of empty pages, so
+// that a drop finds room even on a disk that others have filled.
+func (x *index) claimRoom() error {
+	_, err := x.conn.ExecContext(context.Background(), `
+		INSERT INTO payloads (id, data) VALUES (-1, zeroblob(1 << 20));
+		DELETE FROM payloads WHERE id = -1;
+		PRAGMA wal_checkpoint(PASSIVE)`)
+	if err != nil && !noRoom(err) {
+		return errs.New(kindOf(err), "store: claim room: %w", err)
+	}
+	return nil
+}
+
+// row reads the one row that a query has into the given variables. Its error
+// may be sql.ErrNoRows.
+func (x *index) row(text string, args []any, into ...any) error {
+	stmt, err := x.reads.prepare(text)
+	if err != nil {
+		return err
+	}
+	return stmt.QueryRow(args...).Scan(into...)
+}
+
+// rows calls scan for each row of a query.
+func (x *index) rows(scan func(*sql.Rows) error, text string, args ...any) error {
+	stmt, err := x.reads.prepare(text)
+	if err != nil {
+		return err
+	}
+	return each(stmt, scan, args...)
+}
+
+func (x *index) close() error {
+	var all []error
+	all = append(all, x.reads.close(), x.writes.close())
+	if x.read != nil {
+		all = append(all, x.read.Close())
+	}
+	if x.conn != nil {
+		all = append(all, x.conn.Close())
+	}
+	if x.write != nil {
+		all = append(all, x.write.Close())
+	}
+	if err := errors.Join(all...); err != nil {
+		return errs.New(errs.Database, "store: close: %w", err)
+	}
+	return nil
+}
+
+// openError says what is wrong with a database that does not open.
+func openError(path string, err error) error {
+	kind := kindOf(err)
+	switch sqliteCode(err) {
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR:
+		kind = errs.Integrity
+	}
+	return errs.New(kind, "open %s: %w", path, err)
+}

@@ -1,0 +1,150 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"sync"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/hash"
+)
+
+// Memory is a ShardStore that lasts as long as the process.
+type Memory struct {
+	capacity int64
+
+	mu       sync.RWMutex // guards what follows
+	used     int64
+	shards   map[datamesh.ShardKey][]byte
+	segments map[datamesh.SegmentID]*datamesh.Descriptor
+	deleted  map[datamesh.SegmentID]bool
+}
+
+// NewMemory returns an empty store for shards of capacity bytes in all.
+func NewMemory(capacity int64) *Memory {
+	return &Memory{
+		capacity: capacity,
+		shards:   make(map[datamesh.ShardKey][]byte),
+		segments: make(map[datamesh.SegmentID]*datamesh.Descriptor),
+		deleted:  make(map[datamesh.SegmentID]bool),
+	}
+}
+
+// Put keeps a copy of the shard.
+func (m *Memory) Put(ctx context.Context, d *datamesh.Descriptor, index int, shard []byte) error {
+	key := datamesh.ShardKey{Segment: d.Segment, Index: index}
+	if err := ready(ctx, "put", key); err != nil {
+		return err
+	}
+	if _, err := authentic(d, nil); err != nil {
+		return err
+	}
+	if err := checkShard(d, index, shard); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.deleted[d.Segment] {
+		return errDeleted("put", d.Segment)
+	}
+	if _, ok := m.shards[key]; ok {
+		return nil
+	}
+	if m.used+int64(len(shard)) > m.capacity {
+		return errs.New(errs.Full, "put %s: %d bytes, %d free", name(key), len(shard), m.capacity-m.used)
+	}
+	m.used += int64(len(shard))
+	m.shards[key] = bytes.Clone(shard)
+	m.segments[d.Segment] = d
+	return nil
+}
+
+// Get copies the shard into buf, or into a new slice if that is too small.
+func (m *Memory) Get(ctx context.Context, key datamesh.ShardKey, buf []byte) (*datamesh.Descriptor, []byte, error) {
+	d, shard, err := m.look(ctx, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	buf = append(buf[:0], shard...)
+	if err := checkShard(d, key.Index, buf); err != nil {
+		return nil, nil, err
+	}
+	return d, buf, nil
+}
+
+// GetRange makes the slice from an outboard that it computes each time.
+func (m *Memory) GetRange(ctx context.Context, key datamesh.ShardKey, off, n int) (*datamesh.Descriptor, []byte, error) {
+	d, shard, err := m.look(ctx, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := checkRange(key, len(shard), off, n); err != nil {
+		return nil, nil, err
+	}
+	outboard, id := hash.Outboard(shard)
+	if err := checkID(d, key.Index, id); err != nil {
+		return nil, nil, err
+	}
+	slice, err := hash.Slice(bytes.NewReader(shard), len(shard), outboard, off, n)
+	return d, slice, err
+}
+
+// look returns what is kept under key. Nobody changes those bytes.
+func (m *Memory) look(ctx context.Context, key datamesh.ShardKey) (*datamesh.Descriptor, []byte, error) {
+	if err := ready(ctx, "get", key); err != nil {
+		return nil, nil, err
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	shard, ok := m.shards[key]
+	if !ok {
+		return nil, nil, errNotFound("get", key)
+	}
+	return m.segments[key.Segment], shard, nil
+}
+
+// Has reports which shards are there.
+func (m *Memory) Has(_ context.Context, keys []datamesh.ShardKey) ([]bool, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	has := make([]bool, len(keys))
+	for i, key := range keys {
+		_, has[i] = m.shards[key]
+	}
+	return has, nil
+}
+
+// List sorts all keys each time: it is for small stores.
+func (m *Memory) List(_ context.Context, after datamesh.ShardKey, limit int) ([]datamesh.ShardKey, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var keys []datamesh.ShardKey
+	for key := range m.shards {
+		if key.Compare(after) > 0 {
+			keys = append(keys, key)
+		}
+	}
+	slices.SortFunc(keys, datamesh.ShardKey.Compare)
+	return keys[:min(max(limit, 0), len(keys))], nil
+}
+
+// Drop forgets the shards of the segment and remembers that it is deleted.
+func (m *Memory) Drop(_ context.Context, del *datamesh.Deletion) error {
+	if _, err := owned(del); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	segment := del.Descriptor.Segment
+	m.deleted[segment] = true
+	delete(m.segments, segment)
+	for key, shard := range m.shards {
+		if key.Segment == segment {
+			m.used -= int64(len(shard))
+			delete(m.shards, key)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/hash"
+)
+
+// Put checks the shard and keeps it; nil means that it has been synced. A
+// shard that is there already is read again before it is acknowledged, and
+// replaced if it has been damaged. Once the bytes are being written Put does
+// not give up when ctx ends. Kinds: Integrity, Full, Deleted, Unavailable,
+// IO, Database.
+func (d *Disk) Put(ctx context.Context, desc *datamesh.Descriptor, index int, shard []byte) error {
+	key := datamesh.ShardKey{Segment: desc.Segment, Index: index}
+	if err := ready(ctx, "put", key); err != nil {
+		return err
+	}
+	if err := d.enter(); err != nil {
+		return err
+	}
+	defer d.leave()
+	was, err := d.known(key)
+	if err != nil {
+		return err
+	}
+	if was.deleted {
+		return errDeleted("put", desc.Segment)
+	}
+	p := put{key: key, shard: shard}
+	if p.descriptor, err = authentic(desc, was.descriptor); err != nil {
+		return err
+	}
+	if err := checkShape(desc, index, len(shard)); err != nil {
+		return err
+	}
+	var id datamesh.ShardID
+	if len(shard) <= maxRow {
+		id = hash.Shard(shard)
+	} else {
+		p.outboard, id = hash.Outboard(shard) // its root is the hash: the bytes are read once
+	}
+	if err := checkID(desc, index, id); err != nil {
+		return err
+	}
+	if was.present {
+		if whole, err := d.stillWhole(key); whole || err != nil {
+			return err
+		}
+	}
+	return d.put(&p)
+}
+
+// known is what the index knows about a key.
+type known struct {
+	deleted, present bool
+	descriptor       []byte // encoded, of the segment, or nil
+}
+
+func (d *Disk) known(key datamesh.ShardKey) (k known, err error) {
+	err = d.index.row(`
+		SELECT EXISTS (SELECT 1 FROM tombstones WHERE segment = ?1),
+		       EXISTS (SELECT 1 FROM shards WHERE segment = ?1 AND idx = ?2),
+		       (SELECT descriptor FROM segments WHERE segment = ?1)`,
+		[]any{key.Segment[:], key.Index}, &k.deleted, &k.present, &k.descriptor)
+	if err != nil {
+		return k, errs.New(kindOf(err), "store: look up %s: %w", name(key), err)
+	}
+	return k, nil
+}
+
+// stillWhole reports whether the shard that is there is what it should be;
+// a damaged one it removes.
+func (d *Disk) stillWhole(key datamesh.ShardKey) (bool, error) {
+	_, _, err := d.get(key, nil)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, errs.Integrity):
+		return false, d.remove(key)
+	case errors.Is(err, errs.FileNotFound): // removed since
+		return false, nil
+	default:
+		return false, err
+	}
+}
+
+// A put is a shard that has been checked and waits to be kept.
+type put struct {
+	key        datamesh.ShardKey
+	descriptor []byte // encoded
+	outboard   []byte // nil for a row
+	shard      []byte
+	temp       string // file that has the shard, "" for a row
+	size       int64  // what it takes
+	fresh      bool   // it was not there before
+}
+
+// put takes room for the shard, writes it and commits it.
+func (d *Disk) put(p *put) (err error) {
+	header := encodeHeader(p.key, p.descriptor)
+	p.size = int64(len(p.shard))
+	if p.outboard != nil {
+		p.size = fileSize(len(header), len(p.shard))
+	}
+	if err := d.room.take(p.size); err != nil {
+		return fmt.Errorf("put %s: %w", name(p.key), err)
+	}
+	defer func() {
+		if err != nil || !p.fresh {
+			d.room.give(p.size, 1)
+		}
+	}()
+	if p.outboard != nil {
+		if p.temp, err = d.writeTemp(header, p.outboard, p.shard); err != nil {
+			return errs.New(kindOf(err), "put %s: %w", name(p.key), err)
+		}
+		defer os.Remove(p.temp) // gone if it was put in its place
+	}
+	return d.commit(func(b *batch) error { return d.stagePut(b, p) })
+}
+
+func (d *Disk) stagePut(b *batch, p *put) error {
+	segment := p.key.Segment[:]
+	if b.deleted(p.key.Segment) {
+		return errDeleted("put", p.key.Segment)
+	}
+	p.fresh = !b.exists(`SELECT 1 FROM shards WHERE segment = ? AND idx = ?`, segment, p.key.Index)
+	if !p.fresh {
+		return nil // another put was faster
+	}
+	b.keepDescriptor(p.key.Segment, p.descriptor)
+	if p.temp != "" {
+		b.place(p.temp, d.path(p.key))
+		b.insertShard(p.key, p.size, nil)
+	} else {
+		b.insertShard(p.key, p.size, b.insertPayload(p.shard))
+	}
+	return nil
+}
+
+func (b *batch) deleted(segment datamesh.SegmentID) bool {
+	return b.exists(`SELECT 1 FROM tombstones WHERE segment = ?`, segment[:])
+}
+
+// keepDescriptor keeps an encoded descriptor, once for all shards and holders.
+func (b *batch) keepDescriptor(segment datamesh.SegmentID, descriptor []byte) {
+	b.exec(`INSERT INTO segments (segment, descriptor) VALUES (?, ?) ON CONFLICT DO NOTHING`, segment[:], descriptor)
+}
+
+// insertPayload returns the id of the row that now has the data.
+func (b *batch) insertPayload(data []byte) any {
+	result := b.exec(`INSERT INTO payloads (data) VALUES (?)`, data)
+	if b.err != nil {
+		return nil
+	}
+	id, _ := result.LastInsertId() // SQLite's has no error
+	return id
+}
+
+// insertShard enters a shard; payload is nil for one that is a file.
+func (b *batch) insertShard(key datamesh.ShardKey, size int64, payload any) {
+	b.exec(`INSERT INTO shards (segment, idx, size, payload) VALUES (?, ?, ?, ?)`,
+		key.Segment[:], key.Index, size, payload)
+}

@@ -1,0 +1,132 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+)
+
+// maxHolders is how many peers the registry keeps for one shard.
+const maxHolders = 4
+
+// A Holding says that a peer holds the shard of that index.
+type Holding struct {
+	Index int
+	Peer  datamesh.PeerID
+}
+
+// A Report tells a registrar who holds what of a segment.
+type Report struct {
+	Descriptor *datamesh.Descriptor
+	Holdings   []Holding
+}
+
+// Report enters reports in the holder map, all in one transaction; when it
+// returns nil they are durable. Of each index the map keeps the four peers
+// reported last. Reports of segments that were deleted are left out and told
+// of by an error of kind Deleted, which does not keep the others from being
+// entered. Kinds: Deleted, Integrity (a descriptor or an index is wrong:
+// nothing is entered), Unavailable, Full, Database.
+func (d *Disk) Report(ctx context.Context, reports []Report) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := d.enter(); err != nil {
+		return err
+	}
+	defer d.leave()
+	descriptors := make([][]byte, len(reports))
+	for i, r := range reports {
+		var err error
+		if descriptors[i], err = d.checkReport(r); err != nil {
+			return err
+		}
+	}
+	now := time.Now().Unix()
+	return d.commit(func(b *batch) error {
+		var all []error
+		for i, r := range reports {
+			all = append(all, b.enter(r, descriptors[i], now))
+		}
+		return errors.Join(all...)
+	})
+}
+
+// checkReport returns the encoded descriptor of a report.
+func (d *Disk) checkReport(r Report) ([]byte, error) {
+	was, err := d.known(datamesh.ShardKey{Segment: r.Descriptor.Segment})
+	if err != nil {
+		return nil, err
+	}
+	descriptor, err := authentic(r.Descriptor, was.descriptor)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range r.Holdings {
+		if err := checkShape(r.Descriptor, h.Index, r.Descriptor.ShardLen()); err != nil {
+			return nil, err
+		}
+	}
+	return descriptor, nil
+}
+
+func (b *batch) enter(r Report, descriptor []byte, now int64) error {
+	segment := r.Descriptor.Segment
+	if b.deleted(segment) {
+		return errDeleted("report", segment)
+	}
+	if len(r.Holdings) == 0 {
+		return nil
+	}
+	b.keepDescriptor(segment, descriptor)
+	for _, h := range r.Holdings {
+		b.exec(`INSERT OR REPLACE INTO holders (segment, idx, peer, reported) VALUES (?, ?, ?, ?)`,
+			segment[:], h.Index, h.Peer[:], now)
+		b.exec(`
+			DELETE FROM holders WHERE id IN (
+				SELECT id FROM holders WHERE segment = ? AND idx = ?
+				ORDER BY reported DESC, id DESC LIMIT -1 OFFSET ?)`,
+			segment[:], h.Index, maxHolders)
+	}
+	return nil
+}
+
+// Locate returns the descriptor of a segment and its holders, by index, those
+// reported last first. Kinds: FileNotFound (nothing was reported), Integrity,
+// Unavailable, Database.
+func (d *Disk) Locate(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Descriptor, []Holding, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	if err := d.enter(); err != nil {
+		return nil, nil, err
+	}
+	defer d.leave()
+	var descriptor []byte
+	var holdings []Holding
+	err := d.index.rows(func(rows *sql.Rows) error {
+		var h Holding
+		var peer sql.RawBytes
+		err := rows.Scan(&descriptor, &h.Index, &peer)
+		copy(h.Peer[:], peer)
+		holdings = append(holdings, h)
+		return err
+	}, `SELECT descriptor, idx, peer FROM holders JOIN segments USING (segment)
+		WHERE segment = ? ORDER BY idx, reported DESC, id DESC`, segment[:])
+	switch {
+	case err != nil:
+		return nil, nil, errs.New(kindOf(err), "locate %s: %w", segment, err)
+	case holdings == nil:
+		return nil, nil, errs.New(errs.FileNotFound, "locate %s: no holder was reported", segment)
+	}
+	desc, err := format.DecodeDescriptor(descriptor)
+	if err != nil {
+		return nil, nil, errs.New(errs.Integrity, "locate %s: %w", segment, err)
+	}
+	return desc, holdings, nil
+}

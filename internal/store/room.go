@@ -1,0 +1,88 @@
+package store
+
+import (
+	"sync"
+
+	"datamesh/internal/errs"
+)
+
+const (
+	maxReserve     = 1 << 30
+	reservePercent = 5
+)
+
+// room keeps account of the bytes that shards take, and lets no put begin
+// that would not fit.
+type room struct {
+	dir      string // on the file system in question
+	capacity int64
+	reserve  int64
+
+	mu     sync.Mutex // guards what follows
+	used   int64
+	shards int
+}
+
+// newRoom counts what the index says is there.
+func (d *Disk) newRoom(opt Options) (*room, error) {
+	r := &room{dir: d.dir, capacity: opt.Capacity, reserve: opt.Reserve}
+	row := d.index.read.QueryRow(`SELECT count(*), ifnull(sum(size), 0) FROM shards`)
+	if err := row.Scan(&r.shards, &r.used); err != nil {
+		return nil, errs.New(kindOf(err), "store: count shards: %w", err)
+	}
+	if r.capacity == 0 {
+		free, err := freeSpace(d.dir)
+		if err != nil {
+			return nil, errs.New(kindOf(err), "store %s: free space: %w", d.dir, err)
+		}
+		r.capacity = free + r.used
+	}
+	if r.reserve == 0 {
+		r.reserve = min(maxReserve, r.capacity/100*reservePercent)
+	}
+	return r, nil
+}
+
+// take claims n bytes for a shard before any of them is written. A claim that
+// does not become a shard is given back. Kind: Full.
+func (r *room) take(n int64) error {
+	disk, err := freeSpace(r.dir)
+	if err != nil {
+		return errs.New(kindOf(err), "free space: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if free := r.capacity - r.reserve - r.used; n > free {
+		return errs.New(errs.Full, "%d bytes, %d free of %d", n, max(free, 0), r.capacity)
+	}
+	if free := disk - r.reserve; n > free {
+		return errs.New(errs.Full, "%d bytes, %d left on the disk", n, max(free, 0))
+	}
+	r.used += n
+	r.shards++
+	return nil
+}
+
+// give takes the bytes of so many shards off the account.
+func (r *room) give(n int64, shards int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.used -= n
+	r.shards -= shards
+}
+
+// usage divides the capacity. Where more is used than the operator now
+// allows, the reserve is what is left, and the capacity at least what is used.
+func (r *room) usage() Usage {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	capacity := max(r.capacity, r.used)
+	reserve := min(r.reserve, capacity-r.used)
+	return Usage{
+		Capacity: capacity,
+		Reserve:  reserve,
+		Used:     r.used,
+		Free:     capacity - reserve - r.used,
+		Shards:   r.shards,
+	}
+}

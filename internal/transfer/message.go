@@ -1,0 +1,151 @@
+// Package transfer is the shard protocol: a server of a ShardStore, and a
+// client that is one. Beside shards it carries what registrars are told and
+// asked: who holds what.
+//
+// A stream carries one request after the other, each answered before the
+// next: a length, a CBOR header, and for shards the bytes behind it. Streams
+// are kept open and used again. docs/protocol.md is the specification.
+package transfer
+
+import (
+	"encoding/binary"
+	"io"
+	"strings"
+	"unicode"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+)
+
+// Protocol is the name of the protocol within a mesh.
+const Protocol = "shard/1"
+
+const version = 1
+
+// Limits of a message.
+const (
+	maxHeader = 256 << 10 // bytes of a header
+	maxKeys   = 4096      // keys in one has or list
+	maxText   = 500       // bytes of an error's text
+	maxShard  = datamesh.MaxSealed
+)
+
+// The operations. Their numbers go over the wire.
+const (
+	opPut uint64 = iota + 1
+	opGet
+	opRange
+	opHas
+	opList
+	opDrop
+	opReport
+	opLocate
+)
+
+// A request is the header of what a client asks.
+type request struct {
+	Version    uint64   `cbor:"1,keyasint"`
+	Op         uint64   `cbor:"2,keyasint"`
+	Keys       []key    `cbor:"3,keyasint,omitempty"` // one for get and range, more for has; list: after this one
+	Offset     int      `cbor:"4,keyasint,omitempty"` // range
+	Count      int      `cbor:"5,keyasint,omitempty"` // range: bytes; list: keys
+	Descriptor []byte   `cbor:"6,keyasint,omitempty"` // put
+	Deletion   []byte   `cbor:"7,keyasint,omitempty"` // drop
+	Reports    []report `cbor:"8,keyasint,omitempty"` // report
+	Length     int      `cbor:"9,keyasint,omitempty"` // bytes of shard behind the header
+}
+
+// A response is the header of an answer. While a shard is on its way the
+// server sends responses in which More is set and Received counts its bytes,
+// so that a client can tell a slow line from a dead peer.
+type response struct {
+	Version    uint64    `cbor:"1,keyasint"`
+	Kind       uint8     `cbor:"2,keyasint,omitempty"` // of the error, when Text is set
+	Text       string    `cbor:"3,keyasint,omitempty"`
+	More       bool      `cbor:"4,keyasint,omitempty"`
+	Received   int       `cbor:"5,keyasint,omitempty"`
+	Descriptor []byte    `cbor:"6,keyasint,omitempty"`
+	Has        []bool    `cbor:"7,keyasint,omitempty"`
+	Keys       []key     `cbor:"8,keyasint,omitempty"`
+	Holders    []holding `cbor:"9,keyasint,omitempty"`
+	Length     int       `cbor:"10,keyasint,omitempty"` // bytes of shard or slice behind the header
+}
+
+type key struct {
+	_       struct{} `cbor:",toarray"`
+	Segment datamesh.SegmentID
+	Index   int
+}
+
+type holding struct {
+	_     struct{} `cbor:",toarray"`
+	Index int
+	Peer  datamesh.PeerID
+}
+
+type report struct {
+	Descriptor []byte    `cbor:"1,keyasint"`
+	Holders    []holding `cbor:"2,keyasint"`
+}
+
+// writeMessage writes a header and the payload behind it, the small one in
+// one piece with its length.
+func writeMessage(w io.Writer, header any, payload []byte) error {
+	body := format.Marshal(header)
+	msg := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body)))
+	if len(body) > maxHeader {
+		return errs.New(errs.Invalid, "message of %d bytes, limit %d", len(body), maxHeader)
+	}
+	if _, err := w.Write(append(msg, body...)); err != nil {
+		return err
+	}
+	for len(payload) > 0 { // in pieces, so that other streams get their turn
+		n := min(len(payload), 64<<10)
+		if _, err := w.Write(payload[:n]); err != nil {
+			return err
+		}
+		payload = payload[n:]
+	}
+	return nil
+}
+
+func readMessage(r io.Reader, what string, header any) error {
+	var size [4]byte
+	if _, err := io.ReadFull(r, size[:]); err != nil {
+		return err
+	}
+	n := binary.BigEndian.Uint32(size[:])
+	if n > maxHeader {
+		return errs.New(errs.Serialization, "%s of %d bytes, limit %d", what, n, maxHeader)
+	}
+	body := make([]byte, n)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return err
+	}
+	return format.Unmarshal(what, body, maxHeader, header)
+}
+
+// failure is the response that tells an error.
+func failure(err error) response {
+	return response{Version: version, Kind: uint8(errs.KindOf(err)), Text: printable(err.Error())}
+}
+
+// err is the error that the response tells, or nil. The text is a stranger's.
+func (r *response) err() error {
+	if r.Text == "" {
+		return nil
+	}
+	return errs.New(errs.Kind(r.Kind), "%s", printable(r.Text))
+}
+
+// printable cuts a text short and takes out what could harm a terminal.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return -1
+	}, s)
+	return s[:min(len(s), maxText)]
+}

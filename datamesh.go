@@ -39,6 +39,10 @@ type Descriptor struct {
 	Signature [ed25519.SignatureSize]byte // the owner's, of the SegmentID
 }
 
+// ValidCode reports whether there is a k+m code: at least one data shard, and
+// at most MaxShards shards in all.
+func ValidCode(k, m int) bool { return 1 <= k && k <= MaxShards && 0 <= m && m <= MaxShards-k }
+
 // ShardLen returns the length in bytes of each shard of the segment.
 func (d *Descriptor) ShardLen() int { return ShardLen(d.Length, d.K) }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/btcsuite/btcd/btcutil/bech32"
 	"github.com/mr-tron/base58"
@@ -46,7 +47,7 @@ func (id MeshID) String() string    { return encode(meshPrefix, id) }
 func (id OwnerKey) String() string  { return encode(ownerPrefix, id) }
 
 // MarshalText and its like make ids what they are in print wherever Go
-// encodes text, JSON above all.
+// encodes text, JSON above all. What reads them takes 64 hex digits too.
 func (id SegmentID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 func (id ShardID) MarshalText() ([]byte, error)   { return []byte(id.String()), nil }
 func (id ObjectID) MarshalText() ([]byte, error)  { return []byte(id.String()), nil }
@@ -79,12 +80,8 @@ var ErrNoID = errors.New("not an id")
 // [ErrNoID].
 func ParseObjectID(s string) (ObjectID, error) {
 	var id ObjectID
-	if len(s) == 2*len(id) {
-		if n, err := hex.Decode(id[:], []byte(s)); err == nil && n == len(id) {
-			return id, nil
-		}
-	}
-	if len(s) <= len(objectPrefix) || s[:len(objectPrefix)+1] != objectPrefix+"1" {
+	const head = objectPrefix + "1"
+	if !isHex(s) && (len(s) < len(head) || !strings.EqualFold(s[:len(head)], head)) {
 		return id, ErrNoID
 	}
 	return id, id.UnmarshalText([]byte(s))
@@ -109,15 +106,22 @@ func PeerFromMultihash(s string) (PeerID, error) {
 
 func (id PeerID) String() string { return base58.Encode([]byte(id.Multihash())) }
 
+// maxPeerText is more than the 52 characters of an Ed25519 peer id: base58
+// takes quadratic time, so that the length comes first.
+const maxPeerText = 64
+
 // ParsePeerID reads the textual form of a peer id, such as 12D3KooW….
 func ParsePeerID(s string) (PeerID, error) {
+	if len(s) > maxPeerText {
+		return PeerID{}, fmt.Errorf("%.*q… is too long for a peer id", maxPeerText, s)
+	}
 	b, err := base58.Decode(s)
-	if err != nil || len(s) > 64 {
-		return PeerID{}, fmt.Errorf("%.80q is not a peer id", s)
+	if err != nil {
+		return PeerID{}, fmt.Errorf("%q is not a peer id", s)
 	}
 	id, err := PeerFromMultihash(string(b))
 	if err != nil {
-		return id, fmt.Errorf("%.80q: %w", s, err)
+		return id, fmt.Errorf("%q: %w", s, err)
 	}
 	return id, nil
 }
@@ -139,9 +143,16 @@ func encode[T ~[32]byte](prefix string, id T) string {
 	panic(err) // 32 bytes and a constant prefix always encode
 }
 
+// maxIDText is the length that bech32m is made for.
+const maxIDText = 90
+
 func decode(prefix, s string, id *[32]byte) error {
-	if len(s) > 90 {
-		return fmt.Errorf("%.90q… is too long for an id", s)
+	if isHex(s) {
+		_, err := hex.Decode(id[:], []byte(s))
+		return err
+	}
+	if len(s) > maxIDText {
+		return fmt.Errorf("%.*q… is too long for an id", maxIDText, s)
 	}
 	got, words, version, err := bech32.DecodeNoLimitWithVersion(s)
 	if err != nil || version != bech32.VersionM {
@@ -156,4 +167,9 @@ func decode(prefix, s string, id *[32]byte) error {
 	}
 	copy(id[:], b)
 	return nil
+}
+
+// isHex reports whether s is an id in hex digits: no bech32m text is.
+func isHex(s string) bool {
+	return len(s) == 64 && strings.Trim(s, "0123456789abcdefABCDEF") == ""
 }

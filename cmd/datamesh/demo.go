@@ -198,7 +198,7 @@ func (d *demo) killHolders(ctx context.Context, id datamesh.ObjectID) ([]string,
 	holds := map[datamesh.PeerID]bool{}
 	for _, segment := range info.Segments {
 		for _, shard := range segment.Shards {
-			holds[shard.Peer] = true
+			holds[shard.Peer] = holds[shard.Peer] || shard.Live
 		}
 	}
 	var lost []string

@@ -10,7 +10,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -36,8 +35,11 @@ func main() {
 // double before garbage is collected.
 const softMemory = 160 << 20
 
-// errInterrupted ends a command that the user has stopped.
-var errInterrupted = fmt.Errorf("interrupted: %w", context.Canceled)
+// interrupted is the error of a command that the user has stopped.
+type interrupted struct{}
+
+func (interrupted) Error() string { return "interrupted" }
+func (interrupted) Unwrap() error { return context.Canceled }
 
 // run executes a command line and returns its exit status.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
@@ -53,7 +55,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 0
 	}
 	if ctx.Err() != nil {
-		err = errInterrupted
+		err = interrupted{}
 	}
 	// An error in the flags may come before --json was read.
 	if c.json || slices.Contains(args, "--json") {
@@ -66,7 +68,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 
 func printError(w io.Writer, err error) {
 	fmt.Fprintf(w, "datamesh: %s\n", plain(strings.ReplaceAll(err.Error(), "\n", "; ")))
-	if hint := errs.HintFor(err); hint != "" && !errors.Is(err, context.Canceled) {
+	if hint := errs.HintFor(err); hint != "" {
 		fmt.Fprintf(w, "hint: %s\n", plain(hint))
 	}
 }

@@ -12,14 +12,19 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"encoding/binary"
+	"fmt"
 	"io"
 
 	"datamesh"
 	"datamesh/internal/errs"
 )
 
-// A Key seals one byte string, once.
+// A Key seals one byte string, once: there is no way to seal under a key that
+// is there already.
 type Key [32]byte
+
+// Format prints no key, whatever the verb, so that none gets into a log.
+func (Key) Format(f fmt.State, _ rune) { io.WriteString(f, "(key)") }
 
 const frame = datamesh.FrameContent + datamesh.FrameTag // bytes of a full sealed frame
 
@@ -42,13 +47,14 @@ func ContentLen(n int) (int, error) {
 
 // Fill reads content from r into buf where [Seal] wants it: each 64 KiB at
 // the place of its frame. It stops at the end of r or after limit bytes, and
-// returns how many it has read; the end of r is no error.
+// returns how many it has read; the end of r, which is io.EOF alone, is no
+// error. buf has room for SealedLen(limit) bytes.
 func Fill(buf []byte, r io.Reader, limit int) (int, error) {
 	n := 0
 	for at := 0; n < limit; at += frame {
-		got, err := io.ReadFull(r, buf[at:at+min(datamesh.FrameContent, limit-n)])
+		got, err := readFull(r, buf[at:at+min(datamesh.FrameContent, limit-n)])
 		n += got
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
+		if err == io.EOF {
 			return n, nil
 		}
 		if err != nil {
@@ -56,6 +62,20 @@ func Fill(buf []byte, r io.Reader, limit int) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+// readFull is [io.ReadFull] without io.ErrUnexpectedEOF of its own: where that
+// comes from r itself, what r reads was cut off and has not ended.
+func readFull(r io.Reader, b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var got int
+		got, err = r.Read(b[n:])
+		n += got
+	}
+	if n == len(b) {
+		return n, nil
+	}
+	return n, err
 }
 
 // Seal seals n bytes of content in place under a fresh key. The content must

@@ -24,21 +24,23 @@ type Recipient struct {
 func (r Recipient) Classic() bool { return r.classic }
 
 // ParseRecipient reads a recipient in age's text: age1pq1… is hybrid, other
-// age1… are classic. Kind: Invalid.
-func ParseRecipient(s string) (Recipient, error) {
-	if strings.HasPrefix(s, "age1pq1") {
-		r, err := age.ParseHybridRecipient(s)
-		if err != nil {
-			return Recipient{}, errs.New(errs.Invalid, "recipient %.24s…: %w", s, err)
-		}
-		return Recipient{age: r}, nil
-	}
-	r, err := age.ParseX25519Recipient(s)
-	if err != nil {
-		return Recipient{}, errs.WithHint(errs.New(errs.Invalid, "recipient %.24q: %w", s, err),
+// age1… are classic. What is not meant as a recipient may be a secret, and is
+// not repeated in the error. Kind: Invalid.
+func ParseRecipient(s string) (r Recipient, err error) {
+	switch {
+	case strings.HasPrefix(s, "age1pq1"):
+		r.age, err = age.ParseHybridRecipient(s)
+	case strings.HasPrefix(s, "age1"):
+		r.classic = true
+		r.age, err = age.ParseX25519Recipient(s)
+	default:
+		return Recipient{}, errs.WithHint(errs.New(errs.Invalid, "that is not a recipient"),
 			`a recipient begins with age1; "datamesh id" prints the one of a home`)
 	}
-	return Recipient{r, true}, nil
+	if err != nil { // age's own text has all of s, which is long
+		return Recipient{}, errs.New(errs.Invalid, "recipient %.16s… is mistyped, or not of a kind that is known", s)
+	}
+	return r, nil
 }
 
 // An Identity is the secret that opens what is sealed to its recipient.
@@ -57,7 +59,8 @@ func NewIdentity(seed [32]byte) (Identity, Recipient, error) {
 	return Identity{id}, Recipient{age: id.Recipient()}, nil
 }
 
-// identityText is the secret as age writes it: the way in that age offers.
+// identityText is the secret as age writes it, in Bech32 (BIP 173, not the
+// Bech32m of our own texts): the way in that age offers.
 func identityText(seed [32]byte) (string, error) {
 	s, err := bech32.EncodeFromBase256("age-secret-key-pq-", seed[:])
 	return strings.ToUpper(s), err
@@ -68,7 +71,7 @@ func identityText(seed [32]byte) (string, error) {
 func ParseIdentities(r io.Reader) ([]Identity, error) {
 	ids, err := age.ParseIdentities(r)
 	if err != nil {
-		return nil, errs.New(errs.KeyManagement, "%w", err)
+		return nil, errs.New(errs.KeyManagement, "age identities: %w", err)
 	}
 	out := make([]Identity, len(ids))
 	for i, id := range ids {
@@ -93,9 +96,19 @@ func Commit(key Key) [32]byte {
 	return hash.Derive("datamesh v1 manifest key commitment", key[:])
 }
 
+// Limits of what [Wrap] makes. A hybrid recipient takes 1.6 kB.
+const (
+	MaxRecipients = 128
+	MaxWrap       = 256 << 10 // bytes of an envelope
+)
+
 // Wrap returns key in age envelopes: one for all hybrid recipients and one
 // for all classic ones, as age refuses to mix them. There must be a recipient.
+// Kinds: Invalid (too many recipients), Encryption.
 func Wrap(key Key, to []Recipient) ([][]byte, error) {
+	if len(to) > MaxRecipients {
+		return nil, errs.New(errs.Invalid, "%d recipients, limit %d", len(to), MaxRecipients)
+	}
 	var hybrid, classic []age.Recipient
 	for _, r := range to {
 		if r.classic {
@@ -137,26 +150,39 @@ func wrap(key Key, to []age.Recipient) ([]byte, error) {
 }
 
 // Unwrap opens the first of the envelopes that one of the identities fits.
-// Kind: Decryption, when none does.
+// Kinds: Decryption (none fits), Integrity (one that might fit is damaged).
 func Unwrap(wraps [][]byte, ids []Identity) (Key, error) {
+	err := errs.New(errs.Decryption, "sealed for another identity")
+	if len(ids) == 0 {
+		return Key{}, err
+	}
 	all := make([]age.Identity, len(ids))
 	for i, id := range ids {
 		all[i] = id.age
 	}
-	var key Key
 	for _, wrap := range wraps {
-		r, err := age.Decrypt(bytes.NewReader(wrap), all...)
-		if noMatch := new(age.NoIdentityMatchError); errors.As(err, &noMatch) {
-			continue
+		key, e := unwrap(wrap, all)
+		if e == nil {
+			return key, nil
 		}
-		if err != nil {
-			return key, errs.New(errs.Integrity, "key envelope: %w", err)
+		if noMatch := new(age.NoIdentityMatchError); !errors.As(e, &noMatch) {
+			err = errs.New(errs.Integrity, "key envelope: %w", e)
 		}
-		b, err := io.ReadAll(io.LimitReader(r, int64(len(key))+1))
-		if err != nil || len(b) != len(key) {
-			return key, errs.New(errs.Integrity, "key envelope: not a key")
-		}
-		return Key(b), nil
 	}
-	return key, errs.New(errs.Decryption, "sealed for another identity")
+	return Key{}, err
+}
+
+func unwrap(wrap []byte, ids []age.Identity) (key Key, err error) {
+	r, err := age.Decrypt(bytes.NewReader(wrap), ids...)
+	if err != nil {
+		return key, err
+	}
+	b, err := io.ReadAll(io.LimitReader(r, int64(len(key))+1))
+	if err != nil {
+		return key, err
+	}
+	if len(b) != len(key) {
+		return key, errors.New("what it holds is no key")
+	}
+	return Key(b), nil
 }

@@ -5,7 +5,7 @@
 // systematic Vandermonde matrix of klauspost/reedsolomon, as docs/format.md
 // and its vectors fix it. Data shards are contiguous pieces of the segment,
 // so a range of the segment is a range of a shard, and all functions work as
-// well on the same range of every shard.
+// well on the same range of every shard. With k = 1 every shard is the segment.
 package erasure
 
 import (
@@ -25,7 +25,7 @@ type Code struct {
 
 // New returns the k+m code. Kind: Invalid.
 func New(k, m int) (*Code, error) {
-	if k < 1 || m < 0 || k+m > datamesh.MaxShards {
+	if !datamesh.ValidCode(k, m) {
 		return nil, errs.New(errs.Invalid, "no code %d+%d: at least 1 data shard, and at most %d shards in all", k, m, datamesh.MaxShards)
 	}
 	rs, err := reedsolomon.New(k, m, reedsolomon.WithInversionCache(k+m <= 32))
@@ -69,6 +69,9 @@ func (c *Code) Cut(buf []byte, n int) [][]byte {
 // capacity enough is rebuilt where it is. Kind: Unavailable, when fewer than
 // k are there.
 func (c *Code) Rebuild(shards [][]byte, dataOnly bool) error {
+	if len(shards) != c.K+c.M {
+		return errs.New(errs.Encoding, "rebuild %d+%d: %d shards", c.K, c.M, len(shards))
+	}
 	have, missing := 0, false
 	for i, s := range shards {
 		if len(s) > 0 {

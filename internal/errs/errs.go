@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 )
 
 // A Kind is a class of errors. It is itself an error, so that
@@ -75,7 +76,7 @@ var kinds = [numKinds]struct {
 	Configuration:  {"Configuration", "bad configuration", false, 10, 400, ""},
 	Encryption:     {"Encryption", "cannot seal", false, 1, 500, ""},
 	Decryption:     {"Decryption", "wrong key", false, 6, 403, `it was sealed for another identity; see yours with "datamesh id"`},
-	KeyManagement:  {"KeyManagement", "key error", false, 6, 400, ""},
+	KeyManagement:  {"KeyManagement", "key error", false, 1, 400, ""},
 	Authentication: {"Authentication", "permission denied", false, 6, 403, ""},
 	Storage:        {"Storage", "storage error", true, 1, 503, ""},
 	FileNotFound:   {"FileNotFound", "not found", false, 4, 404, `see what is stored with "datamesh list"`},
@@ -146,15 +147,37 @@ func WithHint(err error, format string, args ...any) error {
 func (e *Error) Error() string   { return e.Err.Error() }
 func (e *Error) Unwrap() []error { return []error{e.Kind, e.Err} }
 
-// KindOf returns the outermost kind in err's tree, or Other.
+// KindOf returns the outermost kind in err's tree, the first of those that
+// were joined, or Other.
 func KindOf(err error) Kind {
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e.Kind.known()
+	kind := Other
+	walk(err, func(e error) bool {
+		switch e := e.(type) {
+		case *Error:
+			kind = e.Kind.known()
+			return true
+		case Kind:
+			kind = e.known()
+			return true
+		}
+		return false
+	})
+	return kind
+}
+
+// walk visits err's tree, the outer errors before those they wrap, until
+// visit is true.
+func walk(err error, visit func(error) bool) bool {
+	if err == nil || visit(err) {
+		return err != nil
 	}
-	if k, ok := errors.AsType[Kind](err); ok {
-		return k.known()
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return walk(e.Unwrap(), visit)
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), func(err error) bool { return walk(err, visit) })
 	}
-	return Other
+	return false
 }
 
 // Retryable reports whether the same call may succeed later.
@@ -162,12 +185,19 @@ func Retryable(err error) bool {
 	return !errors.Is(err, context.Canceled) && kinds[KindOf(err)].retry
 }
 
-// HintFor returns a line that tells the user what to do, or "".
+// HintFor returns a line that tells the user what to do, or "": the outermost
+// hint that was given, else the usual one of err's kind.
 func HintFor(err error) string {
-	if e, ok := errors.AsType[*Error](err); ok && e.Hint != "" {
-		return e.Hint
-	}
-	return kinds[KindOf(err)].hint
+	hint := kinds[KindOf(err)].hint
+	walk(err, func(err error) bool {
+		e, ok := err.(*Error)
+		if ok && e.Hint != "" {
+			hint = e.Hint
+			return true
+		}
+		return false
+	})
+	return hint
 }
 
 // ExitCode returns the exit status of a command that ended with err.

@@ -40,7 +40,10 @@ func Slice(shard io.ReaderAt, size int, outboard []byte, off, n int) ([]byte, er
 	var out bytes.Buffer
 	err := bao.ExtractSlice(&out, io.NewSectionReader(shard, int64(first), int64(size-first)),
 		bytes.NewReader(outboard), groupLog, uint64(off), uint64(n))
-	return out.Bytes(), err
+	if err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
 }
 
 // SliceSize returns an upper bound of the length of a slice of n bytes from

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"runtime"
 	"time"
 
 	"datamesh/internal/ring"
@@ -47,7 +48,8 @@ func (n *Node) Stats(ctx context.Context) (*Stats, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stats{PeerID: l.self, Uptime: time.Since(n.started).Seconds(), Catalog: CatalogStats{Objects: c.Objects, Bytes: c.Bytes}}
+	s := &Stats{PeerID: l.self, Uptime: time.Since(n.started).Seconds(),
+		Catalog: CatalogStats{Objects: c.Objects, Bytes: c.Bytes}, Goroutines: runtime.NumGoroutine()}
 	if l.net != nil {
 		s.Mesh = l.net.Genesis().MeshID()
 		s.Members.Connected = l.net.Connected()

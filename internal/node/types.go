@@ -130,12 +130,13 @@ type Labels struct {
 
 // Stats are the figures of this node and of what it knows of its mesh.
 type Stats struct {
-	PeerID  datamesh.PeerID `json:"peer_id"`
-	Mesh    datamesh.MeshID `json:"mesh"`
-	Uptime  float64         `json:"uptime_seconds"`
-	Members MemberStats     `json:"members"`
-	Store   *StoreStats     `json:"store,omitempty"` // nil: this node stores nothing
-	Catalog CatalogStats    `json:"catalog"`
+	PeerID     datamesh.PeerID `json:"peer_id"`
+	Mesh       datamesh.MeshID `json:"mesh"`
+	Uptime     float64         `json:"uptime_seconds"`
+	Members    MemberStats     `json:"members"`
+	Store      *StoreStats     `json:"store,omitempty"` // nil: this node stores nothing
+	Catalog    CatalogStats    `json:"catalog"`
+	Goroutines int             `json:"goroutines"` // of the process
 }
 
 // MemberStats count the storage members, this node included.

@@ -34,10 +34,13 @@ type fetch struct {
 	shape shape   // k is 0 until it is known
 	buf   []byte  // for all k+m shards
 
+	thorough bool // ask on when the known places would do
+
 	places   []place                  // not yet tried
 	stage    int                      // how far the search for places has gone
 	tried    map[place]error          // nil: it served
 	answered map[datamesh.PeerID]bool // that said something, be it no
+	silent   map[datamesh.PeerID]bool // that did not, and are not waited for again
 	got      map[int][]byte           // good shards
 	busy     map[int]*attempt         // by index
 }
@@ -53,7 +56,7 @@ type attempt struct {
 }
 
 func (g *get) newFetch(id datamesh.SegmentID) *fetch {
-	return &fetch{g: g, id: id, tried: map[place]error{}, answered: map[datamesh.PeerID]bool{},
+	return &fetch{g: g, id: id, tried: map[place]error{}, answered: map[datamesh.PeerID]bool{}, silent: map[datamesh.PeerID]bool{},
 		got: map[int][]byte{}, busy: map[int]*attempt{}}
 }
 
@@ -130,7 +133,7 @@ func (f *fetch) late() (n int) {
 func (f *fetch) start(ctx context.Context, done chan<- *attempt) bool {
 	best := -1
 	for i, p := range f.places {
-		if f.got[p.index] != nil || f.busy[p.index] != nil {
+		if f.got[p.index] != nil || f.busy[p.index] != nil || f.silent[p.peer] {
 			continue
 		}
 		if best < 0 || f.better(p, f.places[best]) {
@@ -182,6 +185,7 @@ func (f *fetch) finish(ctx context.Context, a *attempt) {
 	}
 	f.g.found(datamesh.ShardKey{Segment: f.id, Index: a.index}, a.peer, a.err)
 	if errs.Retryable(a.err) {
+		f.silent[a.peer] = true
 		f.g.o.pace.failed(a.peer)
 	} else {
 		f.answered[a.peer] = true

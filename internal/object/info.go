@@ -76,6 +76,7 @@ func findPlaces(ctx context.Context, fetches []*fetch) error {
 	var group errgroup.Group
 	group.SetLimit(16)
 	for _, f := range fetches {
+		f.thorough = true
 		group.Go(func() error {
 			for f.stage <= fromThree {
 				if err := f.advance(ctx); err != nil {

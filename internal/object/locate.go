@@ -3,14 +3,12 @@ package object
 import (
 	"context"
 	"errors"
-	"sync"
+	"slices"
 
 	"datamesh"
 	"datamesh/internal/errs"
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // The stages of the search for places, each asked only when what came before
@@ -18,7 +16,7 @@ import (
 const (
 	fromHints      = iota // of the manifest
 	fromThree             // registrars, in parallel
-	fromRegistrars        // all others
+	fromRegistrars        // all of them that were not heard
 	fromEverybody         // who holds any shard of it?
 	nowhere
 )
@@ -55,7 +53,11 @@ func (f *fetch) unknown() error {
 // search finds more places for a segment whose shape is known, or gives
 // up with the error that tells why the segment cannot be read.
 func (f *fetch) search(ctx context.Context) error {
-	for len(f.places) == 0 {
+	for {
+		f.places = slices.DeleteFunc(f.places, func(p place) bool { return f.got[p.index] != nil || f.silent[p.peer] })
+		if len(f.places) > 0 {
+			return nil
+		}
 		if f.stage == nowhere {
 			return f.failure()
 		}
@@ -63,7 +65,6 @@ func (f *fetch) search(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
 }
 
 // advance goes through one stage.
@@ -82,7 +83,7 @@ func (f *fetch) advance(ctx context.Context) error {
 	case fromThree:
 		f.ask(ctx, peers[:min(3, len(peers))], f.registrar)
 	case fromRegistrars:
-		f.ask(ctx, peers[min(3, len(peers)):], f.registrar)
+		f.ask(ctx, f.unheard(peers), f.registrar)
 	case fromEverybody:
 		for len(peers) > 0 && len(f.places) == 0 { // in batches, the nearest first
 			batch := peers[:min(32, len(peers))]
@@ -96,6 +97,11 @@ func (f *fetch) advance(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// unheard returns the peers that have not answered yet.
+func (f *fetch) unheard(peers []datamesh.PeerID) []datamesh.PeerID {
+	return slices.DeleteFunc(slices.Clone(peers), func(p datamesh.PeerID) bool { return f.answered[p] })
 }
 
 // add takes note of places that were not tried yet.
@@ -127,40 +133,68 @@ func (f *fetch) noted(p place) bool {
 
 // A finding is what one peer says of a segment.
 type finding struct {
+	from   datamesh.PeerID
 	desc   *datamesh.Descriptor // may be nil
 	places []place
 	err    error
 }
 
-// ask asks peers in parallel and takes note of what they say.
+// ask asks those peers that have not answered yet, in parallel, and takes
+// note of what they say, until that is enough.
 func (f *fetch) ask(ctx context.Context, peers []datamesh.PeerID, question func(context.Context, datamesh.PeerID) finding) {
-	var mu sync.Mutex // guards f
-	var group errgroup.Group
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	found := make(chan finding, len(peers)) // so that nobody waits for a reader who has left
+	asked := 0
 	for _, peer := range peers {
-		group.Go(func() error {
-			found := question(ctx, peer)
-			mu.Lock()
-			defer mu.Unlock()
-			if found.err == nil || errors.Is(found.err, errs.FileNotFound) {
-				f.answered[peer] = true
-			}
-			if found.err != nil {
-				return nil
-			}
-			if d := found.desc; d != nil && f.shape.k == 0 {
-				f.shape = shape{d.K, d.M, d.Length}
-			}
-			f.add(found.places)
-			return nil
-		})
+		if f.silent[peer] {
+			continue // it has had its time
+		}
+		asked++
+		go func() {
+			r := question(ctx, peer)
+			r.from = peer
+			found <- r
+		}()
 	}
-	group.Wait()
+	for ; asked > 0 && !f.enough(); asked-- {
+		f.note(<-found)
+	}
+}
+
+// enough reports whether the known places could give the segment.
+func (f *fetch) enough() bool {
+	if f.thorough || f.shape.k == 0 {
+		return false
+	}
+	indices := map[int]bool{}
+	for _, p := range f.places {
+		indices[p.index] = true
+	}
+	for index := range f.got {
+		indices[index] = true
+	}
+	return len(indices) >= f.shape.k
+}
+
+func (f *fetch) note(r finding) {
+	if r.err == nil || errors.Is(r.err, errs.FileNotFound) {
+		f.answered[r.from] = true
+	}
+	if r.err != nil {
+		f.silent[r.from] = errs.Retryable(r.err)
+		return
+	}
+	if d := r.desc; d != nil && f.shape.k == 0 {
+		f.shape = shape{d.K, d.M, d.Length}
+	}
+	f.add(r.places)
 }
 
 // registrar asks what was reported of the segment.
 func (f *fetch) registrar(ctx context.Context, peer datamesh.PeerID) finding {
 	d, holdings, err := f.g.o.net.Locate(ctx, peer, f.id)
-	return finding{d, placesOf(holdings), err}
+	return finding{desc: d, places: placesOf(holdings), err: err}
 }
 
 // holder asks a peer which shards it has itself.
@@ -176,7 +210,7 @@ func (f *fetch) holder(ctx context.Context, peer datamesh.PeerID) finding {
 			found = append(found, place{i, peer})
 		}
 	}
-	return finding{nil, found, err}
+	return finding{places: found, err: err}
 }
 
 func placesOf(holdings []store.Holding) []place {

@@ -17,6 +17,7 @@ import (
 	"datamesh/internal/store"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
 // PutOptions says how and under what an object is stored.
@@ -253,50 +254,72 @@ func (p *put) segment(ctx context.Context, buf []byte, n int) (*datamesh.Descrip
 	return d, nil
 }
 
-// report tells the registrars of every segment who holds it, and returns when
-// a majority of each segment's has taken it down. Kind: Unavailable.
+// report tells the registrars of every segment who holds it. It returns when
+// a majority of each segment's has taken it down, and the others have had a
+// moment more. Kind: Unavailable.
 func (p *put) report(ctx context.Context) error {
 	view := p.o.net.View()
 	reports := map[datamesh.PeerID][]store.Report{}
-	asked := make([][]datamesh.PeerID, len(p.placed))
-	for i, s := range p.placed {
-		asked[i] = registrars(view, s.desc)
-		for _, peer := range asked[i] {
+	missing := map[datamesh.SegmentID]int{} // acknowledgements to a majority
+	for _, s := range p.placed {
+		peers := registrars(view, s.desc)
+		missing[s.desc.Segment] = len(peers)/2 + 1
+		for _, peer := range peers {
 			reports[peer] = append(reports[peer], reportOf(s))
 		}
 	}
-	var mu sync.Mutex // guards failed
-	failed := map[datamesh.PeerID]error{}
-	var group errgroup.Group
-	group.SetLimit(16)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type ack struct {
+		peer datamesh.PeerID
+		err  error
+	}
+	acks := make(chan ack, len(reports))
+	limit := semaphore.NewWeighted(16)
 	for peer, list := range reports {
-		group.Go(func() error {
-			if err := p.o.net.Report(ctx, peer, list); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				failed[peer] = err
+		go func() {
+			err := limit.Acquire(ctx, 1)
+			if err == nil {
+				err = p.o.net.Report(ctx, peer, list)
+				limit.Release(1)
 			}
+			acks <- ack{peer, err}
+		}()
+	}
+	failed := map[datamesh.PeerID]error{}
+	open := len(missing) // segments without a majority
+	var moment <-chan time.Time
+	for left := len(reports); left > 0; left-- {
+		select {
+		case a := <-acks:
+			if a.err != nil {
+				failed[a.peer] = a.err
+				continue
+			}
+			for _, r := range reports[a.peer] {
+				if missing[r.Descriptor.Segment]--; missing[r.Descriptor.Segment] == 0 {
+					open--
+				}
+			}
+			if open == 0 && moment == nil {
+				moment = time.After(reportTime)
+			}
+		case <-moment:
 			return nil
-		})
-	}
-	group.Wait()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	for i, peers := range asked {
-		acks := 0
-		for _, peer := range peers {
-			if failed[peer] == nil {
-				acks++
-			}
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		if acks <= len(peers)/2 {
-			return errs.New(errs.Unavailable, "%d of the %d peers that keep track of %s answered, more than half are needed: %s",
-				acks, len(peers), p.placed[i].desc.Segment, reasons(failed))
+	}
+	for segment, n := range missing {
+		if n > 0 {
+			return errs.New(errs.Unavailable, "too few of the peers that keep track of %s answered: %s", segment, reasons(failed))
 		}
 	}
 	return nil
 }
+
+// reportTime is how long the last registrars have once a majority has answered.
+const reportTime = 500 * time.Millisecond
 
 func reportOf(s placed) store.Report {
 	r := store.Report{Descriptor: s.desc}

@@ -65,7 +65,7 @@ func (p *put) spread(ctx context.Context, d *datamesh.Descriptor, shards [][]byt
 
 // order returns the peers to ask, the best first.
 func (p *put) order(view *ring.View, d *datamesh.Descriptor) []datamesh.PeerID {
-	candidates := placement.Holders(candidates(view), d.Segment, d.K+d.M, d.M, d.ShardLen())
+	candidates := placement.Holders(candidates(view), d.Segment, d.K+d.M, d.ShardLen())
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var good, slow []datamesh.PeerID

@@ -9,7 +9,6 @@ package placement
 
 import (
 	"bytes"
-	"cmp"
 	"slices"
 
 	"datamesh"
@@ -41,8 +40,8 @@ const overfull = 1.15
 //
 // The order is that of XOR distance, in which a member is put back when it is
 // fuller than others, and when its site, host or owner already has its share
-// of the first n: at most perDomain shards.
-func Holders(candidates []Candidate, segment datamesh.SegmentID, n, perDomain, shardLen int) []Candidate {
+// of the first n.
+func Holders(candidates []Candidate, segment datamesh.SegmentID, n, shardLen int) []Candidate {
 	order := byDistance(candidates, segment)
 	var fill float64
 	for i := range order {
@@ -60,48 +59,56 @@ func Holders(candidates []Candidate, segment datamesh.SegmentID, n, perDomain, s
 			good = append(good, c)
 		}
 	}
-	return append(spread(append(good, full...), n, max(1, perDomain)), none...)
+	return append(spread(append(good, full...), n), none...)
 }
 
-// spread moves to the front as many candidates as possible, up to n, that
-// have a site, host and owner of their own; then, since a mesh may be small,
-// those whose domains hold fewer than perDomain; then the rest in order.
-func spread(order []Candidate, n, perDomain int) []Candidate {
+// spread moves n candidates to the front: as many as possible that have a
+// site, host and owner of their own, then those whose domains hold but one of
+// the chosen, then two, and so on. So no domain holds more than it must,
+// wherever hosts lie in sites; where owners lie across them it may hold more
+// than a search would find.
+func spread(order []Candidate, n int) []Candidate {
+	n = min(n, len(order))
 	chosen := make([]Candidate, 0, len(order))
-	seen := map[[2]string]int{}
-	for _, allowed := range []int{1, perDomain} {
-		for i := 0; i < len(order) && len(chosen) < n; {
-			if domains := order[i].domains(); fits(seen, domains, allowed) {
-				for _, d := range domains {
-					seen[d]++
+	taken := make([]bool, len(order))
+	held := map[domain]int{}
+	for allowed := 1; len(chosen) < n; allowed++ {
+		for i := 0; i < len(order) && len(chosen) < n; i++ {
+			if c := &order[i]; !taken[i] && c.most(held) < allowed {
+				for _, d := range c.domains() {
+					held[d]++
 				}
-				chosen = append(chosen, order[i])
-				order = slices.Delete(slices.Clone(order), i, i+1)
-			} else {
-				i++
+				chosen = append(chosen, *c)
+				taken[i] = true
 			}
 		}
 	}
-	return append(chosen, order...)
-}
-
-func (c *Candidate) domains() [][2]string {
-	var d [][2]string
-	for _, domain := range [][2]string{{"site", c.Site}, {"host", c.Host}, {"owner", c.Owner}} {
-		if domain[1] != "" {
-			d = append(d, domain)
+	for i := range order {
+		if !taken[i] {
+			chosen = append(chosen, order[i])
 		}
 	}
-	return d
+	return chosen
 }
 
-func fits(seen map[[2]string]int, domains [][2]string, allowed int) bool {
-	for _, d := range domains {
-		if seen[d] >= allowed {
-			return false
+// A domain is what may fail as one: a site, a host or all that an owner has.
+type domain struct {
+	kind byte
+	name string // "" is no domain
+}
+
+func (c *Candidate) domains() [3]domain {
+	return [3]domain{{'s', c.Site}, {'h', c.Host}, {'o', c.Owner}}
+}
+
+// most returns how many of the chosen the fullest of c's domains holds.
+func (c *Candidate) most(held map[domain]int) (most int) {
+	for _, d := range c.domains() {
+		if d.name != "" {
+			most = max(most, held[d])
 		}
 	}
-	return true
+	return most
 }
 
 func byDistance(candidates []Candidate, key [32]byte) []Candidate {
@@ -110,7 +117,7 @@ func byDistance(candidates []Candidate, key [32]byte) []Candidate {
 		if c := bytes.Compare(xor(a.ID, key), xor(b.ID, key)); c != 0 {
 			return c
 		}
-		return cmp.Compare(a.Peer.String(), b.Peer.String())
+		return bytes.Compare(a.Peer[:], b.Peer[:])
 	})
 	return order
 }

@@ -2,7 +2,6 @@ package placement
 
 import (
 	"cmp"
-	"math/bits"
 	"slices"
 
 	"datamesh"
@@ -12,48 +11,36 @@ import (
 // distinct indices remain; -1 when not even all peers together have k.
 // holders says for each index which peers have it.
 //
-// When shards have more than one holder the exact answer needs a search; it
-// is made for up to 16 peers that share, and beyond that the result may be
-// too low, never too high.
+// When shards have more than one holder the exact answer takes a search. Where
+// that would be long, with scores of shards that have several holders each,
+// the result may be too low, never too high.
 func Survives(holders [][]datamesh.PeerID, k int) int {
-	held := map[datamesh.PeerID][]int{}
-	have, shared := 0, false
-	for index, peers := range holders {
+	held := map[datamesh.PeerID]int{}
+	var indices [][]datamesh.PeerID // that somebody has
+	shared := false
+	for _, peers := range holders {
 		if len(peers) > 0 {
-			have++
+			indices = append(indices, peers)
 		}
 		shared = shared || len(peers) > 1
 		for _, p := range peers {
-			held[p] = append(held[p], index)
+			held[p]++
 		}
 	}
-	if have < k {
+	switch spare := len(indices) - k; {
+	case spare < 0:
 		return -1
+	case !shared:
+		return survivesAlone(counts(held), spare)
+	default:
+		return survivesShared(indices, spare)
 	}
-	if !shared {
-		return survivesAlone(counts(held), have-k)
-	}
-	if len(held) <= 16 {
-		return survivesShared(holders, held, k)
-	}
-	// Count each index for one of its holders only, the one with the fewest.
-	load := map[datamesh.PeerID]int{}
-	for _, peers := range holders {
-		if len(peers) > 0 {
-			load[slices.MinFunc(peers, func(a, b datamesh.PeerID) int { return cmp.Compare(load[a], load[b]) })]++
-		}
-	}
-	var each []int
-	for _, n := range load {
-		each = append(each, n)
-	}
-	return survivesAlone(each, have-k)
 }
 
-func counts(held map[datamesh.PeerID][]int) []int {
-	var each []int
-	for _, indices := range held {
-		each = append(each, len(indices))
+func counts(held map[datamesh.PeerID]int) []int {
+	each := make([]int, 0, len(held))
+	for _, n := range held {
+		each = append(each, n)
 	}
 	return each
 }
@@ -70,39 +57,61 @@ func survivesAlone(each []int, spare int) (f int) {
 	return f
 }
 
-// survivesShared tries every set of peers, the smallest first.
-func survivesShared(holders [][]datamesh.PeerID, held map[datamesh.PeerID][]int, k int) int {
-	bit := map[datamesh.PeerID]uint32{}
-	for p := range held {
-		bit[p] = 1 << len(bit)
+// survivesShared looks for the fewest peers that take one index more than the
+// spare with them; one peer less may vanish.
+func survivesShared(indices [][]datamesh.PeerID, spare int) int {
+	slices.SortStableFunc(indices, func(a, b []datamesh.PeerID) int { return cmp.Compare(len(a), len(b)) })
+	s := search{indices: indices, gone: map[datamesh.PeerID]int{}, least: len(indices)*maxShared(indices) + 1}
+	if s.run(0, spare+1, 0); s.steps > maxSteps {
+		return survivesOnce(indices, spare)
 	}
-	masks := make([]uint32, 0, len(holders))
-	for _, peers := range holders {
-		var mask uint32
-		for _, p := range peers {
-			mask |= bit[p]
-		}
-		if mask != 0 {
-			masks = append(masks, mask)
+	return s.least - 1
+}
+
+func maxShared(indices [][]datamesh.PeerID) int { return len(indices[len(indices)-1]) }
+
+// maxSteps bounds a search to milliseconds.
+const maxSteps = 1 << 18
+
+// A search goes through the ways to lose so many indices, and leaves a way
+// when it takes as many peers as the best one found.
+type search struct {
+	indices [][]datamesh.PeerID
+	gone    map[datamesh.PeerID]int // for how many of the lost indices
+	least   int                     // peers of the best way
+	steps   int
+}
+
+// run loses need of the indices from i on, where n peers are gone already.
+func (s *search) run(i, need, n int) {
+	if s.steps++; n >= s.least || len(s.indices)-i < need || s.steps > maxSteps {
+		return
+	}
+	if need == 0 {
+		s.least = n
+		return
+	}
+	more := n
+	for _, p := range s.indices[i] {
+		if s.gone[p]++; s.gone[p] == 1 {
+			more++
 		}
 	}
-	least := len(held) // the fewest peers whose loss leaves less than k
-	for gone := range uint32(1) << len(held) {
-		n := bits.OnesCount32(gone)
-		if n >= least {
-			continue
-		}
-		left := 0
-		for _, mask := range masks {
-			if mask&^gone != 0 {
-				left++
-			}
-		}
-		if left < k {
-			least = n
-		}
+	s.run(i+1, need-1, more)
+	for _, p := range s.indices[i] {
+		s.gone[p]--
 	}
-	return least - 1
+	s.run(i+1, need, n)
+}
+
+// survivesOnce counts each index for one of its holders only, the one with
+// the fewest: a peer more can only help.
+func survivesOnce(indices [][]datamesh.PeerID, spare int) int {
+	load := map[datamesh.PeerID]int{}
+	for _, peers := range indices {
+		load[slices.MinFunc(peers, func(a, b datamesh.PeerID) int { return cmp.Compare(load[a], load[b]) })]++
+	}
+	return survivesAlone(counts(load), spare)
 }
 
 // BestSurvives returns what k+m shards, spread as evenly as possible over the

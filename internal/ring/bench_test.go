@@ -15,7 +15,7 @@ func BenchmarkTrafficAtRest(b *testing.B) {
 	for _, n := range []int{6, 50, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			w := newWorld(b, 1)
-			crowdMesh(w, n)
+			mesh(w, n)
 			w.run(5 * time.Minute)
 			for _, x := range w.nodes {
 				x.bytes, x.calls = 0, 0
@@ -37,27 +37,6 @@ func BenchmarkTrafficAtRest(b *testing.B) {
 				}
 			}
 		})
-	}
-}
-
-// crowdMesh starts n members that all know each other to live.
-func crowdMesh(w *world, n int) {
-	for range n {
-		w.add(false)
-	}
-	for _, x := range w.nodes {
-		m := x.m
-		m.synced, m.interval = true, m.cfg.Sync
-		for _, o := range w.nodes {
-			if o != x {
-				m.setClaim(m.add(o.m.Self()), alive)
-			}
-		}
-		m.hush(m.self)
-		m.probeAt, m.syncAt = m.upTo(m.cfg.Probe), m.upTo(m.cfg.Sync)
-	}
-	for _, x := range w.nodes {
-		w.at(w.now.Add(time.Duration(w.rand.Int64N(int64(w.probe)))), func() { x.step(Tick{}) })
 	}
 }
 

@@ -135,14 +135,19 @@ func (m *Machine) synchronised() {
 }
 
 // exchangeCall asks the partner. If it does not answer, the comparison ends;
-// there will be another one.
+// there will be another one. An observer, which probes nobody, has no other
+// way to notice, and asks it until it is heard from or spoken for.
 func (m *Machine) exchangeCall(msg *Message, done func(*Message)) {
-	m.call(m.exchange.with, msg, max(2*m.cfg.Probe, 10*time.Second), func(answer *Message) {
-		if answer == nil {
-			m.exchange = nil
+	with := m.exchange.with
+	m.call(with, msg, max(2*m.cfg.Probe, 10*time.Second), func(answer *Message) {
+		if answer != nil {
+			done(answer)
 			return
 		}
-		done(answer)
+		m.exchange = nil
+		if m.self == nil && with.claim == alive {
+			m.enter(with, unproven, 0)
+		}
 	})
 }
 

@@ -94,12 +94,19 @@ func New(cfg Config, self *Record, key ed25519.PrivateKey) (*Machine, error) {
 }
 
 // Step tells the machine what time it is and what happened, does what is due
-// by then, and returns what is to be done, in this order.
+// by then, and returns what is to be done, in this order. Time in which the
+// machine slept, because nobody ticked it, does not count: it says nothing
+// about others.
 func (m *Machine) Step(now time.Time, ev Event) []Effect {
 	if m.epoch.IsZero() {
 		m.epoch = now
 	}
-	m.now = max(m.now, now.Sub(m.epoch))
+	at := now.Sub(m.epoch)
+	if awake := max(m.now, m.next()); awake < at-m.cfg.Probe {
+		m.epoch = m.epoch.Add(at - m.cfg.Probe - awake)
+		at = awake + m.cfg.Probe
+	}
+	m.now = max(m.now, at)
 	switch ev := ev.(type) {
 	case Request:
 		m.serve(ev)
@@ -132,12 +139,14 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 
 // Next returns when the machine wants its next Step, if nothing happens
 // before. A driver that ticks every Probe/4 instead learns of a death later.
-func (m *Machine) Next() time.Time {
+func (m *Machine) Next() time.Time { return m.epoch.Add(m.next()) }
+
+func (m *Machine) next() time.Duration {
 	at := min(m.due.soonest(), m.nextSync(), m.nextPush(), m.nextAnnounce())
 	if m.self != nil {
 		at = min(at, m.probeAt, m.nextWatch())
 	}
-	return m.epoch.Add(at)
+	return at
 }
 
 // Self returns this member's record as it stands, or nil for an observer.

@@ -1,7 +1,6 @@
 package ring
 
 import (
-	"container/heap"
 	"encoding/binary"
 	"slices"
 	"time"
@@ -20,7 +19,7 @@ type member struct {
 	sum       uint64 // its part in the sums of the table
 
 	claim claim         // as told to others
-	state State         // as shown in the view: differs from claim only while that is unproven
+	state State         // as shown in the view; what is unproven is suspect first, then dead
 	since time.Duration // when state began
 	heard time.Duration // when it last sent anything
 	known time.Duration // when it was last known to live: heard from, or vouched for
@@ -94,7 +93,7 @@ func (m *Machine) setClaim(x *member, c claim) {
 	switch c {
 	case alive:
 		x.state = Alive
-	case suspect:
+	case suspect, unproven:
 		x.state = Suspect
 	case dead:
 		x.state = Dead
@@ -162,47 +161,3 @@ func (m *Machine) resum(x *member) {
 
 // touch notes that the view is to be made anew, and told of.
 func (m *Machine) touch() { m.view, m.changed = nil, true }
-
-// schedule puts a member where it belongs on the agenda.
-func (m *Machine) schedule(x *member) {
-	x.wake = min(x.again, x.expire)
-	if x.probing != nil {
-		x.wake = min(x.wake, x.probing.deadline)
-	}
-	switch {
-	case x.index < 0 && x.wake < never:
-		heap.Push(&m.due, x)
-	case x.index >= 0 && x.wake < never:
-		heap.Fix(&m.due, x.index)
-	case x.index >= 0:
-		heap.Remove(&m.due, x.index)
-	}
-}
-
-// An agenda is a heap of members by the time when something is due for them.
-type agenda []*member
-
-func (a agenda) soonest() time.Duration {
-	if len(a) == 0 {
-		return never
-	}
-	return a[0].wake
-}
-
-func (a agenda) Len() int           { return len(a) }
-func (a agenda) Less(i, j int) bool { return a[i].wake < a[j].wake }
-func (a agenda) Swap(i, j int) {
-	a[i], a[j] = a[j], a[i]
-	a[i].index, a[j].index = i, j
-}
-func (a *agenda) Push(x any) {
-	x.(*member).index = len(*a)
-	*a = append(*a, x.(*member))
-}
-func (a *agenda) Pop() any {
-	last := len(*a) - 1
-	x := (*a)[last]
-	(*a)[last] = nil
-	*a, x.index = (*a)[:last], -1
-	return x
-}

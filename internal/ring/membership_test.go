@@ -1,14 +1,17 @@
 package ring
 
 import (
+	"flag"
 	"fmt"
 	"testing"
 	"time"
 )
 
+var long = flag.Int("long", 1, "how many times as much the simulations do")
+
 func TestAllLearnOfAllFromOneAddress(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 6, 20, 50} {
-		for seed := range uint64(2) {
+		for seed := range uint64(*long) {
 			w := newWorld(t, seed)
 			boot := w.add(false)
 			for range n - 1 {
@@ -27,7 +30,7 @@ func TestTheKilledAreDeadEverywhereWithinSixPeriods(t *testing.T) {
 		for _, killed := range []int{1, 2, 3} {
 			for _, refuses := range []bool{false, true} {
 				var worst time.Duration
-				for seed := range uint64(100 / n) {
+				for seed := range uint64(*long * max(1, 20/n)) {
 					if killed < n {
 						worst = max(worst, timeToDeath(t, n, killed, refuses, seed))
 					}
@@ -54,7 +57,7 @@ func timeToDeath(t *testing.T, n, killed int, refuses bool, seed uint64) time.Du
 
 func TestADeathIsKnownWithinSixPeriodsAtFivePercentLoss(t *testing.T) {
 	for _, n := range []int{3, 6, 20} {
-		for seed := range uint64(60 / n) {
+		for seed := range uint64(*long * 60 / n) {
 			w := newWorld(t, seed)
 			w.probe = time.Second
 			mesh(w, n)
@@ -90,7 +93,8 @@ func TestNobodyDiesOfFivePercentLoss(t *testing.T) {
 	for _, c := range []struct {
 		nodes int
 		time  time.Duration
-	}{{3, 24 * time.Hour}, {6, 12 * time.Hour}, {20, 2 * time.Hour}} {
+	}{{3, 2 * time.Hour}, {6, 3 * time.Hour}, {20, 30 * time.Minute}} {
+		c.time *= time.Duration(*long)
 		w := newWorld(t, 1)
 		mesh(w, c.nodes)
 		seq := w.nodes[0].m.Self().Seq
@@ -106,7 +110,7 @@ func TestNobodyDiesOfFivePercentLoss(t *testing.T) {
 }
 
 func TestABadLinkKillsNobodyElse(t *testing.T) {
-	for seed := range uint64(2) {
+	for seed := range uint64(*long) {
 		w := newWorld(t, seed)
 		mesh(w, 10)
 		bad, deaths := w.nodes[3], 0
@@ -118,7 +122,7 @@ func TestABadLinkKillsNobodyElse(t *testing.T) {
 			}
 		}
 		w.cut = func(a, b *node) bool { return (a == bad || b == bad) && w.rand.Float64() < 0.6 }
-		w.run(time.Hour)
+		w.run(20 * time.Minute)
 		if deaths > 0 {
 			t.Errorf("seed %d: %d changes saw a good member dead", seed, deaths)
 		}

@@ -55,8 +55,7 @@ func (m *Machine) tried(p *probe, answered bool) {
 	switch x := p.of; {
 	case x.probing != p: // it is over
 	case answered:
-		x.known, x.probing, x.accused = m.now, nil, false
-		m.schedule(x)
+		m.cleared(x)
 	case p.open == 0:
 		m.silent(p)
 	}

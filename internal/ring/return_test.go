@@ -6,7 +6,7 @@ import (
 )
 
 func TestTwoHalvesMeetAgain(t *testing.T) {
-	for seed := range uint64(5) {
+	for seed := range uint64(2) {
 		w := newWorld(t, seed)
 		mesh(w, 9)
 		left, right := w.nodes[:6], w.nodes[6:]
@@ -51,6 +51,22 @@ func TestAReturnerIsAliveAtOnce(t *testing.T) {
 		}
 	}
 	t.Logf("after %v", took)
+}
+
+func TestASleeperKillsNobody(t *testing.T) {
+	for seed := range uint64(3) {
+		w := newWorld(t, seed)
+		mesh(w, 6)
+		w.nodes[5].kill(false)
+		w.run(time.Hour)
+		deaths := 0
+		falseDeaths(w, &deaths)
+		w.nodes[5].resume()
+		w.runUntil("it is alive", 14*w.probe, func() bool { return all(w.nodes, w.nodes, Alive) })
+		if deaths > 0 {
+			t.Errorf("seed %d: %d members died of its sleep", seed, deaths)
+		}
+	}
 }
 
 func TestAReturnerThatKnowsNobodyIsFound(t *testing.T) {
@@ -162,6 +178,14 @@ func TestAnObserverSeesAllAndIsSeenByNone(t *testing.T) {
 	w.nodes[0].restart(w.nodes[1])
 	w.runUntil("the observer knows of the return", 3*w.probe, func() bool {
 		return all(w.nodes[6:], w.nodes[:1], Alive)
+	})
+	w.cut = func(a, b *node) bool { return a == obs || b == obs }
+	w.runUntil("the observer is alone", 30*w.probe, func() bool {
+		return all(w.nodes[6:], w.nodes[:6], Dead)
+	})
+	w.cut = nil
+	w.runUntil("the observer is back", 14*w.probe, func() bool {
+		return all(w.nodes[6:], w.nodes[:6], Alive)
 	})
 	for _, n := range w.nodes {
 		if _, ok := n.m.View().Lookup(obs.id); ok {

@@ -28,7 +28,9 @@
 // within one period and not after a random time. What a member has heard
 // itself outweighs what others say. And when two tables disagree on who is
 // dead, both sides ask the member. A member that falls silent is dead in every
-// live member's view within six periods.
+// live member's view within six periods: one until it is noticed, one for the
+// probe, two of suspicion, and the rest for the rumour, and for one or two of
+// its neighbours that fall silent with it.
 //
 // What a liar can do. It can sign any number of members of its own into an
 // open mesh: admission is for the closed one. It can show one member's signed

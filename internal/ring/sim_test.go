@@ -112,18 +112,23 @@ func (n *node) restart(others ...*node) {
 	n.meet(others...)
 }
 
-// mesh starts n members of which each remembers all others, and waits until
-// all have found all.
+// mesh starts n members that have all known each other for a while.
 func mesh(w *world, n int) {
-	w.t.Helper()
 	for range n {
 		w.add(false)
 	}
 	for _, x := range w.nodes {
-		x.meet(w.nodes...)
+		m := x.m
+		m.synced, m.interval = true, m.cfg.Sync
+		for _, o := range w.nodes {
+			if o != x {
+				m.setClaim(m.add(o.m.Self()), alive)
+			}
+		}
+		m.hush(m.self)
+		w.at(w.now.Add(time.Duration(w.rand.Int64N(int64(w.probe)))), func() { x.step(Tick{}) })
 	}
-	w.runUntil("all find all", 12*w.probe, func() bool { return all(w.nodes, w.nodes, Alive) })
-	w.run(w.probe)
+	w.run(3 * w.probe)
 }
 
 // meet tells a node of others, as a hello would.
@@ -133,6 +138,12 @@ func (n *node) meet(others ...*node) {
 			n.step(Learned{Record: o.m.Self()})
 		}
 	}
+}
+
+// resume lets a node that was killed go on as if it had only been stopped.
+func (n *node) resume() {
+	n.up = true
+	n.step(Tick{})
 }
 
 func (n *node) kill(refuses bool) { n.up, n.refuses = false, refuses }
@@ -224,7 +235,11 @@ func (w *world) answer(f *flight, msg *Message) {
 }
 
 func (f *flight) end(ev Event) {
-	if !f.done && f.from.up && f.from.life == f.fromLife {
+	switch {
+	case f.done || f.from.life != f.fromLife:
+	case !f.from.up: // stopped: it finds the call ended when it goes on
+		f.from.w.at(f.from.w.now.Add(f.call.Timeout), func() { f.end(Failed{f.call.Token}) })
+	default:
 		f.done = true
 		f.from.step(ev)
 	}

@@ -43,13 +43,13 @@ func (m *Machine) mourn(x *member) {
 // heard notes that a member has sent something: it is alive, whatever others
 // say. It is told what was held of it, for them to hear its refutation.
 func (m *Machine) heard(x *member) {
-	x.heard, x.known = m.now, m.now
-	x.probing, x.accused = nil, false
-	was := x.claim
-	if was == alive {
-		m.schedule(x)
+	x.heard = m.now
+	if x.claim == alive {
+		m.cleared(x)
 		return
 	}
+	was := x.claim
+	x.known = m.now
 	m.setClaim(x, alive)
 	switch was {
 	case unproven:
@@ -62,6 +62,13 @@ func (m *Machine) heard(x *member) {
 		m.hush(x)
 		x.notice = true
 	}
+}
+
+// cleared ends all doubt about a member that is held for alive.
+func (m *Machine) cleared(x *member) {
+	x.known = m.now
+	x.probing, x.accused, x.queued, x.again = nil, false, false, never
+	m.schedule(x)
 }
 
 // attendAll does for each member what is due by now.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"os"
 	"path/filepath"
 	"sync"
 
@@ -49,6 +50,7 @@ type Events struct {
 //
 //	node.lock      held while the store is open
 //	node.db        the index, and shards of at most 64 KiB
+//	node.spare     room for the next Open, while the store is closed
 //	shards/xx/…    one file for each larger shard, see [fileVersion]
 //	tmp/           files that are being written
 //
@@ -104,6 +106,7 @@ func Open(dir string, opt Options) (*Disk, error) {
 
 // start prepares the folders and the index of a store that is locked.
 func (d *Disk) start(opt Options) (err error) {
+	os.Remove(d.spare()) // what is not there is no help
 	if err := d.makeFolders(); err != nil {
 		return err
 	}
@@ -131,12 +134,17 @@ func (d *Disk) Close() error {
 	return d.release()
 }
 
+// spare is a file that keeps the room that the log and its index need, so
+// that the store can be opened, and things dropped, on a full disk.
+func (d *Disk) spare() string { return filepath.Join(d.dir, "node.spare") }
+
 // release gives back what an open store holds.
 func (d *Disk) release() error {
 	var err error
 	if d.index != nil {
 		err = d.index.close()
 	}
+	os.WriteFile(d.spare(), make([]byte, 2*claimed), 0o600) // as much of it as there is room for
 	if e := d.lock.Unlock(); err == nil && e != nil {
 		err = errs.New(kindOf(e), "store: unlock: %w", e)
 	}

@@ -3,12 +3,9 @@ package store
 import (
 	"errors"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"datamesh"
@@ -167,83 +164,6 @@ func TestCloseWaitsForPutsInProgress(t *testing.T) {
 	checkAccount(t, d)
 }
 
-func TestConcurrentPutsNeverExceedTheCapacity(t *testing.T) {
-	for _, size := range []int{small, large} {
-		const fits = 10
-		s := storetest.Segment(t, 1, 16, 16, 16*size)
-		d := openDisk(t, t.TempDir(), Options{Capacity: int64(fits*(size+2_500)) + 10, Reserve: 10})
-		var kept atomic.Int64
-		var wait sync.WaitGroup
-		for i := range s.Bytes {
-			wait.Go(func() {
-				switch err := d.Put(t.Context(), s.Descriptor, i, s.Bytes[i]); {
-				case err == nil:
-					kept.Add(1)
-				case !errors.Is(err, errs.Full):
-					t.Errorf("put: got %v, want kind Full", err)
-				}
-			})
-		}
-		wait.Wait()
-		u := d.Usage()
-		if int(kept.Load()) != u.Shards || u.Shards < fits || u.Used > u.Capacity-u.Reserve {
-			t.Errorf("%d puts of %d bytes were acknowledged: %+v", kept.Load(), size, u)
-		}
-		checkAccount(t, d)
-
-		if err := d.Drop(t.Context(), s.Deletion(1)); err != nil {
-			t.Errorf("drop in a full store: %v", err)
-		}
-		checkAccount(t, d)
-		storetest.Segment(t, 2, 16, 16, 16*size).Put(t, d, 0)
-		checkAccount(t, d)
-	}
-}
-
-func TestPutAgainInAFullStore(t *testing.T) {
-	s := storetest.Segment(t, 1, 1, 1, large)
-	d := openDisk(t, t.TempDir(), Options{Capacity: large * 3 / 2, Reserve: 1})
-	s.Put(t, d, 0)
-	if err := d.Put(t.Context(), s.Descriptor, 1, s.Bytes[1]); !errors.Is(err, errs.Full) {
-		t.Errorf("put of another shard: got %v, want kind Full", err)
-	}
-	s.Put(t, d, 0)
-	checkAccount(t, d)
-}
-
-func TestCapacityBelowWhatIsUsed(t *testing.T) {
-	dir := t.TempDir()
-	d := openDisk(t, dir, Options{})
-	s := storetest.Segment(t, 1, 4, 2, 4*large)
-	s.Put(t, d, 0)
-	s.Put(t, d, 1)
-	closeDisk(t, d)
-	d = openDisk(t, dir, Options{Capacity: large, Reserve: 10})
-	checkAccount(t, d)
-	s.Check(t, d, 0)
-	if err := d.Put(t.Context(), s.Descriptor, 2, s.Bytes[2]); !errors.Is(err, errs.Full) {
-		t.Errorf("put: got %v, want kind Full", err)
-	}
-}
-
-func TestReserveTakesFivePercentByDefault(t *testing.T) {
-	for capacity, reserve := range map[int64]int64{1_000_000: 50_000, 100 << 30: 1 << 30} {
-		if u := openDisk(t, t.TempDir(), Options{Capacity: capacity}).Usage(); u.Reserve != reserve {
-			t.Errorf("reserve of %d: got %d, want %d", capacity, u.Reserve, reserve)
-		}
-	}
-	if _, err := Open(t.TempDir(), Options{Capacity: 5, Reserve: 6}); !errors.Is(err, errs.Configuration) {
-		t.Errorf("reserve above the capacity: got %v, want kind Configuration", err)
-	}
-}
-
-func TestAFullDiskIsFull(t *testing.T) {
-	err := &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}
-	if got := kindOf(err); got != errs.Full {
-		t.Errorf("kind of %v: got %s, want Full", err, got.Name())
-	}
-}
-
 func TestRemovedShardCanBePutAgain(t *testing.T) {
 	d := openDisk(t, t.TempDir(), Options{})
 	for seed, size := range []int{small, large} {
@@ -282,66 +202,6 @@ func TestHighestGenerationIsKept(t *testing.T) {
 		}
 		if diff := cmp.Diff(s.Deletion(step.want), got); diff != "" {
 			t.Errorf("after generation %d, -want +got:\n%s", step.drop, diff)
-		}
-	}
-}
-
-// TestAccountIsExactAtEachStep does what comes to its mind, and knows what
-// should be there.
-func TestAccountIsExactAtEachStep(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
-	dir := t.TempDir()
-	opt := Options{Capacity: 40 * large, Reserve: 1000}
-	d := openDisk(t, dir, opt)
-	var samples []*storetest.Sample
-	for i := range uint64(20) {
-		samples = append(samples, storetest.Segment(t, seed+i, 3, 2, 3*[]int{small, large}[i%2]))
-	}
-	there := make(map[datamesh.ShardKey]bool)
-	deleted := make(map[int]bool)
-	for step := range 300 {
-		n, index := random.IntN(len(samples)), random.IntN(5)
-		s := samples[n]
-		switch what := random.IntN(100); {
-		case what < 60:
-			err := d.Put(t.Context(), s.Descriptor, index, s.Bytes[index])
-			switch {
-			case err == nil && !deleted[n]:
-				there[s.Key(index)] = true
-			case errors.Is(err, errs.Deleted) && deleted[n]:
-			case errors.Is(err, errs.Full) && !there[s.Key(index)]:
-			default:
-				t.Fatalf("step %d: put: %v", step, err)
-			}
-		case what < 90:
-			if err := d.Remove(t.Context(), s.Key(index)); err != nil {
-				t.Fatalf("step %d: remove: %v", step, err)
-			}
-			delete(there, s.Key(index))
-		case what < 95:
-			if err := d.Drop(t.Context(), s.Deletion(uint64(step))); err != nil {
-				t.Fatalf("step %d: drop: %v", step, err)
-			}
-			deleted[n] = true
-			for _, key := range s.Keys() {
-				delete(there, key)
-			}
-		default:
-			closeDisk(t, d)
-			d = openDisk(t, dir, opt)
-		}
-		checkAccount(t, d)
-		if got := d.Usage().Shards; got != len(there) {
-			t.Fatalf("step %d: %d shards, want %d", step, got, len(there))
-		}
-	}
-	for _, s := range samples {
-		for i, key := range s.Keys() {
-			if there[key] {
-				s.Check(t, d, i)
-			}
 		}
 	}
 }

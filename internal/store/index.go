@@ -8,49 +8,10 @@ import (
 
 	"datamesh/internal/errs"
 
-	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-const (
-	applicationID = 0x444d4e44 // "DMND"
-	schemaVersion = 1
-	readers       = 4 // connections that read
-)
-
-// The schema of node.db. A shard is a file where payload is NULL; size is
-// what it takes on disk. A generation is 8 bytes, big-endian, since SQLite's
-// integers have a sign. In holders the younger row has the greater id.
-const schema = `
-CREATE TABLE segments (
-	segment    BLOB PRIMARY KEY,
-	descriptor BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE payloads (
-	id   INTEGER PRIMARY KEY,
-	data BLOB NOT NULL
-) STRICT;
-CREATE TABLE shards (
-	segment BLOB NOT NULL,
-	idx     INTEGER NOT NULL,
-	size    INTEGER NOT NULL,
-	payload INTEGER,
-	PRIMARY KEY (segment, idx)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE tombstones (
-	segment    BLOB PRIMARY KEY,
-	generation BLOB NOT NULL,
-	deletion   BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE holders (
-	id       INTEGER PRIMARY KEY,
-	segment  BLOB NOT NULL,
-	idx      INTEGER NOT NULL,
-	peer     BLOB NOT NULL,
-	reported INTEGER NOT NULL,
-	UNIQUE (segment, idx, peer)
-) STRICT;
-`
+const readers = 4 // connections that read
 
 // index is node.db. Reads go through a few connections of their own and never
 // wait for the one that writes, which belongs to the committer alone.
@@ -82,9 +43,6 @@ func (x *index) open(path string) (err error) {
 	if x.conn, err = x.write.Conn(context.Background()); err != nil {
 		return openError(path, err)
 	}
-	if err := x.keepLog(); err != nil {
-		return openError(path, err)
-	}
 	if err := x.identify(path); err != nil {
 		return err
 	}
@@ -98,15 +56,6 @@ func (x *index) open(path string) (err error) {
 	x.read.SetMaxIdleConns(readers)
 	x.reads.on, x.writes.on = x.read, x.conn
 	return nil
-}
-
-// keepLog keeps the log when the database is closed: its room is needed to
-// open it again on a full disk. It holds for the connection closed last.
-func (x *index) keepLog() error {
-	return x.conn.Raw(func(conn any) error {
-		_, err := conn.(sqlite.FileControl).FileControlPersistWAL("main", 1)
-		return err
-	})
 }
 
 // identify finds out whose database it is, and changes nothing.
@@ -161,13 +110,16 @@ func (x *index) check(path string) error {
 	return nil
 }
 
-// claimRoom grows the database and its log by a megabyte of empty pages, so
-// that a drop finds room even on a disk that others have filled.
+// claimed is the room in bytes that database and log each claim in advance.
+const claimed = 1 << 20
+
+// claimRoom grows the database and its log by empty pages, so that a drop
+// finds room even on a disk that others have filled.
 func (x *index) claimRoom() error {
 	_, err := x.conn.ExecContext(context.Background(), `
-		INSERT INTO payloads (id, data) VALUES (-1, zeroblob(1 << 20));
+		INSERT INTO payloads (id, data) VALUES (-1, zeroblob(?));
 		DELETE FROM payloads WHERE id = -1;
-		PRAGMA wal_checkpoint(PASSIVE)`)
+		PRAGMA wal_checkpoint(PASSIVE)`, claimed)
 	if err != nil && !noRoom(err) {
 		return errs.New(kindOf(err), "store: claim room: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"time"
 
 	"datamesh"
@@ -40,6 +41,9 @@ func (d *Disk) Report(ctx context.Context, reports []Report) error {
 		return err
 	}
 	defer d.leave()
+	if err := d.room.fitsDisk(0, claimed); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
 	descriptors := make([][]byte, len(reports))
 	for i, r := range reports {
 		var err error

@@ -46,20 +46,29 @@ func (d *Disk) newRoom(opt Options) (*room, error) {
 // take claims n bytes for a shard before any of them is written. A claim that
 // does not become a shard is given back. Kind: Full.
 func (r *room) take(n int64) error {
-	disk, err := freeSpace(r.dir)
-	if err != nil {
-		return errs.New(kindOf(err), "free space: %w", err)
+	if err := r.fitsDisk(n, r.reserve); err != nil {
+		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if free := r.capacity - r.reserve - r.used; n > free {
 		return errs.New(errs.Full, "%d bytes, %d free of %d", n, max(free, 0), r.capacity)
 	}
-	if free := disk - r.reserve; n > free {
-		return errs.New(errs.Full, "%d bytes, %d left on the disk", n, max(free, 0))
-	}
 	r.used += n
 	r.shards++
+	return nil
+}
+
+// fitsDisk reports with an error of kind Full that the disk, whoever has
+// filled it, would have less than so much left after n more bytes.
+func (r *room) fitsDisk(n, left int64) error {
+	free, err := freeSpace(r.dir)
+	if err != nil {
+		return errs.New(kindOf(err), "free space: %w", err)
+	}
+	if free-left < n {
+		return errs.New(errs.Full, "%d bytes, the disk has %d and must keep %d", n, free, left)
+	}
 	return nil
 }
 

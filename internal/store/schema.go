@@ -1,0 +1,40 @@
+package store
+
+const (
+	applicationID = 0x444d4e44 // "DMND"
+	schemaVersion = 1
+)
+
+// The schema of node.db. A shard is a file where payload is NULL; size is
+// what it takes on disk. A generation is 8 bytes, big-endian, since SQLite's
+// integers have a sign. In holders the younger row has the greater id.
+const schema = `
+CREATE TABLE segments (
+	segment    BLOB PRIMARY KEY,
+	descriptor BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE payloads (
+	id   INTEGER PRIMARY KEY,
+	data BLOB NOT NULL
+) STRICT;
+CREATE TABLE shards (
+	segment BLOB NOT NULL,
+	idx     INTEGER NOT NULL,
+	size    INTEGER NOT NULL,
+	payload INTEGER,
+	PRIMARY KEY (segment, idx)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE tombstones (
+	segment    BLOB PRIMARY KEY,
+	generation BLOB NOT NULL,
+	deletion   BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE holders (
+	id       INTEGER PRIMARY KEY,
+	segment  BLOB NOT NULL,
+	idx      INTEGER NOT NULL,
+	peer     BLOB NOT NULL,
+	reported INTEGER NOT NULL,
+	UNIQUE (segment, idx, peer)
+) STRICT;
+`

@@ -170,10 +170,11 @@ func TestEveryPackageHasALevelAndOnePackageComment(t *testing.T) {
 		if levelOf(s.pkg) < 0 {
 			t.Errorf("%s: package %s has no level", s.name, s.pkg)
 		}
-		comments[s.pkg] = comments[s.pkg]
+		found := comments[s.pkg]
 		if s.Doc != nil {
-			comments[s.pkg] = append(comments[s.pkg], s.name)
+			found = append(found, s.name)
 		}
+		comments[s.pkg] = found
 	}
 	for pkg, files := range comments {
 		if len(files) != 1 {

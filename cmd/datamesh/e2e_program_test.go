@@ -9,13 +9,16 @@ import (
 	"testing"
 )
 
+// programDir holds the program once a test has had it built.
+var programDir string
+
 // program returns the path of datamesh as its users run it, without the race
 // detector. The first caller builds it.
-var program = sync.OnceValues(func() (string, error) {
-	if err := os.Mkdir(programDir(), 0o700); err != nil {
+var program = sync.OnceValues(func() (exe string, err error) {
+	if programDir, err = os.MkdirTemp("", "datamesh-program-"); err != nil {
 		return "", err
 	}
-	exe := filepath.Join(programDir(), "datamesh")
+	exe = filepath.Join(programDir, "datamesh")
 	build := exec.Command("go", "build", "-buildvcs=false", "-o", exe, ".")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %v\n%s", err, out)
@@ -23,15 +26,10 @@ var program = sync.OnceValues(func() (string, error) {
 	return exe, nil
 })
 
-// programDir holds nothing but the program of this test process.
-func programDir() string {
-	return filepath.Join(os.TempDir(), fmt.Sprintf("datamesh-program-%d", os.Getpid()))
-}
+// cleaned removes the program when all tests have run.
+type cleaned struct{ *testing.M }
 
-// cleanTests removes the program when all tests have run.
-type cleanTests struct{ *testing.M }
-
-func (c cleanTests) Run() int {
-	defer os.RemoveAll(programDir())
+func (c cleaned) Run() int {
+	defer func() { os.RemoveAll(programDir) }() // "" is nothing
 	return c.M.Run()
 }

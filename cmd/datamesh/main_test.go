@@ -10,7 +10,7 @@ import (
 
 // TestMain lets the scripts, and a demo, run this test binary as datamesh.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"datamesh": main})
+	testscript.Main(cleaned{m}, map[string]func(){"datamesh": main})
 }
 
 func TestScripts(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 )
 
 // Listen listens on socket, whose directory it makes if need be. A socket that
-// a dead process has left is replaced; the caller holds the lock of the home,
-// so that no two do that at once. Closing the listener removes the socket.
+// a dead process has left is replaced; the caller has its store locked, so that
+// no two of one home do that at once. Closing the listener removes the socket.
 // Kinds: Locked (a process listens), Authentication (the directory may be
 // another user's), IO.
 func Listen(ctx context.Context, socket string) (net.Listener, error) {

@@ -58,9 +58,6 @@ func (h Home) Store() string { return h.path("store") }
 // Puts is the directory of the journals of puts that have not ended.
 func (h Home) Puts() string { return h.path("puts") }
 
-// Lock is the file that is locked by whoever uses the home alone.
-func (h Home) Lock() string { return h.path("lock") }
-
 func (h Home) path(name string) string { return filepath.Join(string(h), name) }
 
 // maxSocket is what every system allows for the path of a Unix socket.

@@ -3,7 +3,7 @@
 // What is written goes to a temporary file in the same directory. Only when
 // all of it is on the disk does it get its name, and only when that name is on
 // the disk too does the caller hear of success. A crash leaves at worst a
-// temporary file, which [IsTemp] knows.
+// temporary file, called .datamesh-….tmp.
 package durable
 
 import (
@@ -14,16 +14,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"syscall"
 	"time"
 
 	"datamesh/internal/errs"
-)
-
-const (
-	tempPrefix = ".datamesh-"
-	tempSuffix = ".tmp"
 )
 
 // A File is a file on its way to its name. It ends with Commit or Abort.
@@ -37,7 +31,7 @@ type File struct {
 // narrowed by the umask, from before the first byte.
 // Kinds: IO, Full.
 func Create(path string, perm fs.FileMode) (*File, error) {
-	name := filepath.Join(filepath.Dir(path), tempPrefix+rand.Text()+tempSuffix)
+	name := filepath.Join(filepath.Dir(path), ".datamesh-"+rand.Text()+".tmp")
 	temp, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return nil, classify("create", path, err)
@@ -142,12 +136,6 @@ func SyncDir(dir string) error {
 		return classify("sync", dir, err)
 	}
 	return nil
-}
-
-// IsTemp reports whether a file of that base name is a temporary file of this
-// package: if no process is writing it, it is a leftover.
-func IsTemp(name string) bool {
-	return strings.HasPrefix(name, tempPrefix) && strings.HasSuffix(name, tempSuffix)
 }
 
 // classify names the file that the caller knows instead of the temporary one.

@@ -180,20 +180,3 @@ func TestMissingDirectoryIsNamed(t *testing.T) {
 		t.Errorf("got %v (%v), want %q of kind IO", err, errs.KindOf(err), want)
 	}
 }
-
-func TestIsTempKnowsTheTemporaryFile(t *testing.T) {
-	dir := t.TempDir()
-	f, err := durable.Create(filepath.Join(dir, "a"), 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Abort()
-	for name := range tree(t, dir) {
-		if !durable.IsTemp(name) {
-			t.Errorf("IsTemp(%q) is false", name)
-		}
-	}
-	if durable.IsTemp("a") {
-		t.Error(`IsTemp("a") is true`)
-	}
-}

@@ -37,8 +37,9 @@ func body(d *datamesh.Descriptor) []byte {
 	return Marshal(descriptorBody{Version, d.K, d.M, d.Length, d.Shards, d.Owner})
 }
 
-// NewDescriptor makes and signs the descriptor of a segment: the lengths of
-// its code, of the sealed bytes, and the ids of its k+m shards.
+// NewDescriptor makes and signs the descriptor of a segment: its code, the
+// length of the sealed bytes, and the ids of its k+m shards. Kind:
+// Serialization, for what no descriptor may say.
 func NewDescriptor(owner ed25519.PrivateKey, k, m, sealed int, shards []datamesh.ShardID) (*datamesh.Descriptor, error) {
 	d := &datamesh.Descriptor{K: k, M: m, Length: sealed, Shards: shards,
 		Owner: datamesh.OwnerKey(owner.Public().(ed25519.PublicKey))}
@@ -57,18 +58,15 @@ func EncodeDescriptor(d *datamesh.Descriptor) []byte {
 }
 
 // DecodeDescriptor reads a descriptor, and checks that its owner has signed
-// it before the body is looked into further than to find the owner's key.
-// Kinds: Serialization, Authentication.
+// it. Kinds: Serialization, Authentication.
 func DecodeDescriptor(b []byte) (*datamesh.Descriptor, error) {
+	const what = "descriptor"
 	var s signedDescriptor
 	var v descriptorBody
-	if err := Unmarshal("descriptor", b, MaxDescriptor, &s); err != nil {
-		return nil, err
+	if err := Unmarshal(what, b, MaxDescriptor, &s); err != nil {
+		return nil, newerSigned(what, b, MaxDescriptor, err)
 	}
-	if err := Unmarshal("descriptor", s.Body, MaxDescriptor, &v); err != nil {
-		return nil, err
-	}
-	if err := checkVersion("descriptor", v.Version); err != nil {
+	if err := unmarshalVersion(what, s.Body, MaxDescriptor, &v); err != nil {
 		return nil, err
 	}
 	d := &datamesh.Descriptor{Segment: hash.Derive(segmentContext, s.Body),
@@ -83,9 +81,21 @@ func DecodeDescriptor(b []byte) (*datamesh.Descriptor, error) {
 	return d, nil
 }
 
+// newerSigned returns err, unless what could not be decoded has a body of
+// another version: the signature beside it may be of another kind then.
+func newerSigned(what string, b []byte, limit int, err error) error {
+	var s struct {
+		Body []byte `cbor:"1,keyasint"`
+	}
+	if len(b) > limit || looseMode.Unmarshal(b, &s) != nil {
+		return err
+	}
+	return checkVersion(what, s.Body, limit, err)
+}
+
 func checkDescriptor(d *datamesh.Descriptor) error {
 	switch {
-	case d.K < 1 || d.M < 0 || d.K+d.M > datamesh.MaxShards:
+	case !datamesh.ValidCode(d.K, d.M):
 		return errs.New(errs.Serialization, "descriptor: no code %d+%d", d.K, d.M)
 	case d.Length < 1 || d.Length > datamesh.MaxSealed:
 		return errs.New(errs.Serialization, "descriptor: length %d", d.Length)
@@ -128,10 +138,7 @@ func EncodeDeletion(d *datamesh.Deletion) []byte {
 // it. Kinds: Serialization, Authentication.
 func DecodeDeletion(b []byte) (*datamesh.Deletion, error) {
 	var v deletion
-	if err := Unmarshal("deletion", b, MaxDeletion, &v); err != nil {
-		return nil, err
-	}
-	if err := checkVersion("deletion", v.Version); err != nil {
+	if err := unmarshalVersion("deletion", b, MaxDeletion, &v); err != nil {
 		return nil, err
 	}
 	d, err := DecodeDescriptor(v.Descriptor)
@@ -139,7 +146,10 @@ func DecodeDeletion(b []byte) (*datamesh.Deletion, error) {
 		return nil, err
 	}
 	del := &datamesh.Deletion{Descriptor: d, Generation: v.Generation, Signature: v.Signature}
-	return del, VerifyDeletion(del)
+	if err := VerifyDeletion(del); err != nil {
+		return nil, err
+	}
+	return del, nil
 }
 
 // VerifyDeletion reports with an error of kind Authentication that a deletion

@@ -3,6 +3,7 @@ package format
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"fmt"
 	"unicode/utf8"
 
 	"datamesh"
@@ -28,11 +29,25 @@ type Genesis struct {
 	Founders [][ed25519.PublicKeySize]byte `cbor:"4,keyasint,omitempty"` // of a closed mesh
 }
 
-// NewGenesis returns the genesis of a new open mesh.
-func NewGenesis(name string) *Genesis {
+// NewGenesis returns the genesis of a new open mesh. Kind: Invalid, for a name
+// that is too long.
+func NewGenesis(name string) (*Genesis, error) {
 	g := &Genesis{Version: Version, Name: name}
 	rand.Read(g.Random[:]) // never fails
-	return g
+	if err := g.check(); err != nil {
+		return nil, errs.New(errs.Invalid, "genesis: %w", err)
+	}
+	return g, nil
+}
+
+func (g *Genesis) check() error {
+	if len(g.Name) > maxMeshName || !utf8.ValidString(g.Name) {
+		return fmt.Errorf("a name of at most %d bytes of valid UTF-8, not %.80q", maxMeshName, g.Name)
+	}
+	if len(g.Founders) > maxFounders {
+		return fmt.Errorf("%d founders, limit %d", len(g.Founders), maxFounders)
+	}
+	return nil
 }
 
 // Encode returns the bytes of the genesis.
@@ -44,14 +59,11 @@ func (g *Genesis) MeshID() datamesh.MeshID { return hash.Derive(genesisContext, 
 // DecodeGenesis reads a genesis. Kind: Serialization.
 func DecodeGenesis(b []byte) (*Genesis, error) {
 	g := new(Genesis)
-	if err := Unmarshal("genesis", b, MaxGenesis, g); err != nil {
+	if err := unmarshalVersion("genesis", b, MaxGenesis, g); err != nil {
 		return nil, err
 	}
-	if err := checkVersion("genesis", g.Version); err != nil {
-		return nil, err
-	}
-	if len(g.Name) > maxMeshName || !utf8.ValidString(g.Name) || len(g.Founders) > maxFounders {
-		return nil, errs.New(errs.Serialization, "genesis: a name of %d bytes, %d founders", len(g.Name), len(g.Founders))
+	if err := g.check(); err != nil {
+		return nil, errs.New(errs.Serialization, "genesis: %w", err)
 	}
 	return g, nil
 }

@@ -8,26 +8,34 @@ import (
 	"datamesh"
 	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
-
-	"github.com/fxamacker/cbor/v2"
 )
 
 // Limits of a manifest.
 const (
-	MaxManifest = 4 << 20   // bytes of the encoded manifest before sealing
-	MaxInline   = 64 << 10  // bytes of content inside the manifest
-	MaxList     = 1 << 20   // bytes of a segment list inside the manifest
-	MaxName     = 4096      // bytes of a name
-	MaxTags     = 64        // tags of an object
-	MaxTag      = 256       // bytes of a tag
-	maxWrap     = 256 << 10 // bytes of one key envelope
+	MaxManifest = 4 << 20  // bytes of the encoded manifest before sealing
+	MaxInline   = 64 << 10 // bytes of content inside the manifest
+	MaxList     = 1 << 20  // bytes of a segment list inside the manifest
+	MaxName     = 4096     // bytes of a name
+	MaxType     = 256      // bytes of a media type
+	MaxTags     = 64       // tags of an object
+	MaxTag      = 256      // bytes of a tag
+
+	maxWraps    = 2 // envelopes of the key, one a class
+	maxEnvelope = MaxManifest + MaxManifest/datamesh.FrameContent*datamesh.FrameTag + maxWraps*crypt.MaxWrap + 256
 )
+
+// MaxSegmentList is the limit of an encoded segment list in bytes: that of an
+// object of about 10 TB.
+const MaxSegmentList = 64 << 20
 
 // A Manifest is the private record of one object: everything that is needed
 // to read it, and everything about it that is nobody else's business.
 //
+// The content is in Inline, in Segments or in List, and in one of them alone.
+//
 // Fields with CBOR keys below 64 must be understood: a reader refuses those
-// that it does not know. Fields from 64 on may be passed over.
+// that it does not know. Fields from 64 on may be passed over. So it is in
+// all maps of a manifest and of a segment list.
 type Manifest struct {
 	Version  uint64            `cbor:"1,keyasint"`
 	Size     int64             `cbor:"2,keyasint"`           // bytes of content
@@ -65,7 +73,8 @@ type SegmentList struct {
 	Peers    []datamesh.PeerID `cbor:"64,keyasint,omitempty"`
 }
 
-// envelope is a sealed manifest: what is stored as a segment of its own.
+// envelope is a sealed manifest: what is stored as a segment of its own. Its
+// fields are closed.
 type envelope struct {
 	Version    uint64   `cbor:"1,keyasint"`
 	Commitment [32]byte `cbor:"2,keyasint"` // to the key: all recipients open the same body
@@ -78,7 +87,7 @@ type envelope struct {
 func SealManifest(m *Manifest, to []crypt.Recipient) ([]byte, error) {
 	m.Version = Version
 	if err := m.check(); err != nil {
-		return nil, &errs.Error{Kind: errs.Invalid, Err: err}
+		return nil, errs.New(errs.Invalid, "%w", err)
 	}
 	text := Marshal(m)
 	if len(text) > MaxManifest {
@@ -100,17 +109,14 @@ func SealManifest(m *Manifest, to []crypt.Recipient) ([]byte, error) {
 // Serialization, Decryption (no identity fits), Integrity.
 func OpenManifest(b []byte, ids []crypt.Identity) (*Manifest, error) {
 	var e envelope
-	if err := Unmarshal("sealed manifest", b, datamesh.MaxSealed, &e); err != nil {
+	if err := unmarshalVersion("sealed manifest", b, maxEnvelope, &e); err != nil {
 		return nil, err
 	}
-	if err := checkVersion("sealed manifest", e.Version); err != nil {
-		return nil, err
-	}
-	if len(e.Wraps) > 2 {
-		return nil, errs.New(errs.Serialization, "sealed manifest: %d key envelopes", len(e.Wraps))
+	if n := len(e.Wraps); n < 1 || n > maxWraps {
+		return nil, errs.New(errs.Serialization, "sealed manifest: %d key envelopes", n)
 	}
 	for _, w := range e.Wraps {
-		if len(w) > maxWrap {
+		if len(w) > crypt.MaxWrap {
 			return nil, errs.New(errs.Serialization, "sealed manifest: key envelope of %d bytes", len(w))
 		}
 	}
@@ -134,40 +140,50 @@ func OpenManifest(b []byte, ids []crypt.Identity) (*Manifest, error) {
 
 func decodeManifest(b []byte) (*Manifest, error) {
 	m := new(Manifest)
-	if err := unmarshalOpen("manifest", b, MaxManifest, 11, m); err != nil {
+	if err := unmarshalOpen("manifest", b, MaxManifest, m); err != nil {
 		return nil, err
 	}
-	return m, m.check()
+	if err := m.check(); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
-// EncodeList returns the bytes of a segment list.
-func EncodeList(l *SegmentList) []byte {
+// EncodeList returns the bytes of a segment list. Kind: Invalid, for one that
+// could not be read back.
+func EncodeList(l *SegmentList) ([]byte, error) {
 	l.Version = Version
-	return Marshal(l)
+	if err := checkRefs(l.Segments); err != nil {
+		return nil, errs.New(errs.Invalid, "segment list: %w", err)
+	}
+	b := Marshal(l)
+	if len(b) > MaxSegmentList {
+		return nil, errs.New(errs.Invalid, "segment list of %d bytes, limit %d", len(b), MaxSegmentList)
+	}
+	return b, nil
 }
 
-// MaxSegmentList is the limit of an encoded segment list in bytes: that of an
-// object of about 30 TB.
-const MaxSegmentList = 256 << 20
-
-// DecodeList reads a segment list.
+// DecodeList reads a segment list. Kind: Serialization.
 func DecodeList(b []byte) (*SegmentList, error) {
 	l := new(SegmentList)
-	if err := unmarshalOpen("segment list", b, MaxSegmentList, 2, l); err != nil {
+	if err := unmarshalOpen("segment list", b, MaxSegmentList, l); err != nil {
 		return nil, err
 	}
-	if err := checkVersion("segment list", l.Version); err != nil {
+	if err := checkRefs(l.Segments); err != nil {
 		return nil, err
 	}
-	return l, checkRefs(l.Segments)
+	return l, nil
 }
 
 func (m *Manifest) check() error {
-	if err := checkVersion("manifest", m.Version); err != nil {
-		return err
-	}
 	if len(m.Name) > MaxName || !utf8.ValidString(m.Name) {
 		return errs.New(errs.Serialization, "name: at most %d bytes of valid UTF-8", MaxName)
+	}
+	if len(m.Type) > MaxType || !utf8.ValidString(m.Type) {
+		return errs.New(errs.Serialization, "type: at most %d bytes of valid UTF-8", MaxType)
+	}
+	if m.Mode > 0o777 {
+		return errs.New(errs.Serialization, "mode %#o has more than permission bits", m.Mode)
 	}
 	if len(m.Tags) > MaxTags {
 		return errs.New(errs.Serialization, "%d tags, limit %d", len(m.Tags), MaxTags)
@@ -177,17 +193,33 @@ func (m *Manifest) check() error {
 			return errs.New(errs.Serialization, "tag: 1 to %d bytes of valid UTF-8", MaxTag)
 		}
 	}
+	return m.checkContent()
+}
+
+// checkContent sees that the content is in one place and has its size.
+func (m *Manifest) checkContent() error {
 	if len(m.Inline) > MaxInline {
 		return errs.New(errs.Serialization, "manifest: %d bytes inline, limit %d", len(m.Inline), MaxInline)
-	}
-	if err := checkRefs(m.List); err != nil {
-		return err
 	}
 	if err := checkRefs(m.Segments); err != nil {
 		return err
 	}
-	if m.List == nil && m.Size != int64(len(m.Inline))+Content(m.Segments) {
-		return errs.New(errs.Serialization, "manifest: its parts do not add up to %d bytes", m.Size)
+	if err := checkRefs(m.List); err != nil {
+		return err
+	}
+	places := 0
+	for _, n := range []int{len(m.Inline), len(m.Segments), len(m.List)} {
+		if n > 0 {
+			places++
+		}
+	}
+	switch size := int64(len(m.Inline)) + Content(m.Segments); {
+	case places > 1:
+		return errs.New(errs.Serialization, "manifest: content in %d places", places)
+	case len(m.List) == 0 && m.Size != size:
+		return errs.New(errs.Serialization, "manifest: its parts have %d bytes, not %d", size, m.Size)
+	case len(m.List) > 0 && (m.Size < 1 || Content(m.List) > MaxSegmentList):
+		return errs.New(errs.Serialization, "manifest: %d bytes in a segment list of %d", m.Size, Content(m.List))
 	}
 	return nil
 }
@@ -206,10 +238,9 @@ func checkRefs(refs []SegmentRef) error {
 			return errs.New(errs.Serialization, "segment %d: %d bytes of content", i, r.Length)
 		}
 		if r.Codec != 0 {
-			return errs.WithHint(errs.New(errs.Serialization, "segment %d: codec %d is not known", i, r.Codec),
-				"update datamesh: this was written by a newer version")
+			return errs.WithHint(errs.New(errs.Serialization, "segment %d: codec %d is not known", i, r.Codec), newer)
 		}
-		if r.K < 1 || r.M < 0 || r.K+r.M > datamesh.MaxShards || len(r.Hints) > r.K+r.M {
+		if !datamesh.ValidCode(r.K, r.M) || len(r.Hints) > r.K+r.M {
 			return errs.New(errs.Serialization, "segment %d: code %d+%d, %d hints", i, r.K, r.M, len(r.Hints))
 		}
 	}
@@ -230,38 +261,4 @@ func Time(ns int64) time.Time {
 		return time.Time{}
 	}
 	return time.Unix(0, ns).UTC()
-}
-
-// openMode decodes what later versions may add fields to.
-var openMode = must(cbor.DecOptions{
-	DupMapKey:        cbor.DupMapKeyEnforcedAPF,
-	IndefLength:      cbor.IndefLengthForbidden,
-	TagsMd:           cbor.TagsForbidden,
-	MaxNestedLevels:  8,
-	MaxArrayElements: 1 << 22,
-	MaxMapPairs:      1 << 10,
-}.DecMode())
-
-// unmarshalOpen decodes a sealed record. Its author is known, so it need not
-// be canonical, and later versions may add to it: of the fields that v does
-// not have, those with keys from 64 on are passed over, others refused. known
-// is the highest key below 64 that v has.
-func unmarshalOpen(what string, b []byte, limit int, known uint64, v any) error {
-	if len(b) > limit {
-		return errs.New(errs.Serialization, "%s: %d bytes, limit %d", what, len(b), limit)
-	}
-	var fields map[uint64]cbor.RawMessage
-	if err := openMode.Unmarshal(b, &fields); err != nil {
-		return errs.New(errs.Serialization, "%s: %w", what, err)
-	}
-	for key := range fields {
-		if key > known && key < 64 {
-			return errs.WithHint(errs.New(errs.Serialization, "%s: field %d is not known", what, key),
-				"update datamesh: this was written by a newer version")
-		}
-	}
-	if err := openMode.Unmarshal(b, v); err != nil {
-		return errs.New(errs.Serialization, "%s: %w", what, err)
-	}
-	return nil
 }

@@ -41,9 +41,10 @@ func Export(identityFile, dst string) error {
 
 // Import makes the identity in src the one of identityFile, or, when src
 // holds age identities, adds those to what the user can open. An identity is
-// never replaced by another. Kinds: Exists, FileNotFound, KeyManagement, IO.
+// never replaced by another. src may have any permissions: it may come from a
+// medium that has none. Kinds: Exists, FileNotFound, KeyManagement, IO.
 func Import(src, identityFile string) error {
-	b, err := read(src)
+	b, err := read(src, anyMode)
 	if err != nil {
 		return err
 	}
@@ -67,25 +68,29 @@ func Import(src, identityFile string) error {
 
 // NodeKey reads the key of a node from its file, or makes a new one. It is
 // the node's own: it is not derived, and there is no way to export it.
+// Kinds: KeyManagement, IO.
 func NodeKey(file string) (ed25519.PrivateKey, error) {
-	b, err := read(file)
+	b, err := read(file, private)
 	if errs.KindOf(err) == errs.FileNotFound {
 		seed := NewRoot()
 		err = writeSecret(file, "# DataMesh node key. It belongs to this machine alone.\n", nodePrefix, seed)
 		if err != nil && errs.KindOf(err) != errs.Exists {
 			return nil, err
 		}
-		b, err = read(file)
+		b, err = read(file, private)
 	}
 	if err != nil {
 		return nil, err
 	}
 	seed, err := parseSecret(file, nodePrefix, b)
-	return ed25519.NewKeyFromSeed(seed[:]), err
+	if err != nil {
+		return nil, err
+	}
+	return ed25519.NewKeyFromSeed(seed[:]), nil
 }
 
 func readRoot(file string) (Root, error) {
-	b, err := read(file)
+	b, err := read(file, private)
 	if err != nil {
 		return Root{}, err
 	}
@@ -154,11 +159,15 @@ func parseSecret(file, prefix string, b []byte) (secret [32]byte, err error) {
 		return secret, bad("no key in it, or a damaged one")
 	}
 	raw, err := bech32.ConvertBits(words, 5, 8, false)
-	if err != nil || got != prefix || len(raw) != 1+len(secret) {
+	if err != nil || got != prefix || len(raw) < 1 {
 		return secret, bad("no key of this kind in it")
 	}
-	if raw[0] != fileVersion {
-		return secret, bad(fmt.Sprintf("a key of version %d; this program knows %d", raw[0], fileVersion))
+	if raw[0] > fileVersion {
+		return secret, errs.WithHint(bad(fmt.Sprintf("a key of version %d, this program knows %d", raw[0], fileVersion)),
+			"update datamesh: this was written by a newer version")
+	}
+	if raw[0] != fileVersion || len(raw) != 1+len(secret) {
+		return secret, bad("no key in it, or a damaged one")
 	}
 	copy(secret[:], raw[1:])
 	return secret, nil
@@ -168,7 +177,7 @@ func parseSecret(file, prefix string, b []byte) (secret [32]byte, err error) {
 func moreFile(identityFile string) string { return identityFile + ".age" }
 
 func readMore(file string) ([]crypt.Identity, error) {
-	b, err := read(file)
+	b, err := read(file, private)
 	if errs.KindOf(err) == errs.FileNotFound {
 		return nil, nil
 	}
@@ -189,15 +198,19 @@ func importMore(src string, b []byte, identityFile string) error {
 	if _, _, err := LoadOrNew(identityFile); err != nil {
 		return err
 	}
-	have, err := read(moreFile(identityFile))
+	have, err := read(moreFile(identityFile), private)
 	if err != nil && errs.KindOf(err) != errs.FileNotFound {
 		return err
 	}
 	if bytes.Contains(have, bytes.TrimSpace(b)) {
 		return nil
 	}
+	all := append(append(have, b...), '\n')
+	if len(all) > maxFile {
+		return errs.New(errs.KeyManagement, "%s would have more than %d bytes", moreFile(identityFile), maxFile)
+	}
 	err = durable.WriteFile(moreFile(identityFile), 0o600, true, func(w io.Writer) error {
-		_, err := w.Write(append(append(have, b...), '\n'))
+		_, err := w.Write(all)
 		return err
 	})
 	if err != nil {
@@ -206,7 +219,11 @@ func importMore(src string, b []byte, identityFile string) error {
 	return nil
 }
 
-func read(file string) ([]byte, error) {
+// anyMode lets a key file have whatever permissions.
+func anyMode(fs.FileInfo) bool { return true }
+
+// read returns a key file. Its permissions must be as allowed says.
+func read(file string, allowed func(fs.FileInfo) bool) ([]byte, error) {
 	f, err := os.Open(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errs.New(errs.FileNotFound, "%s does not exist", file)
@@ -215,6 +232,14 @@ func read(file string) ([]byte, error) {
 		return nil, errs.New(errs.IO, "%w", err)
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errs.New(errs.IO, "%w", err)
+	}
+	if !allowed(info) {
+		return nil, errs.WithHint(errs.New(errs.KeyManagement, "%s has mode %04o: others may read it", file, info.Mode().Perm()),
+			"chmod 600 %s", file)
+	}
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, errs.New(errs.IO, "%w", err)

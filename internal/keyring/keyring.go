@@ -3,7 +3,8 @@
 // which is derived from nothing.
 //
 // Whoever reads the identity file can read, forge and delete everything of
-// its user; whoever loses it has lost all that. The file has mode 0600.
+// its user; whoever loses it has lost all that. Key files are made with mode
+// 0600, and one that others may read is refused, as ssh refuses it.
 package keyring
 
 import (
@@ -12,6 +13,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
+	"io"
 
 	"datamesh"
 	"datamesh/internal/crypt"
@@ -20,6 +22,9 @@ import (
 
 // A Root is the one secret of a user: 256 random bits.
 type Root [32]byte
+
+// Format prints no root, whatever the verb, so that none gets into a log.
+func (Root) Format(f fmt.State, _ rune) { io.WriteString(f, "(root)") }
 
 // The labels that the secrets of a user are derived with, by HKDF-SHA256
 // (RFC 5869) from the root and without salt.
@@ -35,7 +40,6 @@ type Ring struct {
 	Owner      ed25519.PrivateKey
 	Recipient  crypt.Recipient  // that this user's manifests are sealed to
 	Identities []crypt.Identity // that open manifests: the user's own first
-
 }
 
 // NewRoot returns a fresh root.
@@ -87,7 +91,8 @@ func (r Root) derive(label string) (secret [32]byte) {
 }
 
 // Load reads the ring of an identity file, with the further identities that
-// were imported beside it. Kinds: FileNotFound, KeyManagement, IO.
+// were imported beside it. Kinds: FileNotFound, KeyManagement (also for a file
+// that others may read), IO.
 func Load(identityFile string) (*Ring, error) {
 	root, err := readRoot(identityFile)
 	if err != nil {

@@ -3,15 +3,17 @@ package mesh
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"time"
 
+	"datamesh"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
 	"datamesh/internal/ring"
 
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/sec"
 	ma "github.com/multiformats/go-multiaddr"
 )
 
@@ -32,20 +34,16 @@ type hello struct {
 	Record  []byte    `cbor:"4,keyasint,omitempty"` // of a storage node
 }
 
-func (n *Net) serveHello() {
-	n.host.SetStreamHandler(helloProtocol, func(s network.Stream) {
-		defer s.Close()
-		if s.SetDeadline(time.Now().Add(helloTime)) != nil {
-			return
-		}
-		answer := hello{Version: format.Version, Genesis: n.genesis.Encode(), Role: n.role}
-		if m, ok := n.View().Lookup(n.ID()); ok {
-			answer.Record = m.Record.Encode()
-		}
-		if err := writeFrame(s, format.Marshal(answer)); err != nil {
-			s.Reset()
-		}
-	})
+func (n *Net) answerHello(_ context.Context, _ datamesh.PeerID, s Stream) {
+	answer := hello{Version: format.Version, Genesis: n.genesis.Encode(), Role: n.role}
+	if m, ok := n.View().Lookup(n.ID()); ok {
+		answer.Record = m.Record.Encode()
+	}
+	if s.SetDeadline(time.Now().Add(helloTime)) != nil || writeFrame(s, format.Marshal(answer)) != nil {
+		s.Reset()
+		return
+	}
+	s.Close()
 }
 
 // met is what a peer has said in its hello.
@@ -66,9 +64,13 @@ func (n *Net) greet(ctx context.Context, p Peer) (*met, error) {
 	}
 	const pause = 500 * time.Millisecond
 	for {
-		m, err := n.hello(ctx, peer.ID(p.ID.Multihash()), addr.String())
+		m, err := n.hello(ctx, p.ID, addr.String())
 		if err == nil || errs.KindOf(err) == errs.Authentication || errs.KindOf(err) == errs.Serialization {
 			return m, err
+		}
+		if other, ok := errors.AsType[sec.ErrPeerIDMismatch](err); ok {
+			return nil, errs.WithHint(errs.New(errs.Authentication, "the peer at %s is %s, not %s", p.Addr, other.Actual, p.ID),
+				"see the peer id with \"datamesh id\" there")
 		}
 		select {
 		case <-time.After(pause):
@@ -79,9 +81,10 @@ func (n *Net) greet(ctx context.Context, p Peer) (*met, error) {
 	}
 }
 
-func (n *Net) hello(ctx context.Context, p peer.ID, addrs ...string) (*met, error) {
+func (n *Net) hello(ctx context.Context, id datamesh.PeerID, addrs ...string) (*met, error) {
 	ctx, cancel := context.WithTimeout(ctx, helloTime)
 	defer cancel()
+	p := peer.ID(id.Multihash())
 	if err := n.connect(ctx, p, addrs); err != nil {
 		return nil, err
 	}
@@ -95,9 +98,17 @@ func (n *Net) hello(ctx context.Context, p peer.ID, addrs ...string) (*met, erro
 	if err != nil {
 		return nil, errs.New(errs.Network, "hello: %w", err)
 	}
+	return decodeHello(b, id)
+}
+
+// decodeHello reads the hello of a peer. Kinds: Serialization, Authentication.
+func decodeHello(b []byte, id datamesh.PeerID) (*met, error) {
 	var h hello
 	if err := format.Unmarshal("hello", b, maxHello, &h); err != nil {
 		return nil, err
+	}
+	if h.Version != format.Version {
+		return nil, errs.New(errs.Serialization, "hello of version %d, this program knows %d", h.Version, format.Version)
 	}
 	g, err := format.DecodeGenesis(h.Genesis)
 	if err != nil {
@@ -109,6 +120,9 @@ func (n *Net) hello(ctx context.Context, p peer.ID, addrs ...string) (*met, erro
 	r, err := ring.DecodeRecord(h.Record, g.MeshID())
 	if err != nil {
 		return nil, err
+	}
+	if r.Peer != id {
+		return nil, errs.New(errs.Authentication, "peer %s shows the record of peer %s", id, r.Peer)
 	}
 	return &met{g, r}, nil
 }

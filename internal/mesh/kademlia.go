@@ -60,7 +60,7 @@ func (n *Net) lookAbout() {
 		if _, known := n.View().Lookup(id); known {
 			continue
 		}
-		if m, err := n.hello(ctx, p); err == nil && m.record != nil && m.genesis.MeshID() == n.genesis.MeshID() {
+		if m, err := n.hello(ctx, id); err == nil && m.record != nil && m.genesis.MeshID() == n.genesis.MeshID() {
 			n.event(ring.Learned{Record: m.record})
 		}
 	}

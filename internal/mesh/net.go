@@ -43,6 +43,10 @@ type Config struct {
 	Genesis *format.Genesis               // nil: that of the peer in Join
 	Known   []ring.Learned                // members, from an earlier run
 	Join    *Peer                         // to meet the mesh through; may be nil
+
+	// Serve has what answers the mesh's protocols, by name. It is ready before
+	// others hear of the node, and runs until the peer is served or the node ends.
+	Serve map[string]func(ctx context.Context, from datamesh.PeerID, s Stream)
 }
 
 // A Peer is where to find a peer.
@@ -68,7 +72,10 @@ type Net struct {
 	ctx     context.Context   // ends when the node does
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup // the owner, its calls, the discovery
-	streams sync.WaitGroup // handlers that are running
+
+	mu      sync.Mutex     // guards what follows
+	closed  bool           // no more streams are served
+	streams sync.WaitGroup // those that are
 }
 
 // New starts a node, and returns when it has met its mesh or has nobody to
@@ -93,14 +100,17 @@ func New(ctx context.Context, cfg Config) (*Net, error) {
 }
 
 func (n *Net) open(ctx context.Context, cfg Config) error {
-	known := cfg.Known
+	var remembered []ring.Event
+	for _, k := range cfg.Known {
+		remembered = append(remembered, k)
+	}
 	if cfg.Join != nil {
 		met, err := n.meet(ctx, cfg)
 		if err != nil {
 			return err
 		}
 		if met.record != nil {
-			known = append(known, ring.Learned{Record: met.record})
+			remembered = append(remembered, ring.Learned{Record: met.record})
 		}
 	}
 	if n.genesis == nil {
@@ -118,10 +128,14 @@ func (n *Net) open(ctx context.Context, cfg Config) error {
 			return errs.New(errs.Network, "kademlia: %w", err)
 		}
 	}
-	n.serveHello()
-	n.handle(ringProtocol, n.serveRing)
+	for name, serve := range cfg.Serve {
+		n.handle(n.prefix+name, serve)
+	}
+	n.handle(helloProtocol, n.answerHello)
+	n.handle(n.prefix+ringProtocol, n.serveRing)
 	n.host.Network().Notify(&network.NotifyBundle{DisconnectedF: n.disconnected})
-	n.wg.Go(func() { n.run(st, known) })
+	n.step(st, remembered...) // before New returns, so that no view is ever without them
+	n.wg.Go(func() { n.run(st) })
 	if n.dht != nil {
 		n.wg.Go(n.discover)
 	}
@@ -225,22 +239,27 @@ func (n *Net) openAt(ctx context.Context, id datamesh.PeerID, addrs []string, pr
 	return s, nil
 }
 
-// Serve answers a protocol of the mesh until the node ends.
-func (n *Net) Serve(proto string, handler func(ctx context.Context, from datamesh.PeerID, s Stream)) {
-	n.handle(proto, handler)
-}
-
-func (n *Net) handle(proto string, handler func(context.Context, datamesh.PeerID, Stream)) {
-	n.host.SetStreamHandler(protocol.ID(n.prefix+proto), func(s network.Stream) {
+// handle has serve answer a protocol until the node ends.
+func (n *Net) handle(proto string, serve func(context.Context, datamesh.PeerID, Stream)) {
+	n.host.SetStreamHandler(protocol.ID(proto), func(s network.Stream) {
 		from, err := datamesh.PeerFromMultihash(string(s.Conn().RemotePeer()))
-		if err != nil || n.ctx.Err() != nil {
+		if err != nil || !n.begin() {
 			s.Reset()
 			return
 		}
-		n.streams.Add(1)
 		defer n.streams.Done()
-		handler(n.ctx, from, s)
+		serve(n.ctx, from, s)
 	})
+}
+
+// begin counts one more stream that is served, unless the node ends.
+func (n *Net) begin() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.closed {
+		n.streams.Add(1)
+	}
+	return !n.closed
 }
 
 var errClosed = errs.New(errs.Unavailable, "the node is shutting down")
@@ -248,6 +267,9 @@ var errClosed = errs.New(errs.Unavailable, "the node is shutting down")
 // Close ends the node in order: no new work, then the owner of the table,
 // then Kademlia, then the host with all streams, then what served them.
 func (n *Net) Close() error {
+	n.mu.Lock()
+	n.closed = true
+	n.mu.Unlock()
 	n.cancel()
 	n.wg.Wait()
 	var err error

@@ -52,10 +52,7 @@ func (n *Net) newState(cfg Config) (*state, error) {
 const selfTime = 15 * time.Second
 
 // run owns the state until the node ends.
-func (n *Net) run(st *state, known []ring.Learned) {
-	for _, k := range known {
-		n.step(st, k)
-	}
+func (n *Net) run(st *state) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	self := time.NewTicker(selfTime)
@@ -79,27 +76,33 @@ func (n *Net) run(st *state, known []ring.Learned) {
 }
 
 // step tells the machine what happened and carries out what it asks for.
-func (n *Net) step(st *state, ev ring.Event) {
-	for _, e := range st.machine.Step(time.Now(), ev) {
-		switch e := e.(type) {
-		case ring.Call:
-			n.wg.Go(func() { n.call(e) })
-		case ring.Reply:
-			if reply := st.replies[e.Token]; reply != nil {
-				reply <- e.Message
-				delete(st.replies, e.Token)
-			}
-		case ring.Changed:
-			select {
-			case n.changed <- struct{}{}:
-			default: // it has not yet been heard that there is something to hear
-			}
+func (n *Net) step(st *state, events ...ring.Event) {
+	for _, ev := range events {
+		for _, e := range st.machine.Step(time.Now(), ev) {
+			n.carryOut(st, e)
 		}
 	}
 	n.view.Store(st.machine.View())
 	if !st.met && st.machine.Synced() {
 		st.met = true
 		close(n.met)
+	}
+}
+
+func (n *Net) carryOut(st *state, e ring.Effect) {
+	switch e := e.(type) {
+	case ring.Call:
+		n.wg.Go(func() { n.call(e) })
+	case ring.Reply:
+		if reply := st.replies[e.Token]; reply != nil {
+			reply <- e.Message
+			delete(st.replies, e.Token)
+		}
+	case ring.Changed:
+		select {
+		case n.changed <- struct{}{}:
+		default: // it has not yet been heard that there is something to hear
+		}
 	}
 }
 

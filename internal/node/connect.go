@@ -62,19 +62,23 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.genesis == nil && n.opt.NewMesh {
+		if m.genesis, err = format.NewGenesis(""); err != nil {
+			return nil, err
+		}
+	}
 	disk, err := n.openDisk()
 	if err != nil {
 		return nil, err
-	}
-	if m.genesis == nil && n.opt.NewMesh {
-		m.genesis = format.NewGenesis("")
 	}
 	port := n.opt.Port
 	if port < 0 {
 		port = m.port
 	}
 	l := n.opt.Config.Member
+	server := transfer.NewServer(disk, disk)
 	cfg := mesh.Config{Key: key, Role: Storage, Listen: n.opt.Config.Mesh.Listen, Port: port,
+		Serve:  map[string]func(context.Context, datamesh.PeerID, mesh.Stream){transfer.Protocol: server.Handle},
 		Labels: ring.Labels{Site: l.Site, Host: l.Host, Owner: l.Owner},
 		Usage: func() (int64, int64) {
 			u := disk.Usage()
@@ -86,8 +90,6 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		return nil, err
 	}
 	made.disk = disk
-	server := transfer.NewServer(disk, disk)
-	made.net.Serve(transfer.Protocol, server.Handle)
 	m.port = made.net.Port()
 	m.genesis = made.net.Genesis()
 	if err := m.save(n.home, made.view()); err != nil {

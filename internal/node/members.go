@@ -14,6 +14,13 @@ type members struct{ link *link }
 
 func (m *members) View() *ring.View { return m.link.view() }
 
+func (m *members) Probe(ctx context.Context, peer datamesh.PeerID) error {
+	if peer == m.link.self {
+		return nil
+	}
+	return m.link.client.Probe(ctx, peer)
+}
+
 func (m *members) Shards(peer datamesh.PeerID) datamesh.ShardStore {
 	if peer == m.link.self && m.link.disk != nil {
 		return m.link.disk

@@ -105,7 +105,7 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if o.Role == Storage || o.Bootstrap != nil {
 		if _, err := n.connect(ctx); err != nil {
-			return nil, errors.Join(err, n.Close(ctx))
+			return nil, errors.Join(err, n.Close(context.WithoutCancel(ctx)))
 		}
 	}
 	return n, nil

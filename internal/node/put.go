@@ -86,7 +86,7 @@ func cautions(l *link, members int, r object.PutResult) (all []string) {
 // service now and then, since the peers that have them may be away.
 func (n *Node) sweep(l *link) {
 	for {
-		swept, err := object.Sweep(n.ctx, n.home.Puts(), &members{l}, func(id datamesh.ObjectID) (bool, error) {
+		swept, err := n.journal.Sweep(n.ctx, &members{l}, func(id datamesh.ObjectID) (bool, error) {
 			_, err := n.catalog.ByID(n.ctx, id)
 			if errs.KindOf(err) == errs.FileNotFound {
 				return false, nil

@@ -2,15 +2,15 @@ package object
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"slices"
+	"sync"
 	"time"
 
 	"datamesh"
 	"datamesh/internal/crypt"
-	"datamesh/internal/erasure"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
-	"datamesh/internal/ring"
 )
 
 // A place is a shard's index and a peer that is said to hold it.
@@ -24,30 +24,57 @@ type shape struct{ k, m, length int }
 
 func (s shape) shardLen() int { return datamesh.ShardLen(s.length, s.k) }
 
+// slots returns how many shards a fetch has room for: the data shards, and as
+// many others as could be of use at once.
+func (s shape) slots() int { return s.k + min(s.m, s.k+2) }
+
+func (s shape) bufferLen() int { return s.slots() * s.shardLen() }
+
 // A fetch brings the shards of one segment together. It asks for k of them at
 // once, the data shards first; when one fails, or is late, it asks for
 // another; when no known place is left it asks more peers where others are.
+//
+// Its caller's goroutine alone touches it. Attempts and questions are
+// goroutines that tell it what came of them, and end with ctx.
 type fetch struct {
-	g     *get
+	g      *get
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	done   chan *attempt
+	found  chan finding
+
 	id    datamesh.SegmentID
 	hints []place // from the manifest
 	shape shape   // k is 0 until it is known
-	buf   []byte  // for all k+m shards
+	buf   []byte  // for slots shards: the data shards, then others
+	spare []int   // slots of others that are free
 
-	thorough bool // ask on when the known places would do
+	stage    int                       // how far the search for places has gone
+	rest     []datamesh.PeerID         // of the stage, yet to be asked
+	asked    int                       // questions that have no answer yet
+	answered map[datamesh.PeerID]bool  // that said something, be it no
+	silent   map[datamesh.PeerID]error // why those did not that are not waited for again
 
-	places   []place                  // not yet tried
-	stage    int                      // how far the search for places has gone
-	tried    map[place]error          // nil: it served
-	answered map[datamesh.PeerID]bool // that said something, be it no
-	silent   map[datamesh.PeerID]bool // that did not, and are not waited for again
-	got      map[int][]byte           // good shards
-	busy     map[int]*attempt         // by index
+	places []place          // not yet tried
+	claims map[place]claim  // all that were ever named
+	fails  map[int]int      // attempts that failed, by index
+	tried  map[place]error  // nil: it served
+	busy   map[int]*attempt // by index
+	got    map[int][]byte   // good shards
+}
+
+// A claim is the word that a peer holds a shard.
+type claim struct {
+	by   datamesh.PeerID
+	sure bool // the manifest, the peer itself, or two registrars say so
 }
 
 // An attempt is one shard asked of one peer.
 type attempt struct {
 	place
+	slot  int
+	began time.Time
 	late  bool // another was asked in its stead
 	took  time.Duration
 	desc  *datamesh.Descriptor
@@ -55,14 +82,25 @@ type attempt struct {
 	err   error
 }
 
-func (g *get) newFetch(id datamesh.SegmentID) *fetch {
-	return &fetch{g: g, id: id, tried: map[place]error{}, answered: map[datamesh.PeerID]bool{}, silent: map[datamesh.PeerID]bool{},
-		got: map[int][]byte{}, busy: map[int]*attempt{}}
+// newFetch begins a fetch, which is to be closed.
+func (g *get) newFetch(ctx context.Context, id datamesh.SegmentID) *fetch {
+	f := &fetch{g: g, id: id, done: make(chan *attempt), found: make(chan finding),
+		answered: map[datamesh.PeerID]bool{}, silent: map[datamesh.PeerID]error{},
+		claims: map[place]claim{}, fails: map[int]int{}, tried: map[place]error{},
+		busy: map[int]*attempt{}, got: map[int][]byte{}}
+	f.ctx, f.cancel = context.WithCancel(ctx)
+	return f
+}
+
+// close ends what is still going on. Only then is the buffer free.
+func (f *fetch) close() {
+	f.cancel()
+	f.wg.Wait()
 }
 
 // expect takes from a manifest what it says of the segment.
 func (f *fetch) expect(ref *format.SegmentRef, peers []datamesh.PeerID) {
-	f.shape = shape{ref.K, ref.M, crypt.SealedLen(ref.Length)}
+	f.shape = shapeOf(ref)
 	for index, at := range ref.Hints {
 		if int64(at) < int64(len(peers)) {
 			f.hints = append(f.hints, place{index, peers[at]})
@@ -70,197 +108,189 @@ func (f *fetch) expect(ref *format.SegmentRef, peers []datamesh.PeerID) {
 	}
 }
 
-// run fetches the segment, whose shape is known, and returns its sealed
-// bytes, which lie in f.buf. Kinds: Unavailable, Integrity.
-func (f *fetch) run(ctx context.Context) ([]byte, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan *attempt)
-	err := f.gather(ctx, done)
-	cancel()
-	for len(f.busy) > 0 { // they write into f.buf
-		a := <-done
-		delete(f.busy, a.index)
+func shapeOf(ref *format.SegmentRef) shape {
+	return shape{ref.K, ref.M, crypt.SealedLen(ref.Length)}
+}
+
+// run fetches the segment, whose shape is known, into buf, and returns its
+// sealed bytes, which lie there. Kinds: Unavailable, Integrity.
+func (f *fetch) run(buf []byte) ([]byte, error) {
+	f.buf = buf
+	for slot := f.shape.k; slot < f.shape.slots(); slot++ {
+		f.spare = append(f.spare, slot)
 	}
-	if err != nil {
+	if err := f.gather(); err != nil {
 		return nil, err
 	}
+	f.close()
 	return f.join()
 }
 
 // gather ends when there are k good shards, or no hope for them.
-func (f *fetch) gather(ctx context.Context, done chan *attempt) error {
+func (f *fetch) gather() error {
 	pace := &f.g.o.pace
 	hedge := time.NewTimer(pace.patience(f.shape.shardLen()))
 	defer hedge.Stop()
 	for len(f.got) < f.shape.k {
-		for len(f.got)+len(f.busy)-f.late() < f.shape.k && f.start(ctx, done) {
+		for f.hungry() && f.start() {
 		}
-		if len(f.busy) == 0 {
-			if err := f.search(ctx); err != nil {
-				return err
+		if f.hungry() && f.asked == 0 {
+			if f.advance() {
+				continue
 			}
-			continue
+			if len(f.busy) == 0 {
+				return f.failure()
+			}
 		}
 		select {
-		case a := <-done:
-			f.finish(ctx, a)
-		case <-hedge.C:
-			f.passBy(ctx)
-			if len(f.places) == 0 && f.stage < nowhere {
-				if err := f.advance(ctx); err != nil {
-					return err
-				}
+		case a := <-f.done:
+			if err := f.finish(a); err != nil {
+				return err
 			}
-			hedge.Reset(pace.patience(f.shape.shardLen()))
-		case <-ctx.Done():
-			return ctx.Err()
+		case r := <-f.found:
+			f.note(r)
+		case <-hedge.C:
+			hedge.Reset(f.passBy(pace.patience(f.shape.shardLen())))
+		case <-f.ctx.Done():
+			return f.ctx.Err()
 		}
 	}
 	return nil
 }
 
-// late counts the attempts that others are asked in the stead of.
-func (f *fetch) late() (n int) {
+// hungry reports whether more attempts should be under way: k, without those
+// that others are asked in the stead of.
+func (f *fetch) hungry() bool {
+	n := len(f.got)
 	for _, a := range f.busy {
-		if a.late {
+		if !a.late {
 			n++
 		}
 	}
-	return n
+	return n < f.shape.k
 }
 
 // start begins the best attempt that can be made, if there is one.
-func (f *fetch) start(ctx context.Context, done chan<- *attempt) bool {
+func (f *fetch) start() bool {
 	best := -1
 	for i, p := range f.places {
-		if f.got[p.index] != nil || f.busy[p.index] != nil || f.silent[p.peer] {
-			continue
-		}
-		if best < 0 || f.better(p, f.places[best]) {
+		if f.possible(p) && (best < 0 || f.better(p, f.places[best])) {
 			best = i
 		}
 	}
 	if best < 0 {
 		return false
 	}
-	a := &attempt{place: f.places[best]}
-	f.places = append(f.places[:best], f.places[best+1:]...)
+	a := &attempt{place: f.places[best], began: time.Now()}
+	f.places = slices.Delete(f.places, best, best+1)
+	a.slot = a.index
+	if a.index >= f.shape.k {
+		a.slot, f.spare = f.spare[0], f.spare[1:]
+	}
 	f.busy[a.index] = a
-	size := f.shape.shardLen()
-	slot := f.buf[a.index*size : (a.index+1)*size : (a.index+1)*size]
-	go func() {
-		start := time.Now()
+	slot := f.slot(a.slot)
+	f.wg.Go(func() {
 		key := datamesh.ShardKey{Segment: f.id, Index: a.index}
-		a.desc, a.shard, a.err = f.g.o.net.Shards(a.peer).Get(ctx, key, slot)
-		a.took = time.Since(start)
-		done <- a
-	}()
+		a.desc, a.shard, a.err = f.g.o.net.Shards(a.peer).Get(f.ctx, key, slot)
+		a.took = time.Since(a.began)
+		select {
+		case f.done <- a:
+		case <-f.ctx.Done():
+		}
+	})
 	return true
 }
 
-// better prefers peers that have not failed lately, then data shards, which
-// need no rebuilding.
+func (f *fetch) slot(i int) []byte {
+	size := f.shape.shardLen()
+	return f.buf[i*size : (i+1)*size : (i+1)*size]
+}
+
+func (f *fetch) possible(p place) bool {
+	return f.got[p.index] == nil && f.busy[p.index] == nil && f.silent[p.peer] == nil &&
+		(p.index < f.shape.k || len(f.spare) > 0)
+}
+
+// better prefers peers that have not failed lately, then indices that have
+// not, whoever names how many places for them; then data shards, which need no
+// rebuilding.
 func (f *fetch) better(a, b place) bool {
 	pace := &f.g.o.pace
 	if x, y := pace.troubled(a.peer), pace.troubled(b.peer); x != y {
 		return y
 	}
+	if x, y := f.fails[a.index], f.fails[b.index]; x != y {
+		return x < y
+	}
 	return a.index < b.index
 }
 
-func (f *fetch) finish(ctx context.Context, a *attempt) {
+// finish takes note of what came of an attempt. An error means that no other
+// can be of use.
+func (f *fetch) finish(a *attempt) error {
 	delete(f.busy, a.index)
-	if a.err == nil {
-		a.err = f.check(a)
+	if a.err == nil && a.desc.Segment != f.id {
+		a.err = errs.New(errs.Integrity, "the shard of another segment")
 	}
 	f.tried[a.place] = a.err
 	if a.err == nil {
 		f.answered[a.peer] = true
 		f.got[a.index] = a.shard
 		f.g.o.pace.served(a.peer, len(a.shard), a.took)
-		return
+		return f.check(a.desc)
 	}
-	if ctx.Err() != nil {
-		return // we have given up, not the peer
+	if a.slot >= f.shape.k {
+		f.spare = append(f.spare, a.slot)
 	}
-	f.g.found(datamesh.ShardKey{Segment: f.id, Index: a.index}, a.peer, a.err)
+	if f.ctx.Err() != nil {
+		return f.ctx.Err() // we have given up, not the peer
+	}
+	f.fails[a.index]++
+	f.accuse(a)
 	if errs.Retryable(a.err) {
-		f.silent[a.peer] = true
+		f.silent[a.peer] = a.err
 		f.g.o.pace.failed(a.peer)
 	} else {
 		f.answered[a.peer] = true
 	}
+	return nil
 }
 
-// check compares what came with what is known of the segment. The shard
-// itself has been checked against the descriptor that came with it.
-func (f *fetch) check(a *attempt) error {
-	d := a.desc
-	if d.Segment != f.id {
-		return errs.New(errs.Integrity, "the shard of another segment")
-	}
+// check compares the descriptor, which the segment's id is the hash of, with
+// what was known of the segment before. The shard itself has been checked.
+func (f *fetch) check(d *datamesh.Descriptor) error {
 	if (shape{d.K, d.M, d.Length}) != f.shape {
-		return errs.New(errs.Integrity, "the manifest says %v, the descriptor %d+%d, %d bytes", f.shape, d.K, d.M, d.Length)
+		return errs.New(errs.Integrity, "segment %s is coded %d+%d with %d bytes, its manifest says %d+%d with %d",
+			f.id, d.K, d.M, d.Length, f.shape.k, f.shape.m, f.shape.length)
 	}
 	return nil
 }
 
+// accuse takes note that a peer did not serve a shard. When the one registrar
+// that named it may have been wrong, others are asked first.
+func (f *fetch) accuse(a *attempt) {
+	key := datamesh.ShardKey{Segment: f.id, Index: a.index}
+	if c := f.claims[a.place]; errors.Is(a.err, errs.FileNotFound) && !c.sure {
+		f.g.confirm(key, a, f.registrars(), c.by)
+		return
+	}
+	f.g.blame(key, a.peer, a.err)
+}
+
 // passBy marks the attempts that take too long, so that others are asked in
-// their stead. Each such peer is asked a small question besides: one that
-// answers it is slow, one that does not is bad.
-func (f *fetch) passBy(ctx context.Context) {
+// their stead, and returns when to look again. Each such peer is asked a small
+// question besides: one that answers is slow, one that does not is bad.
+func (f *fetch) passBy(patience time.Duration) time.Duration {
+	again := patience
 	for _, a := range f.busy {
-		if !a.late {
+		switch left := patience - time.Since(a.began); {
+		case a.late:
+		case left > 0:
+			again = min(again, left)
+		default:
 			a.late = true
-			f.g.probe(ctx, datamesh.ShardKey{Segment: f.id, Index: a.index}, a.peer)
+			f.g.probe(datamesh.ShardKey{Segment: f.id, Index: a.index}, a.peer)
 		}
 	}
-}
-
-// join puts the segment together from k good shards.
-func (f *fetch) join() ([]byte, error) {
-	code, err := erasure.New(f.shape.k, f.shape.m)
-	if err != nil {
-		return nil, err
-	}
-	shards := code.Cut(f.buf, f.shape.length)
-	for i := range shards {
-		if f.got[i] == nil {
-			shards[i] = shards[i][:0]
-		} else if &f.got[i][0] != &shards[i][0] {
-			copy(shards[i], f.got[i])
-		}
-	}
-	if err := code.Rebuild(shards, true); err != nil {
-		return nil, err
-	}
-	if err := code.CheckPadding(f.buf, f.shape.length); err != nil {
-		return nil, fmt.Errorf("segment %s: %w", f.id, err)
-	}
-	return f.buf[:f.shape.length], nil
-}
-
-// failure tells that too few shards could be had, and who did not serve.
-func (f *fetch) failure() error {
-	failed := map[datamesh.PeerID]error{}
-	damaged, dead := false, 0
-	for p, err := range f.tried {
-		if err != nil {
-			failed[p.peer] = fmt.Errorf("shard %d: %w", p.index, err)
-			damaged = damaged || errs.KindOf(err) == errs.Integrity
-		}
-	}
-	for m := range f.g.o.net.View().All() {
-		if m.State == ring.Dead && !f.answered[m.Record.Peer] {
-			dead++
-			if failed[m.Record.Peer] == nil {
-				failed[m.Record.Peer] = errs.New(errs.Unavailable, "dead")
-			}
-		}
-	}
-	kind := errs.Unavailable
-	if damaged && dead == 0 {
-		kind = errs.Integrity // nobody is away who could still help
-	}
-	return errs.New(kind, "segment %s: %d shards answered, %d are needed: %s", f.id, len(f.got), f.shape.k, reasons(failed))
+	return again
 }

@@ -6,23 +6,12 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"time"
 
 	"datamesh"
 	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
-
-	"golang.org/x/sync/errgroup"
 )
-
-// A BadShard is a shard that a peer was expected to serve and did not, or
-// served wrong.
-type BadShard struct {
-	Key    datamesh.ShardKey
-	Peer   datamesh.PeerID
-	Reason error
-}
 
 // Get reads an object. It calls open once it knows the manifest, and writes
 // the content, all of it authenticated, to what that returns. On an error
@@ -31,44 +20,31 @@ type BadShard struct {
 // Kinds: FileNotFound, Unavailable, Decryption, Integrity, and those of open
 // and its writer.
 func (o *Objects) Get(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (io.Writer, error)) ([]BadShard, error) {
-	g := &get{o: o}
+	g := o.newGet(ctx)
 	err := g.run(ctx, id, open)
 	return g.findings(), err
 }
 
 // Manifest reads the manifest of an object. Kinds: as [Objects.Get].
 func (o *Objects) Manifest(ctx context.Context, id datamesh.ObjectID) (*format.Manifest, error) {
-	g := &get{o: o}
-	m, err := g.manifest(ctx, id)
-	g.findings()
-	return m, err
+	g := o.newGet(ctx)
+	defer g.findings()
+	return g.manifest(ctx, id)
 }
 
 // A get is one get on its way.
 type get struct {
 	o      *Objects
-	probes sync.WaitGroup
+	ctx    context.Context // the caller's
+	asides sync.WaitGroup  // what goes on beside it
 
-	mu  sync.Mutex // guards the rest
-	bad []BadShard
+	mu     sync.Mutex // guards the rest
+	bad    []BadShard
+	silent map[datamesh.PeerID]bool // that did not answer a question
 }
 
-func (g *get) found(key datamesh.ShardKey, peer datamesh.PeerID, reason error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, b := range g.bad {
-		if b.Key == key && b.Peer == peer {
-			return // the first reason counts
-		}
-	}
-	g.bad = append(g.bad, BadShard{key, peer, reason})
-}
-
-// findings waits for the last words of peers that were passed by, and returns
-// what is bad.
-func (g *get) findings() []BadShard {
-	g.probes.Wait()
-	return g.bad
+func (o *Objects) newGet(ctx context.Context) *get {
+	return &get{o: o, ctx: ctx, silent: map[datamesh.PeerID]bool{}}
 }
 
 func (g *get) run(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (io.Writer, error)) error {
@@ -132,36 +108,30 @@ type opened struct {
 }
 
 // content fetches segments, a few ahead of the writer, and writes their
-// content in order.
+// content in order, up to the first that cannot be had.
 func (g *get) content(ctx context.Context, w io.Writer, refs []format.SegmentRef, peers []datamesh.PeerID) error {
-	group, ctx := errgroup.WithContext(ctx)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	queue := make(chan chan opened, inFlight-1) // closed by the fetcher
-	group.Go(func() error {
+	queue := make(chan chan opened, inFlight-1)
+	var fetchers sync.WaitGroup
+	defer fetchers.Wait()
+	fetchers.Go(func() {
 		defer close(queue)
 		for i := range refs {
 			next := make(chan opened, 1)
-			select {
-			case queue <- next: // at most inFlight are fetched, or fetched and not yet written
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			l, err := g.o.take(ctx, g.o.getMemory, fetchLen(&refs[i]))
+			queue <- next // at most inFlight are fetched, or fetched and not yet written
+			l, err := g.o.take(ctx, g.o.getMemory, shapeOf(&refs[i]).bufferLen())
 			if err != nil {
 				next <- opened{err: err}
-				return err
+				return
 			}
-			group.Go(func() error {
+			fetchers.Go(func() {
 				n, err := g.open(ctx, &refs[i], peers, l.buf)
 				next <- opened{l, n, err}
-				return err
 			})
 		}
-		return nil
 	})
-	group.Go(func() error { return drain(w, queue, stop) })
-	return group.Wait()
+	return drain(w, queue, stop)
 }
 
 // drain writes what comes out of the queue, and gives all buffers back. After
@@ -186,10 +156,10 @@ func drain(w io.Writer, queue <-chan chan opened, stop func()) (err error) {
 
 // open fetches a segment into buf and opens it there.
 func (g *get) open(ctx context.Context, ref *format.SegmentRef, peers []datamesh.PeerID, buf []byte) (int, error) {
-	f := g.newFetch(ref.ID)
+	f := g.newFetch(ctx, ref.ID)
+	defer f.close()
 	f.expect(ref, peers)
-	f.buf = buf
-	sealed, err := f.run(ctx)
+	sealed, err := f.run(buf)
 	if err != nil {
 		return 0, err
 	}
@@ -203,45 +173,20 @@ func (g *get) open(ctx context.Context, ref *format.SegmentRef, peers []datamesh
 // segment fetches a segment of which nothing but the id is known.
 // use gets its sealed bytes for as long as it runs.
 func (g *get) segment(ctx context.Context, id datamesh.SegmentID, use func([]byte) error) error {
-	f := g.newFetch(id)
-	if err := f.locate(ctx); err != nil {
+	f := g.newFetch(ctx, id)
+	defer f.close()
+	if err := f.locate(); err != nil {
 		return err
 	}
-	l, err := g.o.take(ctx, g.o.getMemory, f.shape.shardLen()*(f.shape.k+f.shape.m))
+	l, err := g.o.take(ctx, g.o.getMemory, f.shape.bufferLen())
 	if err != nil {
 		return err
 	}
 	defer l.end(true)
-	f.buf = l.buf
-	sealed, err := f.run(ctx)
+	defer f.close() // before the buffer is lent to another
+	sealed, err := f.run(l.buf)
 	if err != nil {
 		return err
 	}
 	return use(sealed)
-}
-
-// fetchLen returns the length of a buffer for all shards of a segment.
-func fetchLen(ref *format.SegmentRef) int {
-	return datamesh.ShardLen(crypt.SealedLen(ref.Length), ref.K) * (ref.K + ref.M)
-}
-
-// probeTime is how long a peer that is late has for a small answer.
-const probeTime = time.Second
-
-// probe asks, beside the get, whether a peer is there at all.
-func (g *get) probe(ctx context.Context, key datamesh.ShardKey, peer datamesh.PeerID) {
-	ctx = context.WithoutCancel(ctx)
-	g.probes.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, probeTime)
-		defer cancel()
-		_, err := g.o.net.Shards(peer).Has(ctx, []datamesh.ShardKey{key})
-		if err == nil {
-			return
-		}
-		if ctx.Err() != nil {
-			err = errs.New(errs.Unavailable, "silent for %v", probeTime)
-		}
-		g.o.pace.failed(peer)
-		g.found(key, peer, err)
-	})
 }

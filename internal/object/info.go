@@ -37,7 +37,7 @@ type ShardState struct {
 
 // Info asks the peers where an object's shards are. Kinds: as [Objects.Get].
 func (o *Objects) Info(ctx context.Context, id datamesh.ObjectID) (*Info, error) {
-	g := &get{o: o}
+	g := o.newGet(ctx)
 	defer g.findings()
 	m, err := g.manifest(ctx, id)
 	if err != nil {
@@ -47,18 +47,18 @@ func (o *Objects) Info(ctx context.Context, id datamesh.ObjectID) (*Info, error)
 	if err != nil {
 		return nil, err
 	}
-	fetches := []*fetch{g.newFetch(datamesh.SegmentID(id))}
-	for i := range m.List {
-		f := g.newFetch(m.List[i].ID)
-		f.expect(&m.List[i], m.Peers)
-		fetches = append(fetches, f)
+	fetches := []*fetch{g.newFetch(ctx, datamesh.SegmentID(id))}
+	for _, x := range []struct {
+		refs  []format.SegmentRef
+		peers []datamesh.PeerID
+	}{{m.List, m.Peers}, {refs, peers}} {
+		for i := range x.refs {
+			f := g.newFetch(ctx, x.refs[i].ID)
+			f.expect(&x.refs[i], x.peers)
+			fetches = append(fetches, f)
+		}
 	}
-	for i := range refs {
-		f := g.newFetch(refs[i].ID)
-		f.expect(&refs[i], peers)
-		fetches = append(fetches, f)
-	}
-	if err := findPlaces(ctx, fetches); err != nil {
+	if err := survey(fetches); err != nil {
 		return nil, err
 	}
 	live := askHolders(ctx, o.net, fetches)
@@ -71,19 +71,14 @@ func (o *Objects) Info(ctx context.Context, id datamesh.ObjectID) (*Info, error)
 	return info, ctx.Err()
 }
 
-// findPlaces asks the registrars of all segments.
-func findPlaces(ctx context.Context, fetches []*fetch) error {
+// survey finds out who is said to hold the shards of all segments.
+func survey(fetches []*fetch) error {
 	var group errgroup.Group
 	group.SetLimit(16)
 	for _, f := range fetches {
-		f.thorough = true
 		group.Go(func() error {
-			for f.stage <= fromThree {
-				if err := f.advance(ctx); err != nil {
-					return err
-				}
-			}
-			return f.locate(ctx)
+			defer f.close()
+			return f.survey()
 		})
 	}
 	return group.Wait()

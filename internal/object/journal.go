@@ -1,46 +1,46 @@
 package object
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"io"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 
 	"datamesh"
+	"datamesh/internal/durable"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
 	"datamesh/internal/hash"
 
 	"github.com/gofrs/flock"
-	"golang.org/x/sync/errgroup"
 )
 
 // A Journal remembers what the puts of this process have sent to whom, until
 // they end, so that after a crash the next process can have it deleted. It is
-// a file that its process holds locked; the record of a segment is on the
-// disk before the first of its shards is sent, and carries the owner's signed
-// deletion, so that cleaning up needs no key.
+// a file that its process holds locked; before a shard of a segment is sent to
+// a peer, both are on the disk, with the owner's signed deletion, so that
+// cleaning up needs no key. It is safe for concurrent use.
 type Journal struct {
 	dir string
+
+	syncing sync.Mutex // held while the file is synced, and taken before mu; guards synced
+	synced  int64      // bytes that are on the disk
 
 	mu      sync.Mutex // guards the rest
 	lock    *flock.Flock
 	file    *os.File
-	active  int    // puts that have not ended
-	written int64  // bytes of the file
-	next    uint64 // number of the next put
-	failed  error  // the file is no longer to be trusted
-
-	syncing sync.Mutex // held while the file is synced; guards synced
-	synced  int64      // bytes that are on the disk
+	active  int      // puts that have not ended
+	left    []*entry // those of them that failed, and have left something behind
+	written int64    // bytes of the file
+	next    uint64   // number of the next put
+	failed  error    // the file is no longer to be trusted
 }
 
 // A record is a line of the journal: what was planned, who was asked besides,
@@ -115,71 +115,58 @@ func (e *entry) segment(del *datamesh.Deletion, peers []datamesh.PeerID) error {
 	peers = slices.Compact(peers)
 	id := del.Descriptor.Segment
 	e.mu.Lock()
-	e.what[id] = &leftover{del, peers}
+	e.what[id] = &leftover{del, slices.Clone(peers)}
 	e.mu.Unlock()
-	return e.j.write(record{Put: e.put, Segment: id, Deletion: format.EncodeDeletion(del), Peers: peers}, true)
+	return e.j.record(record{Put: e.put, Segment: id, Deletion: format.EncodeDeletion(del), Peers: peers})
 }
 
-// asked records that one more peer is sent a shard.
-func (e *entry) asked(segment datamesh.SegmentID, peer datamesh.PeerID) {
+// asked records, durably, that one more peer will be sent a shard.
+func (e *entry) asked(segment datamesh.SegmentID, peer datamesh.PeerID) error {
 	e.mu.Lock()
 	e.what[segment].peers = append(e.what[segment].peers, peer)
 	e.mu.Unlock()
-	// Not synced: it matters only when this process dies, not the machine.
-	e.j.write(record{Put: e.put, Segment: segment, Peers: []datamesh.PeerID{peer}}, false)
+	return e.j.record(record{Put: e.put, Segment: segment, Peers: []datamesh.PeerID{peer}})
 }
 
-// end records that nothing of the put needs to be deleted any more.
+// end records that nothing of the put needs to be deleted any more. That need
+// not be durable: of an object that is stored nothing is deleted anyway.
 func (e *entry) end() {
-	e.j.write(record{Put: e.put, End: true}, false)
+	if len(e.what) > 0 {
+		e.j.write(record{Put: e.put, End: true})
+	}
 	e.j.done()
 }
 
 // undo deletes what the put has sent. If that succeeds everywhere the put has
-// ended; if not, its records stay for the next start.
+// ended; if not, it is left to the next sweep.
 func (e *entry) undo(ctx context.Context, net Net) {
-	e.mu.Lock()
-	what := e.what
-	e.mu.Unlock()
-	if len(what) == 0 || deleteAll(ctx, net, what) {
+	if deleteAll(ctx, net, e.what) {
 		e.end()
+		return
 	}
+	e.j.mu.Lock()
+	defer e.j.mu.Unlock()
+	e.j.left = append(e.j.left, e)
 }
 
 // done lets the file shrink when no put is on its way.
 func (j *Journal) done() {
+	j.syncing.Lock()
+	defer j.syncing.Unlock()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.active--; j.active == 0 && j.file != nil && j.written > 1<<20 {
-		j.syncing.Lock()
-		defer j.syncing.Unlock()
 		if err := j.file.Truncate(0); err == nil {
 			j.written, j.synced = 0, 0
 		}
 	}
 }
 
-func (j *Journal) write(r record, durable bool) error {
-	r.Version = journalVersion
-	j.mu.Lock()
-	if err := j.open(); err != nil {
-		j.mu.Unlock()
+// record writes a record and returns when it is on the disk.
+func (j *Journal) record(r record) error {
+	upto, err := j.write(r)
+	if err != nil {
 		return err
-	}
-	body := format.Marshal(r)
-	sum := hash.Shard(body)
-	msg := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
-	msg = append(append(msg, sum[:checkLen]...), body...)
-	if _, err := j.file.Write(msg); err != nil {
-		j.failed = errs.New(errs.IO, "journal: %w", err)
-		j.mu.Unlock()
-		return j.failed
-	}
-	j.written += int64(len(msg))
-	upto, file := j.written, j.file
-	j.mu.Unlock()
-	if !durable {
-		return nil
 	}
 	j.syncing.Lock() // whoever waits here may find its record synced by another
 	defer j.syncing.Unlock()
@@ -187,16 +174,39 @@ func (j *Journal) write(r record, durable bool) error {
 		return nil
 	}
 	j.mu.Lock()
-	all := j.written
+	all, file := j.written, j.file
 	j.mu.Unlock()
-	if err := file.Sync(); err != nil {
-		return errs.New(errs.IO, "journal: %w", err)
+	if err := file.Sync(); err != nil { // what a second try would say is not to be trusted
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.failed = errs.New(errs.IO, "journal: %w", err)
+		return j.failed
 	}
 	j.synced = all
 	return nil
 }
 
-// open makes and locks the file of this process.
+// write appends a record and returns how long the file is with it.
+func (j *Journal) write(r record) (upto int64, err error) {
+	r.Version = journalVersion
+	body := format.Marshal(r)
+	sum := hash.Shard(body)
+	msg := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
+	msg = append(append(msg, sum[:checkLen]...), body...)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.open(); err != nil {
+		return 0, err
+	}
+	if _, err := j.file.Write(msg); err != nil {
+		j.failed = errs.New(errs.IO, "journal: %w", err)
+		return 0, j.failed
+	}
+	j.written += int64(len(msg))
+	return j.written, nil
+}
+
+// open makes and locks the file of this process, durably.
 func (j *Journal) open() error {
 	if j.file != nil || j.failed != nil {
 		return j.failed
@@ -213,144 +223,14 @@ func (j *Journal) open() error {
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return errs.New(errs.IO, "journal: %w", err)
+		return errors.Join(errs.New(errs.IO, "journal: %w", err), lock.Close())
 	}
 	j.lock, j.file = lock, f
+	for _, dir := range []string{j.dir, filepath.Dir(j.dir)} {
+		if err := durable.SyncDir(dir); err != nil {
+			j.failed = fmt.Errorf("journal: %w", err)
+			return j.failed
+		}
+	}
 	return nil
-}
-
-// Sweep has deleted what puts of dead processes have left behind, except
-// those whose object stored knows. What cannot be reached stays for the next
-// sweep. It returns how many segments it has had deleted.
-func Sweep(ctx context.Context, dir string, net Net, stored func(datamesh.ObjectID) (bool, error)) (int, error) {
-	names, err := filepath.Glob(filepath.Join(dir, "*"+journalSuffix))
-	if err != nil {
-		return 0, errs.New(errs.IO, "journals: %w", err)
-	}
-	swept := 0
-	for _, name := range names {
-		n, err := sweepFile(ctx, name, net, stored)
-		if swept += n; err != nil {
-			return swept, err
-		}
-	}
-	return swept, ctx.Err()
-}
-
-func sweepFile(ctx context.Context, name string, net Net, stored func(datamesh.ObjectID) (bool, error)) (int, error) {
-	lock := flock.New(name + ".lock")
-	if ok, err := lock.TryLock(); err != nil || !ok {
-		return 0, nil // its process lives
-	}
-	defer lock.Close()
-	puts, err := readJournal(name)
-	if err != nil {
-		return 0, err
-	}
-	swept, all := 0, true
-	for _, what := range puts {
-		done, err := anyStored(what, stored)
-		if err != nil {
-			return swept, err
-		}
-		if done {
-			continue
-		}
-		if deleteAll(ctx, net, what) {
-			swept += len(what)
-		} else {
-			all = false
-		}
-	}
-	if all {
-		os.Remove(name)
-		os.Remove(lock.Path())
-	}
-	return swept, nil
-}
-
-func anyStored(what map[datamesh.SegmentID]*leftover, stored func(datamesh.ObjectID) (bool, error)) (bool, error) {
-	for id := range what {
-		if ok, err := stored(datamesh.ObjectID(id)); ok || err != nil {
-			return ok, err
-		}
-	}
-	return false, nil
-}
-
-// readJournal returns what each put that has not ended has sent. A torn or
-// damaged end is where a crash has cut the file; what stands before it counts.
-func readJournal(name string) (map[uint64]map[datamesh.SegmentID]*leftover, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, errs.New(errs.IO, "journal: %w", err)
-	}
-	defer f.Close()
-	puts := map[uint64]map[datamesh.SegmentID]*leftover{}
-	for r := range records(bufio.NewReader(f)) {
-		what := puts[r.Put]
-		if what == nil {
-			what = map[datamesh.SegmentID]*leftover{}
-			puts[r.Put] = what
-		}
-		if r.End {
-			delete(puts, r.Put)
-		} else if old := what[r.Segment]; old != nil {
-			old.peers = append(old.peers, r.Peers...)
-		} else if del, err := format.DecodeDeletion(r.Deletion); err == nil && del.Descriptor.Segment == r.Segment {
-			what[r.Segment] = &leftover{del, r.Peers}
-		}
-	}
-	return puts, nil
-}
-
-// records yields the whole records at the head of r.
-func records(r io.Reader) func(func(*record) bool) {
-	return func(yield func(*record) bool) {
-		for {
-			var head [4 + checkLen]byte
-			if _, err := io.ReadFull(r, head[:]); err != nil {
-				return
-			}
-			n := binary.BigEndian.Uint32(head[:4])
-			if n > maxRecord {
-				return
-			}
-			body := make([]byte, n)
-			if _, err := io.ReadFull(r, body); err != nil {
-				return
-			}
-			if sum := hash.Shard(body); !bytes.Equal(sum[:checkLen], head[4:]) {
-				return
-			}
-			rec := new(record)
-			if format.Unmarshal("journal record", body, maxRecord, rec) != nil || rec.Version != journalVersion || !yield(rec) {
-				return
-			}
-		}
-	}
-}
-
-// deleteAll sends each segment's deletion to all peers that may know of it,
-// and reports whether all of them have taken it.
-func deleteAll(ctx context.Context, net Net, what map[datamesh.SegmentID]*leftover) bool {
-	byPeer := map[datamesh.PeerID][]*datamesh.Deletion{}
-	for _, l := range what {
-		for _, peer := range l.peers {
-			byPeer[peer] = append(byPeer[peer], l.deletion)
-		}
-	}
-	var group errgroup.Group
-	group.SetLimit(16)
-	for peer, deletions := range byPeer {
-		group.Go(func() error {
-			for _, del := range deletions {
-				if err := net.Shards(peer).Drop(ctx, del); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	return group.Wait() == nil
 }

@@ -1,7 +1,6 @@
 package object
 
 import (
-	"context"
 	"errors"
 	"slices"
 
@@ -11,124 +10,124 @@ import (
 	"datamesh/internal/store"
 )
 
-// The stages of the search for places, each asked only when what came before
-// was not enough.
+// The stages of the search for places, each gone through only when what came
+// before was not enough.
 const (
-	fromHints      = iota // of the manifest
-	fromThree             // registrars, in parallel
-	fromRegistrars        // all of them that were not heard
-	fromEverybody         // who holds any shard of it?
+	fromNobody     = iota
+	fromHints      // of the manifest
+	fromThree      // registrars
+	fromRegistrars // all of them that were not heard
+	fromOthers     // who else knows the segment, while its shape is not known
+	fromEverybody  // who holds any shard of it?
 	nowhere
 )
 
-// locate finds the shape and the first places of a segment of which only the
-// id is known. Kinds: FileNotFound, Unavailable.
-func (f *fetch) locate(ctx context.Context) error {
-	for f.shape.k == 0 {
-		if f.stage == nowhere {
-			return f.unknown()
+// batchLen is how many peers are asked at once.
+const batchLen = 32
+
+// locate finds the shape, and the first places, of a segment of which only
+// the id is known. Kinds: FileNotFound, Unavailable.
+func (f *fetch) locate() error {
+	return f.learn(func() bool { return f.shape.k > 0 })
+}
+
+// survey finds the shape, and all places that the manifest and three
+// registrars know of. Kinds: FileNotFound, Unavailable.
+func (f *fetch) survey() error {
+	return f.learn(func() bool { return f.shape.k > 0 && f.stage >= fromThree && len(f.rest) == 0 && f.asked == 0 })
+}
+
+func (f *fetch) learn(enough func() bool) error {
+	for !enough() {
+		if f.asked == 0 {
+			if !f.advance() {
+				return f.unknown()
+			}
+			continue
 		}
-		if err := f.advance(ctx); err != nil {
-			return err
+		select {
+		case r := <-f.found:
+			f.note(r)
+		case <-f.ctx.Done():
+			return f.ctx.Err()
 		}
 	}
 	return nil
 }
 
-// unknown is the error for a segment that nobody knows. Only when all members
-// have answered is it known not to be there.
-func (f *fetch) unknown() error {
-	asked, silent := len(f.answered), 0
-	for m := range f.g.o.net.View().All() {
-		if !f.answered[m.Record.Peer] {
-			silent++
-		}
-	}
-	if silent == 0 {
-		return errs.New(errs.FileNotFound, "none of the %d members has %s", asked, datamesh.ObjectID(f.id))
-	}
-	return errs.New(errs.Unavailable, "%d members answered and do not know %s; %d did not answer", asked, datamesh.ObjectID(f.id), silent)
-}
-
-// search finds more places for a segment whose shape is known, or gives
-// up with the error that tells why the segment cannot be read.
-func (f *fetch) search(ctx context.Context) error {
-	for {
-		f.places = slices.DeleteFunc(f.places, func(p place) bool { return f.got[p.index] != nil || f.silent[p.peer] })
-		if len(f.places) > 0 {
-			return nil
-		}
+// advance asks more peers where shards are. It reports whether there was
+// anything left that could be done.
+func (f *fetch) advance() bool {
+	for len(f.rest) == 0 {
 		if f.stage == nowhere {
-			return f.failure()
+			return false
 		}
-		if err := f.advance(ctx); err != nil {
-			return err
+		f.stage++
+		if f.stage == fromHints && f.addHints() {
+			return true
 		}
+		f.rest = f.toAsk()
 	}
+	n := min(batchLen, len(f.rest))
+	for _, peer := range f.rest[:n] {
+		f.ask(peer)
+	}
+	f.rest = f.rest[n:]
+	return true
 }
 
-// advance goes through one stage.
-func (f *fetch) advance(ctx context.Context) error {
-	stage := f.stage
-	f.stage++
+// toAsk returns the peers to ask in this stage, the nearest first.
+func (f *fetch) toAsk() []datamesh.PeerID {
 	view := f.g.o.net.View()
-	n := view.Live()
-	if stage != fromEverybody {
-		n = ring.RegistrarCount(f.shape.k, f.shape.m, view.Live())
+	everybody := ring.Registrars(view, f.id, view.Live())
+	switch {
+	case f.stage == fromThree:
+		three := f.unheard(f.registrars())
+		return three[:min(3, len(three))]
+	case f.stage == fromRegistrars:
+		return f.unheard(f.registrars())
+	case f.stage == fromOthers && f.shape.k == 0:
+		return f.unheard(everybody)
+	case f.stage == fromEverybody && f.shape.k > 0:
+		return slices.DeleteFunc(everybody, f.mute)
 	}
-	peers := ring.Registrars(view, f.id, n)
-	switch stage {
-	case fromHints:
-		f.add(f.hints)
-	case fromThree:
-		f.ask(ctx, peers[:min(3, len(peers))], f.registrar)
-	case fromRegistrars:
-		f.ask(ctx, f.unheard(peers), f.registrar)
-	case fromEverybody:
-		for len(peers) > 0 && len(f.places) == 0 { // in batches, the nearest first
-			batch := peers[:min(32, len(peers))]
-			peers = peers[len(batch):]
-			if f.shape.k == 0 {
-				f.ask(ctx, batch, f.registrar) // the shape first
-			}
-			if f.shape.k > 0 {
-				f.ask(ctx, batch, f.holder)
-			}
-		}
-	}
-	return ctx.Err()
+	return nil
 }
 
-// unheard returns the peers that have not answered yet.
+func (f *fetch) registrars() []datamesh.PeerID {
+	view := f.g.o.net.View()
+	return ring.Registrars(view, f.id, ring.RegistrarCount(f.shape.k, f.shape.m, view.Live()))
+}
+
+// unheard returns the peers that have not answered yet, and may.
 func (f *fetch) unheard(peers []datamesh.PeerID) []datamesh.PeerID {
-	return slices.DeleteFunc(slices.Clone(peers), func(p datamesh.PeerID) bool { return f.answered[p] })
+	return slices.DeleteFunc(peers, func(p datamesh.PeerID) bool { return f.answered[p] || f.mute(p) })
 }
 
-// add takes note of places that were not tried yet.
-func (f *fetch) add(places []place) {
-	for _, p := range places {
-		if p.index < 0 || p.index >= f.shape.k+f.shape.m {
-			continue
-		}
-		if _, tried := f.tried[p]; tried || f.noted(p) {
-			continue
-		}
+// mute reports whether a peer has had its time.
+func (f *fetch) mute(p datamesh.PeerID) bool { return f.silent[p] != nil || f.g.mute(p) }
+
+func (f *fetch) addHints() bool {
+	for _, p := range f.hints {
+		f.add(p, claim{sure: true})
+	}
+	return len(f.places) > 0
+}
+
+// add takes note of a place that is named.
+func (f *fetch) add(p place, c claim) {
+	if p.index < 0 || p.index >= f.shape.k+f.shape.m {
+		return
+	}
+	before, known := f.claims[p]
+	c.sure = c.sure || known && before.by != c.by
+	if known {
+		c.sure = c.sure || before.sure
+		c.by = before.by
+	} else {
 		f.places = append(f.places, p)
 	}
-}
-
-func (f *fetch) noted(p place) bool {
-	for _, q := range f.places {
-		if p == q {
-			return true
-		}
-	}
-	for _, a := range f.busy {
-		if p == a.place {
-			return true
-		}
-	}
-	return false
+	f.claims[p] = c
 }
 
 // A finding is what one peer says of a segment.
@@ -139,71 +138,64 @@ type finding struct {
 	err    error
 }
 
-// ask asks those peers that have not answered yet, in parallel, and takes
-// note of what they say, until that is enough.
-func (f *fetch) ask(ctx context.Context, peers []datamesh.PeerID, question func(context.Context, datamesh.PeerID) finding) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	found := make(chan finding, len(peers)) // so that nobody waits for a reader who has left
-	asked := 0
-	for _, peer := range peers {
-		if f.silent[peer] {
-			continue // it has had its time
+// ask asks a peer what it knows of the segment, or, in the last stage, has.
+func (f *fetch) ask(peer datamesh.PeerID) {
+	question := f.registrar
+	if f.stage == fromEverybody {
+		question = f.holder
+	}
+	f.asked++
+	f.wg.Go(func() {
+		r := question(peer)
+		r.from = peer
+		select {
+		case f.found <- r:
+		case <-f.ctx.Done():
 		}
-		asked++
-		go func() {
-			r := question(ctx, peer)
-			r.from = peer
-			found <- r
-		}()
-	}
-	for ; asked > 0 && !f.enough(); asked-- {
-		f.note(<-found)
-	}
+	})
 }
 
-// enough reports whether the known places could give the segment.
-func (f *fetch) enough() bool {
-	if f.thorough || f.shape.k == 0 {
-		return false
-	}
-	indices := map[int]bool{}
-	for _, p := range f.places {
-		indices[p.index] = true
-	}
-	for index := range f.got {
-		indices[index] = true
-	}
-	return len(indices) >= f.shape.k
-}
-
+// note takes in an answer, or that there is none. Peers that are not members
+// cannot be reached, whoever names them.
 func (f *fetch) note(r finding) {
+	f.asked--
 	if r.err == nil || errors.Is(r.err, errs.FileNotFound) {
 		f.answered[r.from] = true
 	}
+	if errs.Retryable(r.err) {
+		f.silent[r.from] = r.err
+		f.g.setMute(r.from)
+	}
 	if r.err != nil {
-		f.silent[r.from] = errs.Retryable(r.err)
 		return
 	}
 	if d := r.desc; d != nil && f.shape.k == 0 {
 		f.shape = shape{d.K, d.M, d.Length}
 	}
-	f.add(r.places)
+	view := f.g.o.net.View()
+	for _, p := range r.places {
+		if _, member := view.Lookup(p.peer); member {
+			f.add(p, claim{by: r.from, sure: p.peer == r.from})
+		}
+	}
 }
 
 // registrar asks what was reported of the segment.
-func (f *fetch) registrar(ctx context.Context, peer datamesh.PeerID) finding {
-	d, holdings, err := f.g.o.net.Locate(ctx, peer, f.id)
+func (f *fetch) registrar(peer datamesh.PeerID) finding {
+	d, holdings, err := f.g.o.net.Locate(f.ctx, peer, f.id)
+	if err == nil && d.Segment != f.id {
+		err = errs.New(errs.Integrity, "the descriptor of another segment")
+	}
 	return finding{desc: d, places: placesOf(holdings), err: err}
 }
 
 // holder asks a peer which shards it has itself.
-func (f *fetch) holder(ctx context.Context, peer datamesh.PeerID) finding {
+func (f *fetch) holder(peer datamesh.PeerID) finding {
 	keys := make([]datamesh.ShardKey, f.shape.k+f.shape.m)
 	for i := range keys {
 		keys[i] = datamesh.ShardKey{Segment: f.id, Index: i}
 	}
-	has, err := f.g.o.net.Shards(peer).Has(ctx, keys)
+	has, err := f.g.o.net.Shards(peer).Has(f.ctx, keys)
 	var found []place
 	for i, ok := range has {
 		if ok {

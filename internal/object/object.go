@@ -27,6 +27,9 @@ import (
 // member's store and registry, this node's own included.
 type Net interface {
 	View() *ring.View
+	// Probe reports with an error that a peer is not there: nothing at all
+	// comes from it, for two seconds at most. Kinds: Unavailable, Network.
+	Probe(ctx context.Context, peer datamesh.PeerID) error
 	Shards(peer datamesh.PeerID) datamesh.ShardStore
 	Report(ctx context.Context, peer datamesh.PeerID, reports []store.Report) error
 	Locate(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error)
@@ -100,6 +103,16 @@ func codeFor(n, k, m int) (*erasure.Code, error) {
 		k = 1
 	}
 	return erasure.New(k, m)
+}
+
+// segmentLen returns how many bytes of content go into a segment under a k+m
+// code: fewer than could, where the parity would take too much memory.
+func segmentLen(k, m int) int {
+	n := datamesh.MaxContent
+	for bufferLen(n, k, m) > maxMemory/inFlight && n > datamesh.FrameContent {
+		n /= 2
+	}
+	return n
 }
 
 // bufferLen returns the length of a buffer for any segment with n bytes of

@@ -42,6 +42,9 @@ func (p *pace) served(peer datamesh.PeerID, n int, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	avg := p.average(n)
+	if *avg == 0 {
+		*avg = took
+	}
 	*avg += (took - *avg) / 8
 	delete(p.trouble, peer)
 }

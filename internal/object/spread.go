@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -37,8 +36,12 @@ func describe(owner ed25519.PrivateKey, code *erasure.Code, n int, shards [][]by
 // the put could succeed with what it has, after the grace at the latest.
 func (p *put) spread(ctx context.Context, d *datamesh.Descriptor, shards [][]byte) ([][]datamesh.PeerID, error) {
 	view := p.o.net.View()
-	s := &spreading{p: p, d: d, shards: shards, order: p.order(view, d),
+	s := &spreading{p: p, d: d, shards: shards, bar: p.opt.MinSurvives,
 		load: map[datamesh.PeerID]int{}, refused: map[datamesh.PeerID]error{}}
+	if s.bar < 0 {
+		s.bar = placement.Bar(known(view), d.K, d.M)
+	}
+	s.order, s.prompt = p.order(view, d)
 	if len(s.order) == 0 {
 		return nil, errs.New(errs.Unavailable, "no storage member of the mesh answers")
 	}
@@ -49,42 +52,45 @@ func (p *put) spread(ctx context.Context, d *datamesh.Descriptor, shards [][]byt
 	if err := p.entry.segment(format.NewDeletion(p.o.ring.Owner, d, 1), append(registrars(view, d), first...)); err != nil {
 		return nil, err
 	}
-	bar := p.opt.MinSurvives
-	if bar < 0 {
-		bar = placement.Bar(known(view), d.K, d.M)
-	}
-	holders := s.run(ctx, first, bar)
+	holders := s.run(ctx, first)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if got := placement.Survives(holders, d.K); got < bar {
-		return nil, s.failure(holders, got, bar)
+	if got := placement.Survives(holders, d.K); got < s.bar {
+		return nil, s.failure(holders, got)
 	}
 	return holders, nil
 }
 
-// order returns the peers to ask, the best first.
-func (p *put) order(view *ring.View, d *datamesh.Descriptor) []datamesh.PeerID {
-	candidates := placement.Holders(candidates(view), d.Segment, d.K+d.M, d.ShardLen())
+// order returns the peers to ask, the best first, and those of them that have
+// not been slow lately.
+func (p *put) order(view *ring.View, d *datamesh.Descriptor) (all, prompt []datamesh.PeerID) {
+	candidates := placement.Holders(candidates(view), d.Segment, d.K+d.M, d.M, d.ShardLen())
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var good, slow []datamesh.PeerID
+	var slow []datamesh.PeerID
 	for _, c := range candidates {
-		if p.slow[c.Peer] {
+		if time.Since(p.slow[c.Peer]) < slowTime {
 			slow = append(slow, c.Peer)
 		} else {
-			good = append(good, c.Peer)
+			prompt = append(prompt, c.Peer)
 		}
 	}
-	return append(good, slow...)
+	return slices.Concat(prompt, slow), prompt
 }
+
+// slowTime is for how long a put does without a peer that was slow, if it can:
+// after it the ring knows whether the peer is dead.
+const slowTime = 30 * time.Second
 
 // spreading is a segment whose shards are on their way.
 type spreading struct {
 	p      *put
 	d      *datamesh.Descriptor
 	shards [][]byte
-	order  []datamesh.PeerID
+	bar    int               // what it has to survive
+	order  []datamesh.PeerID // all that may be asked
+	prompt []datamesh.PeerID // those of them that are asked first
 
 	mu      sync.Mutex              // guards the rest
 	load    map[datamesh.PeerID]int // shards that a peer has or is sent
@@ -92,19 +98,34 @@ type spreading struct {
 }
 
 // next chooses the peer for one more shard: of those that have not refused,
-// the one with the fewest shards of this segment.
+// the one with the fewest shards of this segment. The slow ones are chosen
+// from only when the others are too few.
 func (s *spreading) next() (best datamesh.PeerID, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, peer := range s.order {
-		if s.refused[peer] == nil && (!ok || s.load[peer] < s.load[best]) {
-			best, ok = peer, true
-		}
+	best, left := s.leastLoaded(s.prompt)
+	if placement.BestSurvives(left, s.d.K, s.d.M) < max(s.bar, 0) {
+		best, left = s.leastLoaded(s.order)
 	}
-	if ok {
+	if left > 0 {
 		s.load[best]++
 	}
-	return best, ok
+	return best, left > 0
+}
+
+// leastLoaded returns which of the peers that have not refused has the fewest
+// shards, and how many have not.
+func (s *spreading) leastLoaded(peers []datamesh.PeerID) (best datamesh.PeerID, left int) {
+	for _, peer := range peers {
+		if s.refused[peer] != nil {
+			continue
+		}
+		if left == 0 || s.load[peer] < s.load[best] {
+			best = peer
+		}
+		left++
+	}
+	return best, left
 }
 
 func (s *spreading) refuse(peer datamesh.PeerID, err error) {
@@ -119,11 +140,11 @@ func (s *spreading) refuse(peer datamesh.PeerID, err error) {
 func (p *put) mark(peer datamesh.PeerID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.slow[peer] = true
+	p.slow[peer] = time.Now()
 }
 
 // run sends the shards, each first to its peer in first.
-func (s *spreading) run(ctx context.Context, first []datamesh.PeerID, bar int) [][]datamesh.PeerID {
+func (s *spreading) run(ctx context.Context, first []datamesh.PeerID) [][]datamesh.PeerID {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type ack struct {
@@ -147,7 +168,7 @@ func (s *spreading) run(ctx context.Context, first []datamesh.PeerID, bar int) [
 			if a.ok {
 				holders[a.index] = []datamesh.PeerID{a.peer}
 			}
-			if grace == nil && placement.Survives(holders, s.d.K) >= bar {
+			if grace == nil && placement.Survives(holders, s.d.K) >= s.bar {
 				grace = time.After(s.p.o.grace)
 			}
 		case <-grace:
@@ -173,12 +194,15 @@ func (s *spreading) place(ctx context.Context, index int, peer datamesh.PeerID) 
 		if peer, ok = s.next(); !ok {
 			return peer, false
 		}
-		s.p.entry.asked(s.d.Segment, peer)
+		if err := s.p.entry.asked(s.d.Segment, peer); err != nil {
+			s.refuse(peer, err) // without a record nothing is sent
+			return peer, false
+		}
 	}
 }
 
 // failure tells why a segment could not be stored well enough.
-func (s *spreading) failure(holders [][]datamesh.PeerID, got, bar int) error {
+func (s *spreading) failure(holders [][]datamesh.PeerID, got int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.order) == 1 && s.refused[s.order[0]] != nil {
@@ -196,24 +220,10 @@ func (s *spreading) failure(holders [][]datamesh.PeerID, got, bar int) error {
 		left = fmt.Sprintf("survives %d losses", got)
 	}
 	err := errs.New(errs.Unavailable, "%d of %d shards were taken, by %d peers: that %s, and %d are asked for; %d of %d members answer; %s",
-		acks, len(s.shards), len(peers), left, bar, len(s.order), known(s.p.o.net.View()), reasons(s.refused))
+		acks, len(s.shards), len(peers), left, s.bar, len(s.order), known(s.p.o.net.View()), reasons(s.refused))
 	hint := `see who answers with "datamesh peers" and try again`
 	if got >= 0 {
 		hint += fmt.Sprintf(", or accept less with --min-survives %d", got)
 	}
 	return errs.WithHint(err, "%s", hint)
-}
-
-// join makes one line of reasons, the first few of many.
-func join(lines []string) string {
-	const most = 6
-	if len(lines) == 0 {
-		return "nobody refused"
-	}
-	more := ""
-	if len(lines) > most {
-		more = fmt.Sprintf("; and %d more", len(lines)-most)
-		lines = slices.Clone(lines[:most])
-	}
-	return strings.Join(lines, "; ") + more
 }

@@ -9,6 +9,8 @@ package placement
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/binary"
 	"slices"
 
 	"datamesh"
@@ -39,9 +41,9 @@ const overfull = 1.15
 // without room come last, since what they say of it may be old.
 //
 // The order is that of XOR distance, in which a member is put back when it is
-// fuller than others, and when its site, host or owner already has its share
-// of the first n.
-func Holders(candidates []Candidate, segment datamesh.SegmentID, n, shardLen int) []Candidate {
+// fuller than others, and when others of its site, host or owner are among the
+// first n: no more than perDomain of them, if it can be helped.
+func Holders(candidates []Candidate, segment datamesh.SegmentID, n, perDomain, shardLen int) []Candidate {
 	order := byDistance(candidates, segment)
 	var fill float64
 	for i := range order {
@@ -59,28 +61,33 @@ func Holders(candidates []Candidate, segment datamesh.SegmentID, n, shardLen int
 			good = append(good, c)
 		}
 	}
-	return append(spread(append(good, full...), n), none...)
+	return append(spread(append(good, full...), n, perDomain), none...)
 }
 
-// spread moves n candidates to the front: as many as possible that have a
-// site, host and owner of their own, then those whose domains hold but one of
-// the chosen, then two, and so on. So no domain holds more than it must,
-// wherever hosts lie in sites; where owners lie across them it may hold more
-// than a search would find.
-func spread(order []Candidate, n int) []Candidate {
-	n = min(n, len(order))
+// spread moves n candidates to the front. It takes each time the first of
+// those that stand least in each other's way. Where hosts lie in sites that is
+// as good as can be; where owners lie across both, a search might do better.
+func spread(order []Candidate, n, perDomain int) []Candidate {
+	domains, held := domainsOf(order)
 	chosen := make([]Candidate, 0, len(order))
 	taken := make([]bool, len(order))
-	held := map[domain]int{}
-	for allowed := 1; len(chosen) < n; allowed++ {
-		for i := 0; i < len(order) && len(chosen) < n; i++ {
-			if c := &order[i]; !taken[i] && c.most(held) < allowed {
-				for _, d := range c.domains() {
-					held[d]++
-				}
-				chosen = append(chosen, *c)
-				taken[i] = true
+	for range min(n, len(order)) {
+		best, least := -1, crowd{}
+		for i := range order {
+			if taken[i] {
+				continue
 			}
+			if c := crowdOf(domains[i], held, perDomain); best < 0 || c.less(least) {
+				best, least = i, c
+			}
+			if least == (crowd{}) {
+				break
+			}
+		}
+		chosen = append(chosen, order[best])
+		taken[best] = true
+		for _, d := range domains[best] {
+			held[d]++
 		}
 	}
 	for i := range order {
@@ -92,34 +99,74 @@ func spread(order []Candidate, n int) []Candidate {
 }
 
 // A domain is what may fail as one: a site, a host or all that an owner has.
-type domain struct {
-	kind byte
-	name string // "" is no domain
-}
+type domain struct{ kind, name string }
 
-func (c *Candidate) domains() [3]domain {
-	return [3]domain{{'s', c.Site}, {'h', c.Host}, {'o', c.Owner}}
-}
-
-// most returns how many of the chosen the fullest of c's domains holds.
-func (c *Candidate) most(held map[domain]int) (most int) {
-	for _, d := range c.domains() {
-		if d.name != "" {
-			most = max(most, held[d])
+// domainsOf numbers the domains of each candidate, from 1 on; 0 stands for a
+// domain of its own. It returns the numbers, and room to count by them.
+func domainsOf(order []Candidate) (numbers [][3]int, held []int) {
+	known := map[domain]int{}
+	numbers = make([][3]int, len(order))
+	for i := range order {
+		c := &order[i]
+		for j, d := range [3]domain{{"site", c.Site}, {"host", c.Host}, {"owner", c.Owner}} {
+			if d.name == "" {
+				continue
+			}
+			if known[d] == 0 {
+				known[d] = len(known) + 1
+			}
+			numbers[i][j] = known[d]
 		}
 	}
-	return most
+	return numbers, make([]int, len(known)+1)
 }
 
-func byDistance(candidates []Candidate, key [32]byte) []Candidate {
-	order := slices.Clone(candidates)
-	slices.SortFunc(order, func(a, b Candidate) int {
-		if c := bytes.Compare(xor(a.ID, key), xor(b.ID, key)); c != 0 {
-			return c
+// A crowd is how many of the chosen share a candidate's domains.
+type crowd struct {
+	over              int // domains that have perDomain of them, or more
+	site, host, owner int
+}
+
+func crowdOf(domains [3]int, held []int, perDomain int) (c crowd) {
+	for j, count := range [3]*int{&c.site, &c.host, &c.owner} {
+		if d := domains[j]; d != 0 {
+			*count = held[d]
+			if held[d] >= max(1, perDomain) {
+				c.over++
+			}
 		}
-		return bytes.Compare(a.Peer[:], b.Peer[:])
+	}
+	return c
+}
+
+func (c crowd) less(o crowd) bool {
+	return cmp.Or(cmp.Compare(c.over, o.over), cmp.Compare(c.site, o.site),
+		cmp.Compare(c.host, o.host), cmp.Compare(c.owner, o.owner)) < 0
+}
+
+// byDistance returns the candidates in the order of XOR distance from key.
+func byDistance(candidates []Candidate, key [32]byte) []Candidate {
+	// The first 64 bits settle nearly every comparison.
+	type far struct {
+		head uint64
+		*Candidate
+	}
+	order := make([]far, len(candidates))
+	for i := range candidates {
+		c := &candidates[i]
+		order[i] = far{binary.BigEndian.Uint64(c.ID[:]) ^ binary.BigEndian.Uint64(key[:]), c}
+	}
+	slices.SortFunc(order, func(a, b far) int {
+		if a.head != b.head {
+			return cmp.Compare(a.head, b.head)
+		}
+		return cmp.Or(bytes.Compare(xor(a.ID, key), xor(b.ID, key)), bytes.Compare(a.Peer[:], b.Peer[:]))
 	})
-	return order
+	out := make([]Candidate, len(order))
+	for i, o := range order {
+		out[i] = *o.Candidate
+	}
+	return out
 }
 
 func xor(a, b [32]byte) []byte {

@@ -71,7 +71,7 @@ func survivesShared(indices [][]datamesh.PeerID, spare int) int {
 func maxShared(indices [][]datamesh.PeerID) int { return len(indices[len(indices)-1]) }
 
 // maxSteps bounds a search to milliseconds.
-const maxSteps = 1 << 18
+const maxSteps = 1 << 16
 
 // A search goes through the ways to lose so many indices, and leaves a way
 // when it takes as many peers as the best one found.

@@ -8,8 +8,10 @@
 package transfer
 
 import (
+	"cmp"
 	"encoding/binary"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -28,6 +30,7 @@ const (
 	maxHeader = 256 << 10 // bytes of a header
 	maxKeys   = 4096      // keys in one has or list
 	maxText   = 500       // bytes of an error's text
+	maxPiece  = 64 << 10  // bytes of a shard that are written at once
 	maxShard  = datamesh.MaxSealed
 )
 
@@ -56,9 +59,10 @@ type request struct {
 	Length     int      `cbor:"9,keyasint,omitempty"` // bytes of shard behind the header
 }
 
-// A response is the header of an answer. While a shard is on its way the
-// server sends responses in which More is set and Received counts its bytes,
-// so that a client can tell a slow line from a dead peer.
+// A response is the header of an answer. While the shard of a put is on its
+// way the server sends, for each progressStep of it, a response in which More
+// is set and Received counts its bytes, so that a client can tell a slow line
+// from a dead peer.
 type response struct {
 	Version    uint64    `cbor:"1,keyasint"`
 	Kind       uint8     `cbor:"2,keyasint,omitempty"` // of the error, when Text is set
@@ -89,9 +93,10 @@ type report struct {
 	Holders    []holding `cbor:"2,keyasint"`
 }
 
-// writeMessage writes a header and the payload behind it, the small one in
-// one piece with its length.
-func writeMessage(w io.Writer, header any, payload []byte) error {
+// writeMessage writes a header in one piece with its length, and the payload
+// behind it in several, so that other streams get their turn. It calls moved
+// before each piece and at the end.
+func writeMessage(w io.Writer, header any, payload []byte, moved func() error) error {
 	body := format.Marshal(header)
 	msg := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body)))
 	if len(body) > maxHeader {
@@ -100,14 +105,15 @@ func writeMessage(w io.Writer, header any, payload []byte) error {
 	if _, err := w.Write(append(msg, body...)); err != nil {
 		return err
 	}
-	for len(payload) > 0 { // in pieces, so that other streams get their turn
-		n := min(len(payload), 64<<10)
-		if _, err := w.Write(payload[:n]); err != nil {
+	for piece := range slices.Chunk(payload, maxPiece) {
+		if err := moved(); err != nil {
 			return err
 		}
-		payload = payload[n:]
+		if _, err := w.Write(piece); err != nil {
+			return err
+		}
 	}
-	return nil
+	return moved()
 }
 
 func readMessage(r io.Reader, what string, header any) error {
@@ -126,9 +132,10 @@ func readMessage(r io.Reader, what string, header any) error {
 	return format.Unmarshal(what, body, maxHeader, header)
 }
 
-// failure is the response that tells an error.
+// failure is the response that tells an error, whose text is never empty.
 func failure(err error) response {
-	return response{Version: version, Kind: uint8(errs.KindOf(err)), Text: printable(err.Error())}
+	kind := errs.KindOf(err)
+	return response{Kind: uint8(kind), Text: cmp.Or(printable(err.Error()), kind.Error())}
 }
 
 // err is the error that the response tells, or nil. The text is a stranger's.
@@ -136,7 +143,8 @@ func (r *response) err() error {
 	if r.Text == "" {
 		return nil
 	}
-	return errs.New(errs.Kind(r.Kind), "%s", printable(r.Text))
+	kind := errs.Kind(r.Kind)
+	return errs.New(kind, "%s", cmp.Or(printable(r.Text), kind.Error()))
 }
 
 // printable cuts a text short and takes out what could harm a terminal.
@@ -147,5 +155,5 @@ func printable(s string) string {
 		}
 		return -1
 	}, s)
-	return s[:min(len(s), maxText)]
+	return strings.ToValidUTF8(s[:min(len(s), maxText)], "")
 }

@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"datamesh"
@@ -11,9 +12,10 @@ import (
 )
 
 const (
-	maxStreams = 32               // to one peer at once
-	maxKept    = 4                // open streams to one peer without a request
-	keepTime   = 20 * time.Second // that a stream is kept so
+	maxBulk  = 16               // streams to one peer at once that carry shards
+	maxSmall = 16               // and others: a small question does not wait for shards
+	maxKept  = 4                // open streams to one peer without a request
+	keepTime = 20 * time.Second // that a stream is kept so
 )
 
 // A pool keeps streams for the next request, and limits how many there are.
@@ -26,8 +28,9 @@ type pool struct {
 }
 
 type peerPool struct {
-	slots chan struct{} // one for each stream in use
-	kept  []*keptStream
+	bulk, small chan struct{} // one for each stream in use
+	heard       atomic.Int64  // when anything came from the peer, in Unix nanoseconds
+	kept        []*keptStream // guarded by pool.mu
 }
 
 type keptStream struct {
@@ -35,50 +38,66 @@ type keptStream struct {
 	expire *time.Timer
 }
 
-// take returns a stream to peer, and whether it was kept from an earlier
-// request. It waits for one of the peer's places, and then at most patience
-// for a new stream. Every stream goes back by give.
-func (p *pool) take(ctx context.Context, peer datamesh.PeerID, patience time.Duration) (s mesh.Stream, kept bool, err error) {
-	slots, err := p.slots(peer)
+// A lease is a stream in use. Every lease goes back by give.
+type lease struct {
+	mesh.Stream
+	peer   *peerPool
+	places chan struct{} // that it has one of
+	kept   bool          // from an earlier request
+	began  time.Time     // when it had its place
+}
+
+// take waits for one of the peer's places, and then at most patience for a
+// stream, unless there is one from an earlier request.
+func (p *pool) take(ctx context.Context, id datamesh.PeerID, bulk bool, patience time.Duration) (*lease, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	pp, err := p.peer(id)
 	if err != nil {
-		return nil, false, err
+		return nil, err
+	}
+	l := &lease{peer: pp, places: pp.small}
+	if bulk {
+		l.places = pp.bulk
 	}
 	select {
-	case slots <- struct{}{}:
+	case l.places <- struct{}{}:
 	case <-ctx.Done():
-		return nil, false, ctx.Err()
+		return nil, ctx.Err()
 	}
-	if s := p.reuse(peer); s != nil {
-		return s, true, nil
+	l.began = time.Now()
+	if l.Stream = p.reuse(pp); l.Stream != nil {
+		l.kept = true
+		return l, nil
 	}
 	opening, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if s, err = p.open(opening, peer); err != nil {
-		<-slots
+	if l.Stream, err = p.open(opening, id); err != nil {
+		<-l.places
 		if ctx.Err() != nil {
-			return nil, false, ctx.Err()
+			return nil, ctx.Err()
 		}
-		return nil, false, err
+		return nil, err
 	}
-	return s, false, nil
+	return l, nil
 }
 
-func (p *pool) slots(peer datamesh.PeerID) (chan struct{}, error) {
+func (p *pool) peer(id datamesh.PeerID) (*peerPool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, errs.New(errs.Unavailable, "the node is shutting down")
 	}
-	if p.peers[peer] == nil {
-		p.peers[peer] = &peerPool{slots: make(chan struct{}, maxStreams)}
+	if p.peers[id] == nil {
+		p.peers[id] = &peerPool{bulk: make(chan struct{}, maxBulk), small: make(chan struct{}, maxSmall)}
 	}
-	return p.peers[peer].slots, nil
+	return p.peers[id], nil
 }
 
-func (p *pool) reuse(peer datamesh.PeerID) mesh.Stream {
+func (p *pool) reuse(pp *peerPool) mesh.Stream {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pp := p.peers[peer]
 	for n := len(pp.kept); n > 0; n = len(pp.kept) {
 		k := pp.kept[n-1] // the last used is the likeliest to live
 		pp.kept = pp.kept[:n-1]
@@ -90,32 +109,49 @@ func (p *pool) reuse(peer datamesh.PeerID) mesh.Stream {
 }
 
 // give takes back a stream: for the next request when it can be reused.
-func (p *pool) give(peer datamesh.PeerID, s mesh.Stream, reuse bool) {
+func (p *pool) give(l *lease, reuse bool) {
+	if !reuse || !p.keep(l) {
+		go l.Reset() // which a stuck connection holds up until it is given up itself
+	}
+	<-l.places
+}
+
+func (p *pool) keep(l *lease) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pp := p.peers[peer]
-	<-pp.slots
-	if !reuse || p.closed || len(pp.kept) >= maxKept {
-		s.Reset()
-		return
+	if p.closed || len(l.peer.kept) >= maxKept {
+		return false
 	}
-	k := &keptStream{Stream: s}
-	k.expire = time.AfterFunc(keepTime, func() { p.expire(pp, k) })
-	pp.kept = append(pp.kept, k)
+	k := &keptStream{Stream: l.Stream}
+	k.expire = time.AfterFunc(keepTime, func() { p.expire(l.peer, k) })
+	l.peer.kept = append(l.peer.kept, k)
+	return true
 }
 
 func (p *pool) expire(pp *peerPool, k *keptStream) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	for i := range pp.kept {
 		if pp.kept[i] == k {
 			pp.kept = append(pp.kept[:i], pp.kept[i+1:]...)
 			break
 		}
 	}
+	p.mu.Unlock()
 	k.Reset()
 }
 
+// heard takes note that something came from the peer.
+func (l *lease) heard() { l.peer.heard.Store(time.Now().UnixNano()) }
+
+// heardSince reports whether anything has come from a peer, on any stream.
+func (p *pool) heardSince(id datamesh.PeerID, t time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pp := p.peers[id]
+	return pp != nil && pp.heard.Load() > t.UnixNano()
+}
+
+// close ends the streams that are kept.
 func (p *pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -123,7 +159,7 @@ func (p *pool) close() {
 	for _, pp := range p.peers {
 		for _, k := range pp.kept {
 			if k.expire.Stop() {
-				k.Reset()
+				go k.Reset()
 			}
 		}
 		pp.kept = nil

@@ -1,0 +1,141 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+
+	"datamesh"
+	"datamesh/internal/node"
+)
+
+func TestDamagedShardsAreMadeGoodAndNamed(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, 6)
+	owner := m.user(t)
+	other := datamesh.SegmentID(contentSegments(t, owner, owner.put(t, noisy(0, 1<<20)))[0].ID)
+	for _, damage := range []struct {
+		name string
+		do   func(t *testing.T, shard, another string)
+	}{
+		{"flipped", func(t *testing.T, shard, _ string) { flip(t, shard) }},
+		{"truncated", func(t *testing.T, shard, _ string) { truncate(t, shard) }},
+		{"swapped", swap},
+		{"deleted", func(t *testing.T, shard, _ string) { remove(t, shard) }},
+	} {
+		for lost := 1; lost <= 2; lost++ {
+			t.Run(fmt.Sprintf("%d %s", lost, damage.name), func(t *testing.T) {
+				content := noisy(1, 1<<20)
+				stored := owner.put(t, content)
+				segment := contentSegments(t, owner, stored)[0]
+				bad := segment.Shards[:lost] // of data, so that a get asks for them
+				for _, shard := range bad {
+					files := m.byID(t, shard.Peer).shardFiles(t)
+					var another string
+					for key, path := range files {
+						if key.Segment == other {
+							another = path
+						}
+					}
+					damage.do(t, files[datamesh.ShardKey{Segment: segment.ID, Index: shard.Index}], another)
+				}
+				untilNamed(t, owner, stored, content, func(b node.BadShard) bool {
+					return b.Segment == segment.ID && slices.Contains(bad, node.ShardInfo{Index: b.Index, Peer: b.Peer, Live: true})
+				}, lost)
+			})
+		}
+	}
+}
+
+func TestSilentPeersArePassedByAndNamed(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, 6)
+	owner := m.user(t)
+	content := noisy(1, 1<<20)
+	stored := owner.put(t, content)
+	silent := map[datamesh.PeerID]bool{}
+	for _, shard := range contentSegments(t, owner, stored)[0].Shards[:2] {
+		m.byID(t, shard.Peer).pause(t)
+		silent[shard.Peer] = true
+		named := map[datamesh.PeerID]bool{}
+		untilNamed(t, owner, stored, content, func(b node.BadShard) bool {
+			if !silent[b.Peer] || named[b.Peer] {
+				return false
+			}
+			named[b.Peer] = true
+			return true
+		}, len(silent))
+	}
+}
+
+// contentSegments returns where the segments of an object are, without the
+// manifest's.
+func contentSegments(t *testing.T, u *user, stored node.Stored) []node.SegmentInfo {
+	t.Helper()
+	info := result[node.Info](t, u.run(t, "info", stored.ID.String()))
+	if len(info.Segments) != stored.Segments {
+		t.Fatalf("info: got %d segments, want %d", len(info.Segments), stored.Segments)
+	}
+	return info.Segments[1:]
+}
+
+// untilNamed gets an object until so many of what a get has found bad are what
+// is looked for; mostly the first does it, but one that is fast elsewhere may
+// never hear of them. Each get must bring the content.
+func untilNamed(t *testing.T, u *user, stored node.Stored, content []byte, is func(node.BadShard) bool, want int) {
+	t.Helper()
+	var fetched node.Fetched
+	for range 10 {
+		fetched = u.reads(t, stored.ID, content)
+		named := 0
+		for _, b := range fetched.Bad {
+			if is(b) && b.Reason != "" {
+				named++
+			}
+		}
+		if named >= want {
+			return
+		}
+	}
+	t.Errorf("got bad %+v, want %d of it", fetched.Bad, want)
+}
+
+// flip changes one bit in the middle of a file.
+func flip(t *testing.T, path string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func truncate(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Truncate(path, 1000); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func remove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func swap(t *testing.T, a, b string) {
+	t.Helper()
+	aside := a + ".aside"
+	for _, move := range [][2]string{{a, aside}, {b, a}, {aside, b}} {
+		if err := os.Rename(move[0], move[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

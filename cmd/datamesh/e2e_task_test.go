@@ -1,0 +1,134 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"datamesh/internal/api"
+)
+
+// guard bounds every wait of the end-to-end tests. Whoever reaches it hangs.
+const guard = 3 * time.Minute
+
+// A task is a process that runs beside the test.
+type task struct {
+	cmd    *exec.Cmd
+	stdout bytes.Buffer // unless the command has a place for it
+	stderr bytes.Buffer // likewise
+	ended  chan struct{}
+}
+
+// start starts a process. It is killed when the test ends, if it has not
+// ended before.
+func start(t testing.TB, cmd *exec.Cmd) *task {
+	t.Helper()
+	k := &task{cmd: cmd, ended: make(chan struct{})}
+	if cmd.Stdout == nil {
+		cmd.Stdout = &k.stdout
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = &k.stderr
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(k.ended)
+		cmd.Wait() // what came of it is in cmd.ProcessState
+	}()
+	t.Cleanup(k.kill)
+	return k
+}
+
+// kill ends the process as a power cut does.
+func (k *task) kill() {
+	k.cmd.Process.Kill() // its error is that the process has ended
+	<-k.ended
+}
+
+func (k *task) signal(t testing.TB, sig os.Signal) {
+	t.Helper()
+	if err := k.cmd.Process.Signal(sig); err != nil {
+		t.Fatalf("%v: %v", k.cmd.Args, err)
+	}
+}
+
+// running reports whether the process has not ended.
+func (k *task) running() bool {
+	select {
+	case <-k.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// An outcome is how a command ended.
+type outcome struct {
+	args           []string
+	stdout, stderr []byte
+	code           int // -1: by a signal
+}
+
+// wait waits until the process ends.
+func (k *task) wait(t testing.TB) outcome {
+	t.Helper()
+	select {
+	case <-k.ended:
+	case <-time.After(guard):
+		k.cmd.Process.Signal(syscall.SIGQUIT) // tells where it hangs
+		<-k.ended
+		t.Fatalf("%v hangs: %s", k.cmd.Args, &k.stderr)
+	}
+	return outcome{k.cmd.Args, k.stdout.Bytes(), k.stderr.Bytes(), k.cmd.ProcessState.ExitCode()}
+}
+
+// result returns the document of a command that must have succeeded.
+func result[T any](t testing.TB, o outcome) (doc T) {
+	t.Helper()
+	if o.code != 0 {
+		t.Fatalf("%v exited with %d: %s", o.args, o.code, o.stderr)
+	}
+	if err := json.Unmarshal(o.stdout, &doc); err != nil {
+		t.Fatalf("%v: %v in %q", o.args, err, o.stdout)
+	}
+	return doc
+}
+
+// problem returns the error of a command that must have failed with the code.
+func problem(t testing.TB, o outcome, code int) (p api.Problem) {
+	t.Helper()
+	if o.code != code {
+		t.Fatalf("%v exited with %d, want %d: %s%s", o.args, o.code, code, o.stdout, o.stderr)
+	}
+	if err := json.Unmarshal(lastLine(o.stderr), &p); err != nil || p.Code != code {
+		t.Fatalf("%v: %v, want an error of code %d in %q", o.args, err, code, o.stderr)
+	}
+	if len(o.stdout) > 0 {
+		t.Errorf("%v failed, and printed %q", o.args, o.stdout)
+	}
+	return p
+}
+
+// eventually polls until ok is true.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	hang := time.NewTimer(guard)
+	defer hang.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-hang.C:
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}

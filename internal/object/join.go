@@ -1,0 +1,87 @@
+package object
+
+import (
+	"fmt"
+
+	"datamesh"
+	"datamesh/internal/erasure"
+	"datamesh/internal/errs"
+	"datamesh/internal/ring"
+)
+
+// join puts the segment together from k good shards.
+func (f *fetch) join() ([]byte, error) {
+	code, err := erasure.New(f.shape.k, f.shape.m)
+	if err != nil {
+		return nil, err
+	}
+	shards := make([][]byte, f.shape.k+f.shape.m)
+	for i := range shards {
+		switch shard := f.got[i]; {
+		case i >= f.shape.k:
+			shards[i] = shard
+		case shard == nil:
+			shards[i] = f.slot(i)[:0]
+		default:
+			shards[i] = f.slot(i)
+			if &shard[0] != &shards[i][0] {
+				copy(shards[i], shard)
+			}
+		}
+	}
+	if err := code.Rebuild(shards, true); err != nil {
+		return nil, err
+	}
+	if err := code.CheckPadding(f.buf, f.shape.length); err != nil {
+		return nil, fmt.Errorf("segment %s: %w", f.id, err)
+	}
+	return f.buf[:f.shape.length], nil
+}
+
+// failure tells that too few shards could be had, and who did not serve.
+func (f *fetch) failure() error {
+	failed := f.absent()
+	away, damaged := len(failed), false
+	for p, err := range f.tried {
+		if err != nil {
+			failed[p.peer] = fmt.Errorf("shard %d: %w", p.index, err)
+			damaged = damaged || errs.KindOf(err) == errs.Integrity
+		}
+	}
+	kind := errs.Unavailable
+	if damaged && away == 0 {
+		kind = errs.Integrity // nobody is away who could still help
+	}
+	return errs.New(kind, "segment %s: %d shards answered, %d are needed: %s", f.id, len(f.got), f.shape.k, reasons(failed))
+}
+
+// unknown is the error for a segment that nobody knows. Only when all members
+// have answered is it known not to be there.
+func (f *fetch) unknown() error {
+	asked, silent := len(f.answered), 0
+	for m := range f.g.o.net.View().All() {
+		if !f.answered[m.Record.Peer] {
+			silent++
+		}
+	}
+	if silent == 0 {
+		return errs.New(errs.FileNotFound, "none of the %d members has %s", asked, datamesh.ObjectID(f.id))
+	}
+	return errs.New(errs.Unavailable, "%d members answered and do not know %s; %d did not answer: %s",
+		asked, datamesh.ObjectID(f.id), silent, reasons(f.absent()))
+}
+
+// absent returns the members that did not answer, and why.
+func (f *fetch) absent() map[datamesh.PeerID]error {
+	absent := map[datamesh.PeerID]error{}
+	for m := range f.g.o.net.View().All() {
+		peer := m.Record.Peer
+		switch {
+		case f.silent[peer] != nil:
+			absent[peer] = f.silent[peer]
+		case m.State == ring.Dead && !f.answered[peer]:
+			absent[peer] = errs.New(errs.Unavailable, "dead")
+		}
+	}
+	return absent
+}

@@ -1,0 +1,198 @@
+package object
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+	"datamesh/internal/hash"
+	"datamesh/internal/ring"
+
+	"github.com/gofrs/flock"
+	"golang.org/x/sync/errgroup"
+)
+
+// Sweep has deleted what failed puts, and those of processes that died, have
+// left behind, except those whose object stored knows. What cannot be reached
+// stays for the next sweep. It returns how many segments it has had deleted.
+func (j *Journal) Sweep(ctx context.Context, net Net, stored func(datamesh.ObjectID) (bool, error)) (int, error) {
+	swept, err := j.sweepOwn(ctx, net, stored)
+	if err != nil {
+		return swept, err
+	}
+	names, err := filepath.Glob(filepath.Join(j.dir, "*"+journalSuffix))
+	if err != nil {
+		return swept, errs.New(errs.IO, "journals: %w", err)
+	}
+	for _, name := range names {
+		n, err := sweepFile(ctx, name, net, stored)
+		if swept += n; err != nil {
+			return swept, err
+		}
+	}
+	return swept, ctx.Err()
+}
+
+// sweepOwn tries again to undo the failed puts of this process.
+func (j *Journal) sweepOwn(ctx context.Context, net Net, stored func(datamesh.ObjectID) (bool, error)) (swept int, err error) {
+	j.mu.Lock()
+	left := j.left
+	j.left = nil
+	j.mu.Unlock()
+	for i, e := range left {
+		n, done, err := settle(ctx, net, e.what, stored)
+		if swept += n; done {
+			e.end()
+			continue
+		}
+		j.mu.Lock()
+		j.left = append(j.left, e)
+		if err != nil {
+			j.left = append(j.left, left[i+1:]...)
+		}
+		j.mu.Unlock()
+		if err != nil {
+			return swept, err
+		}
+	}
+	return swept, nil
+}
+
+// sweepFile settles what a dead process has left in its journal, and removes
+// that when nothing more is to be done.
+func sweepFile(ctx context.Context, name string, net Net, stored func(datamesh.ObjectID) (bool, error)) (swept int, err error) {
+	lock := flock.New(name + ".lock")
+	if ok, err := lock.TryLock(); err != nil || !ok {
+		return 0, nil // its process lives
+	}
+	defer lock.Close()
+	puts, err := readJournal(name)
+	if err != nil {
+		return 0, err
+	}
+	all := true
+	for _, what := range puts {
+		n, done, err := settle(ctx, net, what, stored)
+		if err != nil {
+			return swept, err
+		}
+		swept += n
+		all = all && done
+	}
+	if all {
+		os.Remove(name)
+		os.Remove(lock.Path())
+	}
+	return swept, nil
+}
+
+// settle deletes what a put has left behind, unless its object is stored. It
+// reports how many segments were deleted, and whether nothing more is to be
+// done.
+func settle(ctx context.Context, net Net, what map[datamesh.SegmentID]*leftover, stored func(datamesh.ObjectID) (bool, error)) (swept int, done bool, err error) {
+	for id := range what {
+		if ok, err := stored(datamesh.ObjectID(id)); ok || err != nil {
+			return 0, ok, err
+		}
+	}
+	if !deleteAll(ctx, net, what) {
+		return 0, false, nil
+	}
+	return len(what), true, nil
+}
+
+// readJournal returns what each put that has not ended has sent. A torn or
+// damaged end is where a crash has cut the file; what stands before it counts.
+func readJournal(name string) (map[uint64]map[datamesh.SegmentID]*leftover, error) {
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // its process has ended in order since it was found
+	}
+	if err != nil {
+		return nil, errs.New(errs.IO, "journal: %w", err)
+	}
+	defer f.Close()
+	puts := map[uint64]map[datamesh.SegmentID]*leftover{}
+	for r := range records(bufio.NewReader(f)) {
+		what := puts[r.Put]
+		if what == nil {
+			what = map[datamesh.SegmentID]*leftover{}
+			puts[r.Put] = what
+		}
+		if r.End {
+			delete(puts, r.Put)
+		} else if old := what[r.Segment]; old != nil {
+			old.peers = append(old.peers, r.Peers...)
+		} else if del, err := format.DecodeDeletion(r.Deletion); err == nil && del.Descriptor.Segment == r.Segment {
+			what[r.Segment] = &leftover{del, r.Peers}
+		}
+	}
+	return puts, nil
+}
+
+// records yields the whole records at the head of r.
+func records(r io.Reader) func(func(*record) bool) {
+	return func(yield func(*record) bool) {
+		for {
+			var head [4 + checkLen]byte
+			if _, err := io.ReadFull(r, head[:]); err != nil {
+				return
+			}
+			n := binary.BigEndian.Uint32(head[:4])
+			if n > maxRecord {
+				return
+			}
+			body := make([]byte, n)
+			if _, err := io.ReadFull(r, body); err != nil {
+				return
+			}
+			if sum := hash.Shard(body); !bytes.Equal(sum[:checkLen], head[4:]) {
+				return
+			}
+			rec := new(record)
+			if format.Unmarshal("journal record", body, maxRecord, rec) != nil || rec.Version != journalVersion || !yield(rec) {
+				return
+			}
+		}
+	}
+}
+
+// deleteAll sends each segment's deletion to all members that may know of it,
+// and reports whether all of them have taken it. The dead are not tried; those
+// that the mesh has forgotten do not count.
+func deleteAll(ctx context.Context, net Net, what map[datamesh.SegmentID]*leftover) bool {
+	byPeer := map[datamesh.PeerID][]*datamesh.Deletion{}
+	for _, l := range what {
+		for _, peer := range l.peers {
+			byPeer[peer] = append(byPeer[peer], l.deletion)
+		}
+	}
+	view, all := net.View(), true
+	var group errgroup.Group
+	group.SetLimit(16)
+	for peer, deletions := range byPeer {
+		m, known := view.Lookup(peer)
+		if !known || m.State == ring.Dead {
+			all = all && !known
+			continue
+		}
+		group.Go(func() error {
+			for _, del := range deletions {
+				if err := net.Shards(peer).Drop(ctx, del); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait() == nil && all
+}

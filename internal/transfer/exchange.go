@@ -1,0 +1,169 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/mesh"
+)
+
+// How long a peer may be silent before a client gives it up. The time to open
+// a stream counts; bytes of a shard that move, either way, and words of
+// progress begin it anew.
+const (
+	putSilence   = 5 * time.Second
+	getSilence   = 3 * time.Second
+	probeSilence = 2 * time.Second
+)
+
+// leastStep is how many bytes of a shard count as progress.
+const leastStep = 16 << 10
+
+// An exchange says how a request is made and its answer taken.
+type exchange struct {
+	payload []byte                          // sent behind the request
+	silence time.Duration                   // how long the peer may say nothing
+	into    func(*response) ([]byte, error) // where the answer's bytes go; nil: none are taken
+}
+
+// call makes a request on a stream of the pool. A kept stream may have died
+// with the peer's last run; then a fresh one is tried.
+func (c *Client) call(ctx context.Context, peer datamesh.PeerID, req request, x exchange) (*response, []byte, error) {
+	req.Version = version
+	for {
+		s, err := c.pool.take(ctx, peer, x.payload != nil || x.into != nil, x.silence)
+		if err != nil {
+			return nil, nil, err
+		}
+		resp, body, reuse, err := x.do(ctx, s, req)
+		c.pool.give(s, reuse)
+		if err != nil && ctx.Err() != nil {
+			return nil, nil, ctx.Err()
+		}
+		if s.kept && resp == nil && errs.KindOf(err) == errs.Network {
+			continue
+		}
+		return resp, body, err
+	}
+}
+
+// do makes one request. The response is nil if none came; otherwise an error
+// is what it tells, or what is wrong with it. reuse reports whether the stream
+// is between two messages, so that another request can be made on it.
+func (x *exchange) do(ctx context.Context, s *lease, req request) (resp *response, body []byte, reuse bool, err error) {
+	if err := s.SetDeadline(s.began.Add(x.silence)); err != nil {
+		return nil, nil, false, x.broken(err)
+	}
+	stop := context.AfterFunc(ctx, func() { abort(s) })
+	defer stop()
+	moved := func() error { return s.SetDeadline(time.Now().Add(x.silence)) }
+	if x.payload == nil {
+		if err := writeMessage(s, req, nil, moved); err != nil {
+			return nil, nil, false, x.broken(err)
+		}
+		resp, body, err = x.receive(s)
+		return resp, body, (err == nil || resp != nil && resp.Text != "") && stop(), err
+	}
+	sent := make(chan error, 1)
+	go func() { sent <- writeMessage(s, req, x.payload, moved) }()
+	if resp, body, err = x.receive(s); err != nil {
+		go abort(s) // the answer may have come before all was sent
+		<-sent
+		return resp, nil, false, err
+	}
+	if err := <-sent; err != nil {
+		return resp, nil, false, x.broken(err)
+	}
+	return resp, body, stop(), nil
+}
+
+// abort ends all reads and writes on a stream. The deadline is for a write
+// that waits for a stuck connection, of which Reset takes no notice.
+func abort(s mesh.Stream) {
+	s.SetDeadline(time.Unix(1, 0))
+	s.Reset()
+}
+
+// receive takes the answer.
+func (x *exchange) receive(s *lease) (*response, []byte, error) {
+	for received := 0; ; {
+		resp := new(response)
+		if err := readMessage(s, "response", resp); err != nil {
+			return nil, nil, x.broken(err)
+		}
+		s.heard()
+		switch {
+		case resp.Version != version:
+			return resp, nil, errs.New(errs.Serialization, "response of version %d, this program knows %d", resp.Version, version)
+		case resp.More:
+			if err := x.progress(received, resp.Received); err != nil {
+				return resp, nil, err
+			}
+			received = resp.Received
+			if err := s.SetReadDeadline(time.Now().Add(x.silence)); err != nil {
+				return nil, nil, x.broken(err)
+			}
+		case resp.Text != "":
+			return resp, nil, resp.err()
+		case x.into != nil:
+			body, err := x.body(s, resp)
+			return resp, body, err
+		case resp.Length != 0:
+			return resp, nil, errs.New(errs.Serialization, "response with %d bytes of shard", resp.Length)
+		default:
+			return resp, nil, nil
+		}
+	}
+}
+
+// progress refuses words of progress that say nothing, which a server could
+// go on sending for ever.
+func (x *exchange) progress(before, now int) error {
+	if now == len(x.payload) && before < now || now < len(x.payload) && now-before >= leastStep {
+		return nil
+	}
+	return errs.New(errs.Serialization, "%d bytes received, after %d of %d", now, before, len(x.payload))
+}
+
+// body reads the bytes behind an answer. Each leastStep of them has the time
+// of a silence, so that few bytes at a time do not pass for progress.
+func (x *exchange) body(s *lease, resp *response) ([]byte, error) {
+	if resp.Length < 0 || resp.Length > maxShard {
+		return nil, errs.New(errs.Serialization, "response with %d bytes of shard", resp.Length)
+	}
+	body, err := x.into(resp)
+	if err != nil {
+		return nil, err
+	}
+	step := 0 // where the silence began anew
+	for at := 0; at < len(body); {
+		if at == 0 || at-step >= leastStep {
+			s.heard()
+			if err := s.SetReadDeadline(time.Now().Add(x.silence)); err != nil {
+				return nil, x.broken(err)
+			}
+			step = at
+		}
+		n, err := s.Read(body[at:])
+		if at += n; err != nil && at < len(body) {
+			return nil, x.broken(err)
+		}
+	}
+	return body, nil
+}
+
+// broken gives an error of the stream its kind.
+func (x *exchange) broken(err error) error {
+	if errs.KindOf(err) != errs.Other {
+		return err
+	}
+	if timeout := net.Error(nil); errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
+		return errs.New(errs.Unavailable, "silent for %v", x.silence)
+	}
+	return errs.New(errs.Network, "the stream broke: %w", err)
+}

@@ -1,0 +1,273 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+	"datamesh/internal/mesh"
+	"datamesh/internal/store"
+	"datamesh/internal/storetest"
+)
+
+// A counter is how many streams were opened, and how many of them are open.
+type counter struct{ opened, open atomic.Int64 }
+
+// dialCounted returns a client like that of dial, which counts its streams.
+func dialCounted(t *testing.T, serve func(from datamesh.PeerID, s mesh.Stream)) (*Client, *counter) {
+	n := &counter{}
+	return dial(t, func(from datamesh.PeerID, s mesh.Stream) {
+		n.opened.Add(1)
+		n.open.Add(1)
+		defer n.open.Add(-1)
+		serve(from, s)
+	}), n
+}
+
+// yes answers every request with success.
+func yes(t *testing.T) func(datamesh.PeerID, mesh.Stream) {
+	return func(_ datamesh.PeerID, s mesh.Stream) {
+		for {
+			req, _, ok := asked(t, s)
+			if !ok || tell(s, response{Has: make([]bool, len(req.Keys))}, nil) != nil {
+				return
+			}
+		}
+	}
+}
+
+var oneKey = []datamesh.ShardKey{{}}
+
+func TestStreamIsUsedForTheNextRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := storetest.Segment(t, 1, 2, 1, 500_000)
+		memory := store.NewMemory(1 << 20)
+		server := NewServer(memory, newRegistry())
+		c, n := dialCounted(t, func(from datamesh.PeerID, stream mesh.Stream) { server.Handle(t.Context(), from, stream) })
+		shards := c.Shards(anybody)
+		for index := range s.Bytes {
+			s.Put(t, shards, index)
+			s.Check(t, shards, index)
+		}
+		_, _, err := shards.Get(t.Context(), datamesh.ShardKey{}, nil) // an error is an answer too
+		wantKind(t, "get", err, errs.FileNotFound)
+		if _, err := shards.Has(t.Context(), oneKey); err != nil {
+			t.Error(err)
+		}
+		if got := n.opened.Load(); got != 1 {
+			t.Errorf("%d streams were opened, want 1", got)
+		}
+	})
+}
+
+func TestUnusedStreamsAreClosedInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		c, n := dialCounted(t, func(from datamesh.PeerID, s mesh.Stream) {
+			<-release
+			yes(t)(from, s)
+		})
+		var wait sync.WaitGroup
+		for range maxSmall {
+			wait.Go(func() {
+				if _, err := c.Shards(anybody).Has(t.Context(), oneKey); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		close(release)
+		wait.Wait()
+		synctest.Wait()
+		if got := n.open.Load(); got != maxKept {
+			t.Errorf("%d streams are kept, want %d", got, maxKept)
+		}
+		pass(keepTime)
+		synctest.Wait()
+		if got := n.open.Load(); got != 0 {
+			t.Errorf("%d streams are kept after %v, want none", got, keepTime)
+		}
+	})
+}
+
+func TestSmallRequestsDoNotWaitForShards(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, n := dialCounted(t, func(from datamesh.PeerID, s mesh.Stream) {
+			for {
+				req, _, ok := asked(t, s)
+				if !ok {
+					return
+				}
+				if req.Op == opHas {
+					tell(s, response{Has: []bool{true}}, nil)
+				}
+			}
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		var wait sync.WaitGroup
+		for range 3 * maxBulk {
+			wait.Go(func() {
+				if _, _, err := c.Shards(anybody).Get(ctx, datamesh.ShardKey{}, nil); !errors.Is(err, context.Canceled) {
+					t.Errorf("get: got %v, want %v", err, context.Canceled)
+				}
+			})
+		}
+		synctest.Wait()
+		if got := n.open.Load(); got != maxBulk {
+			t.Errorf("%d streams for shards, want %d", got, maxBulk)
+		}
+		if has, err := c.Shards(anybody).Has(t.Context(), oneKey); err != nil || !has[0] {
+			t.Errorf("has beside them: %v, %v", has, err)
+		}
+		cancel()
+		wait.Wait()
+		for range 2 * maxBulk { // no place was lost
+			if _, err := c.Shards(anybody).Has(t.Context(), oneKey); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func TestPlacesComeBackWhateverHappens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fail atomic.Bool
+		good := dial(t, yes(t))
+		c := NewClient(func(ctx context.Context, to datamesh.PeerID) (mesh.Stream, error) {
+			if fail.Load() {
+				return nil, errs.New(errs.Unavailable, "cannot be reached: %w", errTest)
+			}
+			return good.pool.open(ctx, to)
+		})
+		fail.Store(true)
+		for range 2*maxSmall + 1 {
+			if _, err := c.Shards(anybody).Has(t.Context(), oneKey); !errors.Is(err, errTest) {
+				t.Fatalf("got %v, want %v", err, errTest)
+			}
+		}
+		fail.Store(false)
+		if _, err := c.Shards(anybody).Has(t.Context(), oneKey); err != nil {
+			t.Errorf("after it is reached again: %v", err)
+		}
+		c.Close()
+		_, err := c.Shards(anybody).Has(t.Context(), oneKey)
+		wantKind(t, "has of a closed client", err, errs.Unavailable)
+	})
+}
+
+func TestOpeningCountsAsSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := NewClient(func(ctx context.Context, _ datamesh.PeerID) (mesh.Stream, error) {
+			<-ctx.Done()
+			return nil, errs.New(errs.Unavailable, "cannot be reached: %w", ctx.Err())
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), getSilence+1)
+		defer cancel()
+		_, err := c.Shards(anybody).Has(ctx, oneKey)
+		wantKind(t, "has", err, errs.Unavailable)
+	})
+}
+
+func TestStreamThatDiedWithItsPeerIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, n := dialCounted(t, func(_ datamesh.PeerID, s mesh.Stream) {
+			asked(t, s)
+			tell(s, response{Has: []bool{true}}, nil)
+			s.Close() // after one request
+		})
+		for range 3 {
+			if _, err := c.Shards(anybody).Has(t.Context(), oneKey); err != nil {
+				t.Errorf("has: %v", err)
+			}
+			synctest.Wait()
+		}
+		if got := n.opened.Load(); got != 3 {
+			t.Errorf("%d streams, want 3", got)
+		}
+	})
+}
+
+func TestPeerThatAlwaysBreaksIsNotTriedForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, n := dialCounted(t, func(_ datamesh.PeerID, s mesh.Stream) { s.Close() })
+		_, err := c.Shards(anybody).Has(t.Context(), oneKey)
+		wantKind(t, "has", err, errs.Network)
+		if got := n.opened.Load(); got != 1 {
+			t.Errorf("%d streams, want 1", got)
+		}
+	})
+}
+
+// A reset may wait until its connection is given up.
+type stuck struct {
+	mesh.Stream
+	until <-chan struct{}
+}
+
+func (s stuck) Reset() error {
+	<-s.until
+	return s.Stream.Reset()
+}
+
+func TestResetThatIsStuckHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		until := make(chan struct{})
+		silent := dial(t, func(_ datamesh.PeerID, s mesh.Stream) { asked(t, s) })
+		good := dial(t, yes(t))
+		dead := datamesh.PeerID{2}
+		c := NewClient(func(ctx context.Context, to datamesh.PeerID) (mesh.Stream, error) {
+			if to != dead {
+				return good.pool.open(ctx, to)
+			}
+			s, err := silent.pool.open(ctx, to)
+			return stuck{s, until}, err
+		})
+		defer c.Close()
+		defer close(until)
+		for range 2 {
+			_, _, err := c.Shards(dead).Get(t.Context(), datamesh.ShardKey{}, nil)
+			wantKind(t, "get of the silent one", err, errs.Unavailable)
+			if _, err := c.Shards(anybody).Has(t.Context(), oneKey); err != nil {
+				t.Errorf("has of another: %v", err)
+			}
+		}
+	})
+}
+
+func TestProbeTellsTheSlowFromTheGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sample := storetest.Segment(t, 1, 1, 0, 500_000)
+		sent := make(chan struct{})
+		busy := lie(t, func(s mesh.Stream, req request) {
+			if req.Op == opHas {
+				<-sent // it is behind the shard
+				tell(s, response{}, nil)
+				return
+			}
+			tell(s, response{Descriptor: format.EncodeDescriptor(sample.Descriptor), Length: 500_000}, nil)
+			for piece := range slices.Chunk(sample.Bytes[0], leastStep) {
+				pass(probeSilence / 4)
+				s.Write(piece)
+			}
+			close(sent)
+		})
+		var wait sync.WaitGroup
+		wait.Go(func() { sample.Check(t, busy.Shards(anybody), 0) })
+		synctest.Wait()
+		if err := busy.Probe(t.Context(), anybody); err != nil {
+			t.Errorf("a peer that sends: %v", err)
+		}
+		wait.Wait()
+		gone := lie(t, func(mesh.Stream, request) {})
+		wantKind(t, "a silent peer", gone.Probe(t.Context(), anybody), errs.Unavailable)
+		broken := dial(t, func(_ datamesh.PeerID, s mesh.Stream) { s.Close() })
+		wantKind(t, "a broken peer", broken.Probe(t.Context(), anybody), errs.Network)
+	})
+}

@@ -1,0 +1,99 @@
+package transfer
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+	"datamesh/internal/mesh"
+)
+
+// put takes a shard. Its descriptor is verified before its bytes are read.
+func (s *Server) put(ctx context.Context, g *guest, stream mesh.Stream, req *request) error {
+	if len(req.Keys) != 1 || req.Length < 1 || req.Length > maxShard {
+		return errs.New(errs.Serialization, "put of %d bytes", req.Length)
+	}
+	d, err := format.DecodeDescriptor(req.Descriptor)
+	switch {
+	case err != nil:
+		return refuse(stream, errs.New(errs.Integrity, "put %s: %w", req.Keys[0].Segment, err))
+	case d.Segment != req.Keys[0].Segment || d.ShardLen() != req.Length:
+		return refuse(stream, errs.New(errs.Integrity, "put %s: the descriptor is of something else", req.Keys[0].Segment))
+	}
+	release, err := s.reserve(ctx, g, int64(req.Length))
+	if err != nil {
+		return err
+	}
+	defer release()
+	buf := s.buffers.take(req.Length)
+	defer s.buffers.give(buf)
+	if err := readShard(stream, buf); err != nil {
+		return err
+	}
+	if err := s.shards.Put(ctx, d, req.Keys[0].Index, buf); err != nil {
+		return respond(stream, failure(err), nil)
+	}
+	return respond(stream, response{}, nil)
+}
+
+// readShard fills buf, with words of progress on the way.
+func readShard(stream mesh.Stream, buf []byte) error {
+	for at := 0; at < len(buf); {
+		n := min(progressStep, len(buf)-at)
+		if err := stream.SetDeadline(time.Now().Add(stallTime)); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(stream, buf[at:at+n]); err != nil {
+			return err
+		}
+		if at += n; len(buf) > progressStep {
+			if err := respond(stream, response{More: true, Received: at}, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// refuse answers a put before its shard was read. The stream ends with it: the
+// bytes of the shard must not be taken for requests.
+func refuse(stream mesh.Stream, err error) error {
+	if werr := respond(stream, failure(err), nil); werr != nil {
+		return werr
+	}
+	io.Copy(io.Discard, io.LimitReader(stream, maxShard)) // lets the client read the answer first
+	return err
+}
+
+func (s *Server) get(ctx context.Context, g *guest, stream mesh.Stream, req *request) error {
+	if len(req.Keys) != 1 {
+		return errs.New(errs.Serialization, "get of %d shards", len(req.Keys))
+	}
+	release, err := s.reserve(ctx, g, datamesh.MaxSealed/4) // what a shard mostly is
+	if err != nil {
+		return err
+	}
+	defer release()
+	key := shardKeys(req.Keys)[0]
+	if req.Op == opRange {
+		d, slice, err := s.shards.GetRange(ctx, key, req.Offset, req.Count)
+		return respondShard(stream, d, slice, err)
+	}
+	buf := s.buffers.take(0)
+	d, shard, err := s.shards.Get(ctx, key, buf)
+	if cap(shard) > cap(buf) {
+		buf = shard
+	}
+	defer s.buffers.give(buf)
+	return respondShard(stream, d, shard, err)
+}
+
+func respondShard(stream mesh.Stream, d *datamesh.Descriptor, b []byte, err error) error {
+	if err != nil {
+		return respond(stream, failure(err), nil)
+	}
+	return respond(stream, response{Descriptor: format.EncodeDescriptor(d), Length: len(b)}, b)
+}

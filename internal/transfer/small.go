@@ -1,0 +1,103 @@
+package transfer
+
+import (
+	"context"
+	"fmt"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+	"datamesh/internal/store"
+)
+
+// small carries out the requests whose answer is a header alone.
+func (s *Server) small(ctx context.Context, req *request) (resp response, err error) {
+	switch req.Op {
+	case opHas:
+		if len(req.Keys) > maxKeys {
+			return resp, errs.New(errs.Invalid, "has: %d keys, limit %d", len(req.Keys), maxKeys)
+		}
+		resp.Has, err = s.shards.Has(ctx, shardKeys(req.Keys))
+	case opList:
+		after := datamesh.First
+		if len(req.Keys) > 0 {
+			after = shardKeys(req.Keys[:1])[0]
+		}
+		var keys []datamesh.ShardKey
+		keys, err = s.shards.List(ctx, after, min(max(req.Count, 0), maxKeys))
+		resp.Keys = wireKeys(keys)
+	case opDrop:
+		var del *datamesh.Deletion
+		if del, err = format.DecodeDeletion(req.Deletion); err == nil {
+			err = s.shards.Drop(ctx, del)
+		}
+	case opReport:
+		var reports []store.Report
+		if reports, err = decodeReports(req.Reports); err == nil {
+			err = s.registry.Report(ctx, reports)
+		}
+	case opLocate:
+		resp, err = s.locate(ctx, req)
+	default:
+		err = errs.New(errs.Invalid, "request %d is not known", req.Op)
+	}
+	return resp, err
+}
+
+func (s *Server) locate(ctx context.Context, req *request) (resp response, err error) {
+	if len(req.Keys) != 1 {
+		return resp, errs.New(errs.Invalid, "locate: %d segments", len(req.Keys))
+	}
+	d, holders, err := s.registry.Locate(ctx, req.Keys[0].Segment)
+	if err != nil {
+		return resp, err
+	}
+	resp.Descriptor = format.EncodeDescriptor(d)
+	for _, h := range holders {
+		resp.Holders = append(resp.Holders, holding{Index: h.Index, Peer: h.Peer})
+	}
+	return resp, nil
+}
+
+func decodeReports(in []report) ([]store.Report, error) {
+	out := make([]store.Report, len(in))
+	for i, r := range in {
+		d, err := format.DecodeDescriptor(r.Descriptor)
+		if err != nil {
+			return nil, fmt.Errorf("report: %w", err)
+		}
+		holders, err := decodeHolders(d, r.Holders)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = store.Report{Descriptor: d, Holdings: holders}
+	}
+	return out, nil
+}
+
+func decodeHolders(d *datamesh.Descriptor, in []holding) ([]store.Holding, error) {
+	out := make([]store.Holding, len(in))
+	for i, h := range in {
+		if h.Index < 0 || h.Index >= len(d.Shards) {
+			return nil, errs.New(errs.Serialization, "holder of shard %d of %d", h.Index, len(d.Shards))
+		}
+		out[i] = store.Holding{Index: h.Index, Peer: h.Peer}
+	}
+	return out, nil
+}
+
+func shardKeys(in []key) []datamesh.ShardKey {
+	out := make([]datamesh.ShardKey, len(in))
+	for i, k := range in {
+		out[i] = datamesh.ShardKey{Segment: k.Segment, Index: k.Index}
+	}
+	return out
+}
+
+func wireKeys(in []datamesh.ShardKey) []key {
+	out := make([]key, len(in))
+	for i, k := range in {
+		out[i] = key{Segment: k.Segment, Index: k.Index}
+	}
+	return out
+}

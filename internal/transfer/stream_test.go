@@ -1,0 +1,121 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/mesh"
+	"datamesh/internal/store"
+)
+
+// A pipe is one end of a stream in memory, which keeps nothing: a write waits
+// for its reader.
+type pipe struct{ net.Conn }
+
+func (p pipe) Reset() error { return p.Close() }
+
+var anybody = datamesh.PeerID{1}
+
+// dial returns a client whose streams, to whomever, are served by serve, each
+// in a goroutine of its own. They end with the test.
+func dial(t *testing.T, serve func(from datamesh.PeerID, s mesh.Stream)) *Client {
+	t.Helper()
+	var wait sync.WaitGroup
+	var mu sync.Mutex // guards ends
+	var ends []net.Conn
+	c := NewClient(func(_ context.Context, to datamesh.PeerID) (mesh.Stream, error) {
+		here, there := net.Pipe()
+		mu.Lock()
+		defer mu.Unlock()
+		ends = append(ends, there)
+		wait.Go(func() { serve(to, pipe{there}) })
+		return pipe{here}, nil
+	})
+	t.Cleanup(func() {
+		c.Close()
+		for _, end := range ends {
+			end.Close()
+		}
+		wait.Wait()
+	})
+	return c
+}
+
+// dialServer returns a client of a server of the store.
+func dialServer(t *testing.T, shards datamesh.ShardStore) *Client {
+	t.Helper()
+	server := NewServer(shards, newRegistry())
+	return dial(t, func(from datamesh.PeerID, s mesh.Stream) { server.Handle(t.Context(), from, s) })
+}
+
+// asked reads the request on a stream, with its shard. It is false when the
+// stream has ended.
+func asked(t *testing.T, s mesh.Stream) (req request, shard []byte, ok bool) {
+	if err := readMessage(s, "request", &req); err != nil {
+		return req, nil, false
+	}
+	shard = make([]byte, req.Length)
+	for n := 0; n < len(shard); {
+		got, err := s.Read(shard[n:])
+		if err != nil {
+			return req, nil, false
+		}
+		n += got
+	}
+	return req, shard, true
+}
+
+// tell writes a response and the bytes behind it. That nobody reads it any
+// more is no failure.
+func tell(s mesh.Stream, resp response, body []byte) error {
+	if resp.Version == 0 {
+		resp.Version = version
+	}
+	return writeMessage(s, resp, body, func() error { return nil })
+}
+
+func wantKind(t *testing.T, what string, err error, want errs.Kind) {
+	t.Helper()
+	if errs.KindOf(err) != want {
+		t.Errorf("%s: got %v, of kind %s, want kind %s", what, err, errs.KindOf(err).Name(), want.Name())
+	}
+}
+
+// A registry is a Registry in memory.
+type registry struct {
+	mu      sync.Mutex // guards reports
+	reports map[datamesh.SegmentID]store.Report
+	fail    error // of each report
+}
+
+func newRegistry() *registry { return &registry{reports: map[datamesh.SegmentID]store.Report{}} }
+
+func (r *registry) Report(_ context.Context, reports []store.Report) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, x := range reports {
+		r.reports[x.Descriptor.Segment] = x
+	}
+	return r.fail
+}
+
+func (r *registry) Locate(_ context.Context, id datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	x, ok := r.reports[id]
+	if !ok {
+		return nil, nil, errs.New(errs.FileNotFound, "locate %s: no holder was reported", id)
+	}
+	return x.Descriptor, x.Holdings, nil
+}
+
+var errTest = errors.New("as the test says")
+
+// pass lets time go by, in a bubble of synctest.
+func pass(d time.Duration) { <-time.After(d) }

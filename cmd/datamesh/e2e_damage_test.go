@@ -16,7 +16,7 @@ func TestDamagedShardsAreMadeGoodAndNamed(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t, 6)
 	owner := m.user(t)
-	other := datamesh.SegmentID(contentSegments(t, owner, owner.put(t, noisy(0, 1<<20)))[0].ID)
+	other := contentSegments(t, owner, owner.put(t, noisy(0, 1<<20)))[0].ID
 	for _, damage := range []struct {
 		name string
 		do   func(t *testing.T, shard, another string)
@@ -42,8 +42,8 @@ func TestDamagedShardsAreMadeGoodAndNamed(t *testing.T) {
 					}
 					damage.do(t, files[datamesh.ShardKey{Segment: segment.ID, Index: shard.Index}], another)
 				}
-				untilNamed(t, owner, stored, content, func(b node.BadShard) bool {
-					return b.Segment == segment.ID && slices.Contains(bad, node.ShardInfo{Index: b.Index, Peer: b.Peer, Live: true})
+				untilFound(t, owner, stored, content, func(found node.BadShard, i int) bool {
+					return found.Segment == segment.ID && found.Index == bad[i].Index && found.Peer == bad[i].Peer
 				}, lost)
 			})
 		}
@@ -56,18 +56,12 @@ func TestSilentPeersArePassedByAndNamed(t *testing.T) {
 	owner := m.user(t)
 	content := noisy(1, 1<<20)
 	stored := owner.put(t, content)
-	silent := map[datamesh.PeerID]bool{}
-	for _, shard := range contentSegments(t, owner, stored)[0].Shards[:2] {
+	silent := contentSegments(t, owner, stored)[0].Shards[:2]
+	for i, shard := range silent {
 		m.byID(t, shard.Peer).pause(t)
-		silent[shard.Peer] = true
-		named := map[datamesh.PeerID]bool{}
-		untilNamed(t, owner, stored, content, func(b node.BadShard) bool {
-			if !silent[b.Peer] || named[b.Peer] {
-				return false
-			}
-			named[b.Peer] = true
-			return true
-		}, len(silent))
+		untilFound(t, owner, stored, content, func(found node.BadShard, i int) bool {
+			return found.Peer == silent[i].Peer
+		}, i+1)
 	}
 }
 
@@ -82,25 +76,26 @@ func contentSegments(t *testing.T, u *user, stored node.Stored) []node.SegmentIn
 	return info.Segments[1:]
 }
 
-// untilNamed gets an object until so many of what a get has found bad are what
-// is looked for; mostly the first does it, but one that is fast elsewhere may
-// never hear of them. Each get must bring the content.
-func untilNamed(t *testing.T, u *user, stored node.Stored, content []byte, is func(node.BadShard) bool, want int) {
+// untilFound gets an object until so many bad things are found; is tells
+// whether what was found is the i-th of them. The first get should do it, but
+// one that is served fast enough by others may never hear of them. Each get
+// must bring the content.
+func untilFound(t *testing.T, u *user, stored node.Stored, content []byte, is func(found node.BadShard, i int) bool, bad int) {
 	t.Helper()
 	var fetched node.Fetched
 	for range 10 {
 		fetched = u.reads(t, stored.ID, content)
-		named := 0
-		for _, b := range fetched.Bad {
-			if is(b) && b.Reason != "" {
-				named++
+		found := 0
+		for i := range bad {
+			if slices.ContainsFunc(fetched.Bad, func(b node.BadShard) bool { return is(b, i) && b.Reason != "" }) {
+				found++
 			}
 		}
-		if named >= want {
+		if found == bad {
 			return
 		}
 	}
-	t.Errorf("got bad %+v, want %d of it", fetched.Bad, want)
+	t.Errorf("got bad %+v, want %d others", fetched.Bad, bad)
 }
 
 // flip changes one bit in the middle of a file.

@@ -18,33 +18,39 @@ func TestLoadLeavesNoGoroutinesAndNoDescriptors(t *testing.T) {
 	m := newMesh(t, 6)
 	users := []*user{m.user(t), &m.members[0].user, &m.members[1].user}
 	load := func() {
-		puts := make([]upload, 0, len(users))
-		for i, u := range users {
-			puts = append(puts, beginPut(t, u, noisy(byte(i), 3<<20)))
-		}
-		for i := range puts {
-			puts[i].end(t)
-		}
-		var gets []download
-		for i := range 4 * len(puts) {
-			gets = append(gets, beginGet(t, &puts[i%len(puts)]))
-		}
-		for _, g := range gets {
-			g.end(t)
+		for range 5 {
+			putAndGet(t, users)
 		}
 	}
-	load()
+	load() // opens what is kept for ever, such as connections to the database
 	warm := m.quietest(t)
-	for range 5 {
-		load()
-	}
+	load()
+	last := make([]footprint, len(m.members))
+	defer func() { t.Logf("warm %+v, after the load %+v", warm, last) }()
 	for i, x := range m.members {
-		var now footprint
-		eventually(t, fmt.Sprintf("%s comes back to within %d of %+v", x.home, slack, warm[i]), func() bool {
-			now = x.footprint(t)
-			return now.goroutines <= warm[i].goroutines+slack && now.descriptors <= warm[i].descriptors+slack
+		eventually(t, x.home+" is as it was before the load", func() bool {
+			last[i] = x.footprint(t)
+			return last[i].goroutines <= warm[i].goroutines+slack && last[i].descriptors <= warm[i].descriptors+slack
 		})
-		t.Logf("%s: warm %+v, after the load %+v", x.home, warm[i], now)
+	}
+}
+
+// putAndGet has every user put at once, and then get at once, four times each.
+func putAndGet(t *testing.T, users []*user) {
+	t.Helper()
+	puts := make([]upload, len(users))
+	for i, u := range users {
+		puts[i] = beginPut(t, u, noisy(byte(i), 3<<20))
+	}
+	for i := range puts {
+		puts[i].end(t)
+	}
+	var gets []download
+	for i := range 4 * len(puts) {
+		gets = append(gets, beginGet(t, &puts[i%len(puts)]))
+	}
+	for _, g := range gets {
+		g.end(t)
 	}
 }
 

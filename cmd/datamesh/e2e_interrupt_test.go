@@ -33,7 +33,7 @@ func TestInterruptedPutLeavesNothing(t *testing.T) {
 		{"command with a service by SIGINT", &service.user, interrupt, 130},
 		{"command with a service by SIGKILL", &service.user, func(_ *testing.T, put *task) { put.kill() }, -1},
 		{"service by SIGKILL", &service.user, func(t *testing.T, put *task) {
-			service.kill()
+			kill(service)
 			put.wait(t)
 			restart(t, service)
 		}, 8},
@@ -113,7 +113,7 @@ func half(t *testing.T, u *user) (*task, *os.File) {
 	cmd := u.command("put", "-", "--name", "half")
 	cmd.Stdin = source
 	put := start(t, cmd)
-	go content.Write(make([]byte, 40<<20)) // until the reader is gone
+	go content.Write(make([]byte, 40<<20)) // ends when either end is closed
 	eventually(t, "shards of the put are stored", func() bool {
 		return u.mesh.shardFiles(t) > before
 	})

@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -28,7 +29,7 @@ func TestAnyTwoOfSixMayBeLostAndNoThreeOfThem(t *testing.T) {
 			kill(lost...)
 			reader.reads(t, stored.ID, content)
 			for c := b + 1; c < len(m.members); c++ {
-				m.members[c].kill()
+				kill(m.members[c])
 				unreadable(t, reader, stored, append(lost, m.members[c]))
 				restart(t, m.members[c])
 			}
@@ -37,13 +38,15 @@ func TestAnyTwoOfSixMayBeLostAndNoThreeOfThem(t *testing.T) {
 	}
 }
 
+var answered = regexp.MustCompile(`\d shards answered, \d are needed`)
+
 // unreadable gets an object of which too many shards are lost, which must tell
 // how many there are and who does not serve, and leave no file.
 func unreadable(t *testing.T, u *user, stored node.Stored, lost []*member) {
 	t.Helper()
 	dir := t.TempDir()
 	p := problem(t, u.run(t, "get", stored.ID.String(), filepath.Join(dir, "out")), 5)
-	if p.Kind != "Unavailable" || !strings.Contains(p.Error, "shards answered") || p.Hint == "" {
+	if p.Kind != "Unavailable" || !answered.MatchString(p.Error) || p.Hint == "" {
 		t.Errorf("got %+v, want Unavailable, with how many shards answered", p)
 	}
 	for _, x := range lost {
@@ -75,7 +78,7 @@ func TestSmallMeshesSurviveWhatTheySay(t *testing.T) {
 				return
 			}
 			for _, x := range m.members {
-				x.kill()
+				kill(x)
 				owner.reads(t, stored.ID, content)
 				restart(t, x)
 				m.settle(t)
@@ -88,16 +91,25 @@ func TestMemberCutOffFromFiveOthersFailsToPut(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t, 6)
 	file := noiseFile(t, "x", 1, 1<<20)
-	left := m.members[0]
-	kill(m.members[1:]...)
-	p := problem(t, left.run(t, "put", file), 5)
-	if p.Kind != "Unavailable" {
+	left, others := m.members[0], m.members[1:]
+	kill(others...)
+	failsToPut(t, left, file)
+	eventually(t, "the others are known to be dead", func() bool {
+		return left.sees(t, "dead", others...) == len(others)
+	})
+	failsToPut(t, left, file)
+}
+
+// failsToPut puts a file, of which nothing may remain.
+func failsToPut(t *testing.T, x *member, file string) {
+	t.Helper()
+	if p := problem(t, x.run(t, "put", file), 5); p.Kind != "Unavailable" {
 		t.Errorf("got %+v, want Unavailable", p)
 	}
-	if list := result[node.List](t, left.run(t, "list")); len(list.Objects) > 0 {
+	if list := result[node.List](t, x.run(t, "list")); len(list.Objects) > 0 {
 		t.Errorf("the catalog has %+v", list.Objects)
 	}
-	if stats := result[node.Stats](t, left.run(t, "stats")); stats.Store.Shards > 0 {
-		t.Errorf("it keeps %d shards of it", stats.Store.Shards)
+	if stats := result[node.Stats](t, x.run(t, "stats")); stats.Store.Shards > 0 {
+		t.Errorf("it keeps %d shards", stats.Store.Shards)
 	}
 }

@@ -6,9 +6,10 @@ import (
 	"slices"
 	"testing"
 
-	"datamesh"
-
 	"github.com/google/go-cmp/cmp"
+
+	"datamesh"
+	"datamesh/internal/node"
 )
 
 func TestAllNodesKilledComeBackWithEverything(t *testing.T) {
@@ -41,13 +42,52 @@ func TestAllNodesKilledComeBackWithEverything(t *testing.T) {
 	}
 }
 
+func TestPutsThatAPowerCutMeetsAreWholeOrGone(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, 6)
+	owner := m.user(t)
+	kept := noisy(0, 1<<20)
+	owner.put(t, kept, "--name", "kept")
+	before, files := m.shards(t), m.shardFiles(t)
+	var puts []upload
+	for i := range byte(4) {
+		puts = append(puts, beginPut(t, owner, noisy(i+1, 20<<20)))
+	}
+	eventually(t, "shards of the puts are stored", func() bool { return m.shardFiles(t) > files })
+	kill(m.members...)
+	acknowledged := 1
+	for i := range puts {
+		if o := puts[i].wait(t); o.code == 0 {
+			puts[i].stored = result[node.Stored](t, o)
+			acknowledged++
+			before += puts[i].stored.Shards
+		} else {
+			problem(t, o, 5)
+		}
+	}
+	restart(t, m.members...)
+	m.settle(t)
+	if list := result[node.List](t, owner.run(t, "list")); len(list.Objects) != acknowledged {
+		t.Errorf("%d puts were acknowledged; the catalog has %+v", acknowledged, list.Objects)
+	}
+	eventually(t, "the shards of the other puts are gone", func() bool {
+		result[node.Peers](t, owner.run(t, "peers"))
+		return m.shards(t) == before
+	})
+	for _, p := range puts {
+		if p.stored.Size > 0 {
+			owner.reads(t, p.stored.ID, p.content)
+		}
+	}
+}
+
 func TestWithoutItsBootstrapNodeAMeshServesAndGrows(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t, 6)
 	owner := m.user(t)
 	early := noisy(1, 1<<20)
 	id := owner.put(t, early).ID
-	m.members[0].kill()
+	kill(m.members[0])
 	owner.reads(t, id, early)
 	late := noisy(2, 1<<20)
 	owner.reads(t, owner.put(t, late).ID, late)

@@ -38,14 +38,14 @@ func TestPortIsTheOneAskedForAndKept(t *testing.T) {
 	}
 	for _, x := range m.members {
 		before := x.ready
-		x.kill()
+		kill(x)
 		restart(t, x)
 		if diff := cmp.Diff(before, x.ready); diff != "" {
 			t.Errorf("%s again, without a port (-before +after):\n%s", x.flags[0], diff)
 		}
 	}
 	other := freePort(t)
-	join.kill()
+	kill(join)
 	join.start(t, "service", "--port", fmt.Sprint(other))
 	if addr := nearestAddr(join.ready.Addrs); addr != fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", other) {
 		t.Errorf("asked for another port %d, got %s", other, addr)
@@ -93,7 +93,7 @@ func TestServiceThatCannotJoinSaysWhy(t *testing.T) {
 	}
 
 	t.Run("another mesh there", func(t *testing.T) {
-		member.kill()
+		kill(member)
 		for _, command := range []string{"service", "peers"} {
 			p := problem(t, member.run(t, append([]string{command}, other.door(t)...)...), 6)
 			if !strings.Contains(p.Error, first.ready.Mesh.String()) || !strings.Contains(p.Error, stranger.ready.Mesh.String()) || p.Hint == "" {
@@ -102,5 +102,11 @@ func TestServiceThatCannotJoinSaysWhy(t *testing.T) {
 		}
 		restart(t, member)
 		m.settle(t)
+	})
+	t.Run("nobody left", func(t *testing.T) {
+		kill(first, member)
+		if p := problem(t, member.run(t, "service", "--timeout", "2"), 5); p.Kind != "Unavailable" || p.Hint == "" {
+			t.Errorf("got %+v, want Unavailable, and a hint", p)
+		}
 	})
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/hex"
+	"errors"
 	"io/fs"
 	"path/filepath"
 	"strconv"
@@ -42,22 +43,34 @@ func (x *member) shardFiles(t testing.TB) map[datamesh.ShardKey]string {
 func (m *mesh) allocated(t testing.TB) (n int64) {
 	t.Helper()
 	for _, x := range m.members {
-		err := filepath.WalkDir(x.home, func(_ string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			info, err := d.Info()
-			if err != nil {
-				return err
-			}
+		walk(t, x.home, func(_ string, info fs.FileInfo) error {
 			n += info.Sys().(*syscall.Stat_t).Blocks * 512
 			return nil
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 	}
 	return n
+}
+
+// walk visits all there is in a home. Files of a process that runs may go
+// meanwhile.
+func walk(t testing.TB, home string, visit func(path string, info fs.FileInfo) error) {
+	t.Helper()
+	err := filepath.WalkDir(home, func(path string, d fs.DirEntry, err error) error {
+		var info fs.FileInfo
+		if err == nil {
+			info, err = d.Info()
+		}
+		if err == nil {
+			err = visit(path, info)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestSixShardsLieOnSixPeers(t *testing.T) {

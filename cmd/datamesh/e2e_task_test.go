@@ -84,7 +84,11 @@ func (k *task) wait(t testing.TB) outcome {
 	case <-k.ended:
 	case <-time.After(guard):
 		k.cmd.Process.Signal(syscall.SIGQUIT) // tells where it hangs
-		<-k.ended
+		select {
+		case <-k.ended:
+		case <-time.After(10 * time.Second):
+			k.kill()
+		}
 		t.Fatalf("%v hangs: %s", k.cmd.Args, &k.stderr)
 	}
 	return outcome{k.cmd.Args, k.stdout.Bytes(), k.stderr.Bytes(), k.cmd.ProcessState.ExitCode()}
@@ -122,7 +126,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	hang := time.NewTimer(guard)
 	defer hang.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {

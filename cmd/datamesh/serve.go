@@ -20,11 +20,7 @@ type ready struct {
 // serve runs a storage node and its local API until ctx ends, which is no
 // error. It prints one document, or one line by text, when both are there.
 func (c *cli) serve(ctx context.Context, o node.Options, text func(io.Writer, ready)) (err error) {
-	var n *node.Node
-	err = c.noticeIdentity(o.Home, func() error {
-		n, err = node.Open(ctx, o)
-		return err
-	})
+	n, err := node.Open(ctx, o)
 	if ctx.Err() != nil && n == nil {
 		return nil
 	}
@@ -48,14 +44,10 @@ func (c *cli) serve(ctx context.Context, o node.Options, text func(io.Writer, re
 	return api.Serve(ctx, listener, n)
 }
 
-func describe(ctx context.Context, n api.Operations) (ready, error) {
-	id, err := n.Identity(ctx)
-	if err != nil {
-		return ready{}, err
-	}
+func describe(ctx context.Context, n *node.Node) (ready, error) {
 	stats, err := n.Stats(ctx)
 	if err != nil {
 		return ready{}, err
 	}
-	return ready{PeerID: id.PeerID, Addrs: id.Addrs, Mesh: stats.Mesh}, nil
+	return ready{PeerID: stats.PeerID, Addrs: n.Addrs(), Mesh: stats.Mesh}, nil
 }

@@ -127,7 +127,7 @@ func TestV1SealedManifestOpensForItsRecipientsAlone(t *testing.T) {
 func TestV1OptionalFieldsArePassedOver(t *testing.T) {
 	for _, value := range [][]byte{{0}, {0x60}, {0x80}, {0xa0}, Marshal([]byte("more")), Marshal(strings.Repeat("x", 1000)),
 		Marshal(map[uint64]any{1: []int{1, 2, 3}, 2: map[string]int{"a": -1}}), {0xf5}, {0xf9, 0x3c, 0}, Marshal(uint64(1 << 63))} {
-		for field := range map[uint64]bool{65: true, 66: true, 1000: true, 1 << 30: true} {
+		for _, field := range []uint64{65, 66, 1000, 1 << 30} {
 			for name, decode := range map[string]func([]byte) (any, error){
 				"manifest.cbor":        func(b []byte) (any, error) { return decodeManifest(b) },
 				"manifest-inline.cbor": func(b []byte) (any, error) { return decodeManifest(b) },

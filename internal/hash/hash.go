@@ -12,8 +12,16 @@ import (
 	"github.com/zeebo/blake3"
 )
 
+// large is the length from which on hashing whole groups is faster.
+const large = 4 * Group
+
 // Shard returns the ShardID of a shard's bytes: their plain BLAKE3-256 hash.
-func Shard(b []byte) datamesh.ShardID { return blake3.Sum256(b) }
+func Shard(b []byte) datamesh.ShardID {
+	if len(b) < large {
+		return blake3.Sum256(b)
+	}
+	return root(b, nil)
+}
 
 // Derive hashes the parts, one after the other, in BLAKE3's derive-key mode:
 // hashes under different contexts have nothing to do with each other.

@@ -1,10 +1,14 @@
 package hash
 
 import (
+	"bytes"
 	"encoding/hex"
+	"fmt"
 	"testing"
 
+	zeebo "github.com/zeebo/blake3"
 	"lukechampine.com/blake3"
+	"lukechampine.com/blake3/bao"
 )
 
 // From the test vectors that BLAKE3's authors publish.
@@ -26,17 +30,24 @@ func TestHashesAreBLAKE3(t *testing.T) {
 	}
 }
 
-// The other BLAKE3 in the program, which makes the trees, must agree at every
-// length at which the shape of the tree or the work of the vector units changes.
-func TestBothImplementationsAgree(t *testing.T) {
+// Two implementations, and our tree, must agree at every length at which the
+// shape of the tree or the work of the vector units changes.
+func TestAllImplementationsAgree(t *testing.T) {
 	for _, n := range sizes {
 		b := pattern(n)
 		want := blake3.Sum256(b)
 		if got := Shard(b); got != want {
 			t.Errorf("%d bytes: plain %x, want %x", n, got[:], want[:])
 		}
-		if _, root := Outboard(b); root != want {
+		outboard, root := Outboard(b)
+		if root != want {
 			t.Errorf("%d bytes: root %x, want %x", n, root[:], want[:])
+		}
+		if other, _ := bao.EncodeBuf(b, groupLog, true); !bytes.Equal(outboard, other) {
+			t.Errorf("%d bytes: the outboard is not Bao's", n)
+		}
+		if zeebo := zeebo.Sum256(b); zeebo != want {
+			t.Errorf("%d bytes: zeebo has %x, want %x", n, zeebo[:], want[:])
 		}
 		const context = "datamesh test context"
 		blake3.DeriveKey(want[:], context, b)
@@ -63,7 +74,8 @@ func TestPartsAreHashedOneAfterTheOther(t *testing.T) {
 }
 
 var sizes = []int{0, 1, 63, 64, 65, 1023, 1024, 1025, 2048, 2049, 3072, 8192, 8193,
-	Group - 1, Group, Group + 1, 2 * Group, 2*Group + 1, 3 * Group, 5*Group - 1, 8 * Group, 1<<20 + 1}
+	Group - 1, Group, Group + 1, 2 * Group, 2*Group + 1, 3 * Group, 4*Group - 1, 4 * Group, 4*Group + 1,
+	4*Group + 1024, 5*Group - 1, 5*Group + 3000, 8 * Group, 1<<20 + 1, 4<<20 - 1, 4 << 20}
 
 // pattern is the input of BLAKE3's test vectors: 0, 1, … 250, 0, 1, …
 func pattern(n int) []byte {
@@ -72,4 +84,24 @@ func pattern(n int) []byte {
 		b[i] = byte(i % 251)
 	}
 	return b
+}
+
+func BenchmarkShard(b *testing.B) {
+	for _, n := range []int{4 << 10, 64 << 10, 4 << 20} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			shard := pattern(n)
+			b.SetBytes(int64(n))
+			for b.Loop() {
+				Shard(shard)
+			}
+		})
+	}
+}
+
+func BenchmarkOutboard(b *testing.B) {
+	shard := pattern(4 << 20)
+	b.SetBytes(int64(len(shard)))
+	for b.Loop() {
+		Outboard(shard)
+	}
 }

@@ -10,22 +10,6 @@ import (
 	"lukechampine.com/blake3/bao"
 )
 
-// Group is the number of bytes that are proven together: 16 KiB, which keeps
-// the outboard at 0.4 % of the shard.
-const Group = 1 << groupLog * 1024
-
-const groupLog = 4 // BLAKE3 chunks of 1 KiB in a group, as a power of two
-
-// Outboard returns the inner nodes of the shard's hash tree in Bao's outboard
-// form, and the root, which is the shard's ShardID.
-func Outboard(shard []byte) ([]byte, datamesh.ShardID) {
-	ob, root := bao.EncodeBuf(shard, groupLog, true)
-	return ob, root
-}
-
-// OutboardSize returns the length of the outboard of a shard of n bytes.
-func OutboardSize(n int) int { return bao.EncodedSize(n, groupLog, true) }
-
 // ErrRange is the error of a range that does not lie in the shard.
 var ErrRange = errors.New("range outside the shard")
 

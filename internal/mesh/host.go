@@ -121,8 +121,9 @@ func newLimits() (network.ResourceManager, error) {
 			Streams: 4096, StreamsInbound: 2048, StreamsOutbound: 2048, FD: 512, Memory: 256 << 20},
 		PeerDefault: rcmgr.ResourceLimits{Conns: 8, ConnsInbound: 8, ConnsOutbound: 8,
 			Streams: 512, StreamsInbound: 256, StreamsOutbound: 256, FD: 8, Memory: 256 << 20},
-		ProtocolDefault:     rcmgr.ResourceLimits{Streams: 16384, StreamsInbound: 8192, StreamsOutbound: 8192, Memory: 512 << 20},
-		ProtocolPeerDefault: rcmgr.ResourceLimits{Streams: 256, StreamsInbound: 128, StreamsOutbound: 128, Memory: 128 << 20},
+		ProtocolDefault: rcmgr.ResourceLimits{Streams: 16384, StreamsInbound: 8192, StreamsOutbound: 8192, Memory: 512 << 20},
+		// What a peer sends before it is read counts nowhere: up to a window a stream.
+		ProtocolPeerDefault: rcmgr.ResourceLimits{Streams: 128, StreamsInbound: 64, StreamsOutbound: 64, Memory: 128 << 20},
 	}
 	perSubnet := rate.Limit{RPS: 50, Burst: 400}
 	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.Build(scaling.AutoScale())),

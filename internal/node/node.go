@@ -62,7 +62,6 @@ type Node struct {
 	opt     Options
 	home    config.Home
 	log     *slog.Logger
-	keys    *keyring.Ring
 	catalog *catalog.Catalog
 	journal *object.Journal
 	started time.Time
@@ -92,15 +91,11 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 	if err := o.Home.Make(); err != nil {
 		return nil, err
 	}
-	keys, _, err := keyring.LoadOrNew(o.Home.Identity())
-	if err != nil {
-		return nil, err
-	}
 	cat, err := catalog.Open(ctx, o.Home.Catalog())
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{opt: o, home: o.Home, log: o.Log, keys: keys, catalog: cat,
+	n := &Node{opt: o, home: o.Home, log: o.Log, catalog: cat,
 		journal: object.NewJournal(o.Home.Puts()), started: time.Now()}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if o.Role == Storage || o.Bootstrap != nil {
@@ -173,13 +168,26 @@ func LoadIdentity(home config.Home) (Identity, error) {
 	return Identity{PeerID: self, Addrs: []string{}, Owner: keys.OwnerKey(), Recipient: keys.Recipient.String()}, nil
 }
 
+// keys returns what the home's user can do, as it is now. Only the first use
+// makes an identity: a node that only stores needs none.
+func (n *Node) keys() (*keyring.Ring, error) {
+	ring, _, err := keyring.LoadOrNew(n.home.Identity())
+	return ring, err
+}
+
+// Addrs returns where a storage node can be reached.
+func (n *Node) Addrs() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.opt.Role != Storage || n.link == nil {
+		return []string{}
+	}
+	return n.link.net.Addrs()
+}
+
 // Identity says who this node and its user are.
 func (n *Node) Identity(context.Context) (Identity, error) {
 	id, err := LoadIdentity(n.home)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.opt.Role == Storage && n.link != nil {
-		id.Addrs = n.link.net.Addrs()
-	}
+	id.Addrs = n.Addrs()
 	return id, err
 }

@@ -67,9 +67,13 @@ func (g *get) run(ctx context.Context, id datamesh.ObjectID, open func(*format.M
 }
 
 func (g *get) manifest(ctx context.Context, id datamesh.ObjectID) (*format.Manifest, error) {
+	keys, err := g.o.keys()
+	if err != nil {
+		return nil, err
+	}
 	var m *format.Manifest
-	err := g.segment(ctx, datamesh.SegmentID(id), func(sealed []byte) (err error) {
-		if m, err = format.OpenManifest(sealed, g.o.ring.Identities); err != nil {
+	err = g.segment(ctx, datamesh.SegmentID(id), func(sealed []byte) (err error) {
+		if m, err = format.OpenManifest(sealed, keys.Identities); err != nil {
 			return fmt.Errorf("manifest of %s: %w", id, err)
 		}
 		return nil

@@ -43,7 +43,7 @@ const (
 // Objects puts and gets objects for one user. It is safe for concurrent use.
 type Objects struct {
 	net     Net
-	ring    *keyring.Ring
+	keys    func() (*keyring.Ring, error)
 	journal *Journal
 	grace   time.Duration
 
@@ -53,11 +53,12 @@ type Objects struct {
 	pace      pace
 }
 
-// New returns the objects of the user of ring in net. A put waits at most
-// grace for its last shards once it could succeed without them. Without a
-// journal there are no puts.
-func New(net Net, ring *keyring.Ring, journal *Journal, grace time.Duration) *Objects {
-	return &Objects{net: net, ring: ring, journal: journal, grace: grace,
+// New returns the objects in net of the user whose keys are asked for by each
+// put and get: a node that only stores needs none, and keys may be added while
+// it runs. A put waits at most grace for its last shards once it could succeed
+// without them.
+func New(net Net, keys func() (*keyring.Ring, error), journal *Journal, grace time.Duration) *Objects {
+	return &Objects{net: net, keys: keys, journal: journal, grace: grace,
 		putMemory: semaphore.NewWeighted(maxMemory), getMemory: semaphore.NewWeighted(maxMemory)}
 }
 

@@ -10,6 +10,7 @@ import (
 	"datamesh"
 	"datamesh/internal/crypt"
 	"datamesh/internal/format"
+	"datamesh/internal/keyring"
 	"datamesh/internal/placement"
 )
 
@@ -40,12 +41,17 @@ type PutResult struct {
 // Put stores what r gives until its end. When enough peers have acknowledged,
 // it calls commit, which makes the object known to its user, and only if that
 // succeeds is the object stored; in all other cases its shards are deleted.
-// When ctx has ended, a read from r may go on after Put has returned. Kinds: Unavailable (too few peers took it; the error says who did not and
-// why), Full, Invalid, and those of r and commit.
+// When ctx has ended, a read from r may go on after Put has returned. Kinds:
+// Unavailable (too few peers took it; the error says who did not and why),
+// Full, Invalid, and those of r and commit.
 func (o *Objects) Put(ctx context.Context, r io.Reader, opt PutOptions, commit func(PutResult) error) (PutResult, error) {
+	keys, err := o.keys()
+	if err != nil {
+		return PutResult{}, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p := &put{o: o, opt: opt, entry: o.journal.begin(), slow: map[datamesh.PeerID]time.Time{}, created: time.Now()}
+	p := &put{o: o, opt: opt, keys: keys, entry: o.journal.begin(), slow: map[datamesh.PeerID]time.Time{}, created: time.Now()}
 	id, size, err := p.run(ctx, r)
 	result := p.result(id, size)
 	if err == nil {
@@ -63,6 +69,7 @@ func (o *Objects) Put(ctx context.Context, r io.Reader, opt PutOptions, commit f
 type put struct {
 	o       *Objects
 	opt     PutOptions
+	keys    *keyring.Ring
 	entry   *entry // in the journal
 	created time.Time
 
@@ -100,7 +107,7 @@ func (p *put) run(ctx context.Context, r io.Reader) (id datamesh.ObjectID, size 
 			return id, 0, err
 		}
 	}
-	sealed, err := format.SealManifest(m, append([]crypt.Recipient{p.o.ring.Recipient}, p.opt.To...))
+	sealed, err := format.SealManifest(m, append([]crypt.Recipient{p.keys.Recipient}, p.opt.To...))
 	if err != nil {
 		return id, 0, err
 	}
@@ -122,7 +129,7 @@ func (p *put) segment(ctx context.Context, buf []byte, n int) (*datamesh.Descrip
 	if err != nil {
 		return nil, err
 	}
-	d, err := describe(p.o.ring.Owner, code, n, shards)
+	d, err := describe(p.keys.Owner, code, n, shards)
 	if err != nil {
 		return nil, err
 	}

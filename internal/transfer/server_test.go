@@ -73,7 +73,10 @@ func TestRefusedShardIsNotARequest(t *testing.T) {
 		req.Version, req.Length = version, hidden.Len()
 		s := dialServer(t, memory).openRaw(t, anybody)
 		go writeMessage(s, req, hidden.Bytes(), func() error { return nil })
-		for !ended(s) {
+		var resp response
+		if err := readMessage(s, "response", &resp); err == nil {
+			wantKind(t, "put", resp.err(), errs.Integrity)
+			exchangeRaw(t, s, request{Op: opHas}, nil) // the stream is between two messages
 		}
 		victim.Check(t, memory, 0)
 	}
@@ -243,14 +246,14 @@ func TestServerBoundsTheShardsInMemory(t *testing.T) {
 func TestReportsGoToTheRegistryInBatches(t *testing.T) {
 	registry := newRegistry()
 	server := NewServer(store.NewMemory(0), registry)
-	requests := 0
+	var requests atomic.Int64
 	c := dial(t, func(_ datamesh.PeerID, s mesh.Stream) {
 		for {
 			req, _, ok := asked(t, s)
 			if !ok || server.answer(t.Context(), nil, s, &req) != nil {
 				return
 			}
-			requests++
+			requests.Add(1)
 		}
 	})
 	var reports []store.Report
@@ -258,7 +261,7 @@ func TestReportsGoToTheRegistryInBatches(t *testing.T) {
 		s := storetest.Segment(t, seed, 4, 2, 100)
 		reports = append(reports, store.Report{Descriptor: s.Descriptor, Holdings: []store.Holding{{Index: 5, Peer: anybody}, {Index: 0, Peer: datamesh.PeerID{9}}}})
 	}
-	registry.fail = errs.New(errs.Deleted, "one of them")
+	registry.answer(errs.New(errs.Deleted, "one of them"))
 	wantKind(t, "report", c.Report(t.Context(), anybody, reports), errs.Deleted)
 	if len(registry.reports) != len(reports) {
 		t.Errorf("%d reports arrived, want %d, even when some are of what was deleted", len(registry.reports), len(reports))
@@ -269,12 +272,12 @@ func TestReportsGoToTheRegistryInBatches(t *testing.T) {
 			t.Fatalf("locate: %v, %v, %v", d, holders, err)
 		}
 	}
-	if requests < len(reports)+2 {
-		t.Errorf("%d requests: all reports came in one", requests)
+	if n := int(requests.Load()); n < len(reports)+2 {
+		t.Errorf("%d requests: all reports came in one", n)
 	}
 	_, _, err := c.Locate(t.Context(), anybody, datamesh.SegmentID{})
 	wantKind(t, "locate of what nobody reported", err, errs.FileNotFound)
-	registry.fail = errTest
+	registry.answer(errTest)
 	if err := c.Report(t.Context(), anybody, reports); err == nil || errors.Is(err, errs.Deleted) {
 		t.Errorf("report: %v", err)
 	}

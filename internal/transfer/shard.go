@@ -19,9 +19,9 @@ func (s *Server) put(ctx context.Context, g *guest, stream mesh.Stream, req *req
 	d, err := format.DecodeDescriptor(req.Descriptor)
 	switch {
 	case err != nil:
-		return refuse(stream, errs.New(errs.Integrity, "put %s: %w", req.Keys[0].Segment, err))
+		return refuse(stream, req, errs.New(errs.Integrity, "put %s: %w", req.Keys[0].Segment, err))
 	case d.Segment != req.Keys[0].Segment || d.ShardLen() != req.Length:
-		return refuse(stream, errs.New(errs.Integrity, "put %s: the descriptor is of something else", req.Keys[0].Segment))
+		return refuse(stream, req, errs.New(errs.Integrity, "put %s: the descriptor is of something else", req.Keys[0].Segment))
 	}
 	release, err := s.reserve(ctx, g, int64(req.Length))
 	if err != nil {
@@ -58,13 +58,13 @@ func readShard(stream mesh.Stream, buf []byte) error {
 	return nil
 }
 
-// refuse answers a put before its shard was read. The stream ends with it: the
-// bytes of the shard must not be taken for requests.
-func refuse(stream mesh.Stream, err error) error {
-	if werr := respond(stream, failure(err), nil); werr != nil {
-		return werr
+// refuse answers a put before its shard was read, and passes over that: it
+// must not be taken for requests.
+func refuse(stream mesh.Stream, req *request, err error) error {
+	if err := respond(stream, failure(err), nil); err != nil {
+		return err
 	}
-	io.Copy(io.Discard, io.LimitReader(stream, maxShard)) // lets the client read the answer first
+	_, err = io.CopyN(io.Discard, stream, int64(req.Length))
 	return err
 }
 

@@ -89,9 +89,15 @@ func wantKind(t *testing.T, what string, err error, want errs.Kind) {
 
 // A registry is a Registry in memory.
 type registry struct {
-	mu      sync.Mutex // guards reports
+	mu      sync.Mutex // guards the rest
 	reports map[datamesh.SegmentID]store.Report
 	fail    error // of each report
+}
+
+func (r *registry) answer(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fail = err
 }
 
 func newRegistry() *registry { return &registry{reports: map[datamesh.SegmentID]store.Report{}} }

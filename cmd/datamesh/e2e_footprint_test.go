@@ -18,7 +18,7 @@ func TestLoadLeavesNoGoroutinesAndNoDescriptors(t *testing.T) {
 	m := newMesh(t, 6)
 	users := []*user{m.user(t), &m.members[0].user, &m.members[1].user}
 	load := func() {
-		for range 5 {
+		for range 3 {
 			putAndGet(t, users)
 		}
 	}

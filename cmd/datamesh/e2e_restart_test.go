@@ -50,8 +50,8 @@ func TestPutsThatAPowerCutMeetsAreWholeOrGone(t *testing.T) {
 	owner.put(t, kept, "--name", "kept")
 	before, files := m.shards(t), m.shardFiles(t)
 	var puts []upload
-	for i := range byte(4) {
-		puts = append(puts, beginPut(t, owner, noisy(i+1, 20<<20)))
+	for i, size := range []int64{1000, 100_000, 10 << 20, 40 << 20} { // the small ones may be through
+		puts = append(puts, beginPut(t, owner, noisy(byte(i+1), size)))
 	}
 	eventually(t, "shards of the puts are stored", func() bool { return m.shardFiles(t) > files })
 	kill(m.members...)

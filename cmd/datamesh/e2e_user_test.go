@@ -40,6 +40,7 @@ func (u *user) elsewhere(t testing.TB) *user {
 	t.Helper()
 	other := u.mesh.newcomer()
 	backup := other.home + ".backup"
+	result[node.Identity](t, u.run(t, "id")) // makes one if there is none yet
 	result[any](t, u.run(t, "keys", "export", backup))
 	result[any](t, other.run(t, "keys", "import", backup))
 	other.join(t)

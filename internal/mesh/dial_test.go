@@ -14,6 +14,7 @@ import (
 )
 
 func TestQUICIsTriedWhenTCPIsSilent(t *testing.T) {
+	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
 	if err != nil {
 		t.Fatal(err)

@@ -159,6 +159,7 @@ func nobody(t *testing.T) *Peer {
 }
 
 func TestDeadBootstrapPeerIsWaitedForUntilTheContextEnds(t *testing.T) {
+	t.Parallel()
 	cfg := storage(t)
 	cfg.Join = nobody(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -192,6 +193,7 @@ func TestBootstrapPeerThatStartsLaterIsMet(t *testing.T) {
 }
 
 func TestDeadBootstrapPeerDoesNotMatterToWhoKnowsOthers(t *testing.T) {
+	t.Parallel()
 	nodes := startMesh(t, 3)
 	cfg := storage(t)
 	cfg.Genesis, cfg.Join = nodes[0].Genesis(), nobody(t)

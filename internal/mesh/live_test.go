@@ -18,6 +18,7 @@ import (
 )
 
 func TestViewsAgreeAfterDeaths(t *testing.T) {
+	t.Parallel()
 	nodes := startMesh(t, 8)
 	dead, live := nodes[:2], nodes[2:]
 	for _, n := range dead {

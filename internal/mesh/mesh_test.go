@@ -15,6 +15,9 @@ import (
 // hang is how long a test waits for what must come.
 const hang = 2 * time.Minute
 
+// probe is short, but not so short that a busy machine looks dead.
+const probe = time.Second
+
 var loopback = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
 
 func newKey(t testing.TB) ed25519.PrivateKey {
@@ -37,7 +40,7 @@ func newGenesis(t testing.TB, name string) *format.Genesis {
 
 // storage is the configuration of a member with a key of its own.
 func storage(t testing.TB) Config {
-	return Config{Key: newKey(t), Role: ring.Storage, Listen: loopback, Probe: 200 * time.Millisecond,
+	return Config{Key: newKey(t), Role: ring.Storage, Listen: loopback, Probe: probe,
 		Usage: func() (int64, int64) { return 1 << 30, 1 << 20 }}
 }
 
@@ -56,7 +59,7 @@ func through(t testing.TB, member *Net) Config {
 }
 
 func client(t testing.TB, member *Net) Config {
-	return Config{Key: newKey(t), Role: ring.Client, Probe: 200 * time.Millisecond, Join: member.peer()}
+	return Config{Key: newKey(t), Role: ring.Client, Probe: probe, Join: member.peer()}
 }
 
 func (n *Net) peer() *Peer { return &Peer{ID: n.ID(), Addr: n.Addrs()[0]} }

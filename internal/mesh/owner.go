@@ -75,17 +75,20 @@ func (n *Net) run(st *state) {
 	}
 }
 
-// step tells the machine what happened and carries out what it asks for.
+// step tells the machine what happened, and carries out what it asks for: only
+// when there is a new view to see is anyone told of it.
 func (n *Net) step(st *state, events ...ring.Event) {
+	var effects []ring.Effect
 	for _, ev := range events {
-		for _, e := range st.machine.Step(time.Now(), ev) {
-			n.carryOut(st, e)
-		}
+		effects = append(effects, st.machine.Step(time.Now(), ev)...)
 	}
 	n.view.Store(st.machine.View())
 	if !st.met && st.machine.Synced() {
 		st.met = true
 		close(n.met)
+	}
+	for _, e := range effects {
+		n.carryOut(st, e)
 	}
 }
 

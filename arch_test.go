@@ -1,6 +1,7 @@
 package datamesh_test
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -184,6 +185,27 @@ func TestEveryPackageHasALevelAndOnePackageComment(t *testing.T) {
 	for _, pkg := range slices.Concat(levels...) {
 		if _, ok := comments[pkg]; !ok {
 			t.Errorf("package %s has a level and does not exist", pkg)
+		}
+	}
+}
+
+// TestDirectDependenciesAreExplained compares go.mod with docs/dependencies.md.
+func TestDirectDependenciesAreExplained(t *testing.T) {
+	mod, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile("docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := regexp.MustCompile(`(?m)^(?:require |\t)([a-z][^ ]*\.[^ ]*) (v[^ \n]+)$`).FindAllSubmatch(mod, -1)
+	if len(direct) == 0 {
+		t.Fatal("no direct dependency found in go.mod")
+	}
+	for _, m := range direct {
+		if row := fmt.Sprintf("| %s | %s |", m[1], m[2]); !strings.Contains(string(doc), row) {
+			t.Errorf("docs/dependencies.md has no row that begins %q", row)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"time"
 
@@ -75,6 +76,9 @@ func decodeMemory(b []byte) (*memory, error) {
 	g, err := format.DecodeGenesis(file.Genesis)
 	if err != nil {
 		return nil, err
+	}
+	if file.Port < 0 || file.Port > math.MaxUint16 {
+		return nil, errs.New(errs.Serialization, "memory of the mesh: port %d", file.Port)
 	}
 	m := &memory{genesis: g, port: file.Port}
 	for _, x := range file.Members {

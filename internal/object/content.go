@@ -20,7 +20,7 @@ func (p *put) content(ctx context.Context, r io.Reader) ([]format.SegmentRef, er
 	var refs []format.SegmentRef
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(inFlight)
-	length := segmentLen(p.opt.K, p.opt.M)
+	length := p.o.segmentLen(p.opt.K, p.opt.M)
 	read := func() (more bool, err error) {
 		l, err := p.o.take(gctx, p.o.putMemory, bufferLen(length, p.opt.K, p.opt.M))
 		if err != nil {

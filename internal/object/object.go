@@ -46,6 +46,7 @@ type Objects struct {
 	keys    func() (*keyring.Ring, error)
 	journal *Journal
 	grace   time.Duration
+	content int // bytes of content that go into a segment at most; tests want little
 
 	putMemory *semaphore.Weighted
 	getMemory *semaphore.Weighted
@@ -58,7 +59,7 @@ type Objects struct {
 // it runs. A put waits at most grace for its last shards once it could succeed
 // without them.
 func New(net Net, keys func() (*keyring.Ring, error), journal *Journal, grace time.Duration) *Objects {
-	return &Objects{net: net, keys: keys, journal: journal, grace: grace,
+	return &Objects{net: net, keys: keys, journal: journal, grace: grace, content: datamesh.MaxContent,
 		putMemory: semaphore.NewWeighted(maxMemory), getMemory: semaphore.NewWeighted(maxMemory)}
 }
 
@@ -108,8 +109,8 @@ func codeFor(n, k, m int) (*erasure.Code, error) {
 
 // segmentLen returns how many bytes of content go into a segment under a k+m
 // code: fewer than could, where the parity would take too much memory.
-func segmentLen(k, m int) int {
-	n := datamesh.MaxContent
+func (o *Objects) segmentLen(k, m int) int {
+	n := o.content
 	for bufferLen(n, k, m) > maxMemory/inFlight && n > datamesh.FrameContent {
 		n /= 2
 	}

@@ -9,6 +9,7 @@ import (
 
 	"datamesh"
 	"datamesh/internal/crypt"
+	"datamesh/internal/erasure"
 	"datamesh/internal/format"
 	"datamesh/internal/keyring"
 	"datamesh/internal/placement"
@@ -45,6 +46,9 @@ type PutResult struct {
 // Unavailable (too few peers took it; the error says who did not and why),
 // Full, Invalid, and those of r and commit.
 func (o *Objects) Put(ctx context.Context, r io.Reader, opt PutOptions, commit func(PutResult) error) (PutResult, error) {
+	if _, err := erasure.New(opt.K, opt.M); err != nil {
+		return PutResult{}, err
+	}
 	keys, err := o.keys()
 	if err != nil {
 		return PutResult{}, err

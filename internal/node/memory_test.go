@@ -1,0 +1,133 @@
+package node
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+	"datamesh/internal/ring"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew; only for a new version")
+
+// fixedMemory is the same memory each time.
+func fixedMemory(t testing.TB) memoryFile {
+	t.Helper()
+	g := &format.Genesis{Version: format.Version, Name: "example", Random: [32]byte{1, 2, 3}}
+	file := memoryFile{Version: memoryVersion, Genesis: g.Encode(), Port: 40871}
+	for i := range byte(2) {
+		key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{i}, ed25519.SeedSize))
+		r, err := ring.Sign(key, ring.Record{Mesh: g.MeshID(), Seq: 1, Role: ring.Storage,
+			Addrs: []string{"/ip4/192.0.2.1/tcp/40871"}, Capacity: 1 << 40})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file.Members = append(file.Members, memoryMember{r.Encode(), ring.Alive + ring.State(i), 1_800_000_000})
+	}
+	return file
+}
+
+func TestMemoryKeepsItsBytes(t *testing.T) {
+	b := format.Marshal(fixedMemory(t))
+	name := filepath.Join("testdata", "memory.v1")
+	if *update {
+		if err := os.WriteFile(name, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(b, want) {
+		t.Errorf("%d bytes, other than the %d that were fixed", len(b), len(want))
+	}
+	m, err := decodeMemory(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.genesis.Name != "example" || m.port != 40871 || len(m.members) != 2 || m.members[1].State != ring.Suspect ||
+		!m.members[0].Since.Equal(time.Unix(1_800_000_000, 0)) {
+		t.Errorf("memory %+v", m)
+	}
+	if self := m.members[0].Record.Peer; !m.knowsOther(self) || !m.knowsOther(datamesh.PeerID{}) {
+		t.Error("it knows of no other member")
+	}
+}
+
+func TestMemoryIsWhatWasSaved(t *testing.T) {
+	h := home(t)
+	if m, err := loadMemory(h); err != nil || m.genesis != nil || m.knowsOther(datamesh.PeerID{}) {
+		t.Errorf("a fresh home: %+v, %v", m, err)
+	}
+	want, err := decodeMemory(format.Marshal(fixedMemory(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	machine, err := ring.New(ring.Config{Mesh: want.genesis.MeshID()}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range want.members {
+		machine.Step(time.Now(), x)
+	}
+	if err := want.save(h, machine.View()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := loadMemory(h)
+	if err != nil || got.genesis.MeshID() != want.genesis.MeshID() || got.port != want.port || len(got.members) != 2 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestMemoryThatIsDamagedSaysSo(t *testing.T) {
+	for what, change := range map[string]func(*memoryFile){
+		"another version":        func(f *memoryFile) { f.Version++ },
+		"no genesis":             func(f *memoryFile) { f.Genesis = nil },
+		"a port that is none":    func(f *memoryFile) { f.Port = 1 << 16 },
+		"a port below 0":         func(f *memoryFile) { f.Port = -1 },
+		"a member of elsewhere":  func(f *memoryFile) { f.Genesis = (&format.Genesis{Version: format.Version}).Encode() },
+		"half a member's record": func(f *memoryFile) { f.Members[1].Record = f.Members[1].Record[:20] },
+	} {
+		h := home(t)
+		file := fixedMemory(t)
+		change(&file)
+		if err := os.WriteFile(h.Mesh(), format.Marshal(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := loadMemory(h)
+		wantKind(t, what, err, errs.Configuration)
+		if !strings.Contains(errs.HintFor(err), "--bootstrap-peer") {
+			t.Errorf("%s: hint %q", what, errs.HintFor(err))
+		}
+	}
+}
+
+// FuzzMemory reads whatever the file may have. What is read has one encoding.
+func FuzzMemory(f *testing.F) {
+	f.Add(format.Marshal(fixedMemory(f)))
+	empty := fixedMemory(f)
+	empty.Members, empty.Port = nil, 0
+	f.Add(format.Marshal(empty))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := decodeMemory(b)
+		if err != nil {
+			return
+		}
+		file := memoryFile{Version: memoryVersion, Genesis: m.genesis.Encode(), Port: m.port}
+		for _, x := range m.members {
+			file.Members = append(file.Members, memoryMember{x.Record.Encode(), x.State, x.Since.Unix()})
+		}
+		if again := format.Marshal(file); !bytes.Equal(again, b) {
+			t.Errorf("%x is read, and written as %x", b, again)
+		}
+	})
+}

@@ -1,0 +1,392 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/config"
+	"datamesh/internal/errs"
+	"datamesh/internal/keyring"
+	"datamesh/internal/object"
+)
+
+// hang is how long a test waits for what must come.
+const hang = 2 * time.Minute
+
+// home returns an empty home.
+func home(t *testing.T) config.Home {
+	t.Helper()
+	return config.Home(t.TempDir())
+}
+
+func options(h config.Home, role Role) Options {
+	cfg := config.Default()
+	cfg.Ring.Probe = time.Second
+	cfg.Mesh.Listen = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+	cfg.Store.Capacity = 1 << 30
+	cfg.Put.Grace = hang
+	return Options{Home: h, Config: cfg, Role: role, Port: -1, Log: slog.New(slog.DiscardHandler)}
+}
+
+// A running node ends with the test, if it has not before.
+type running struct {
+	*Node
+	t     *testing.T
+	ended bool
+}
+
+func open(t *testing.T, o Options) *running {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	defer cancel()
+	n, err := Open(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &running{Node: n, t: t}
+	t.Cleanup(r.end)
+	return r
+}
+
+func (r *running) end() {
+	r.t.Helper()
+	if r.ended {
+		return
+	}
+	r.ended = true
+	if err := r.Close(context.WithoutCancel(r.t.Context())); err != nil {
+		r.t.Errorf("close: %v", err)
+	}
+}
+
+// bootstrap runs a node that begins a mesh, or goes on with that of its home.
+func bootstrap(t *testing.T, h config.Home) *running {
+	t.Helper()
+	o := options(h, Storage)
+	o.NewMesh = true
+	return open(t, o)
+}
+
+// through are the options of a node that joins through another.
+func through(t *testing.T, h config.Home, role Role, door *running) Options {
+	t.Helper()
+	o := options(h, role)
+	id, err := nodeID(door.home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Bootstrap = &BootstrapPeer{ID: id, Addr: door.Addrs()[0]}
+	return o
+}
+
+// sees waits until the node sees so many others alive.
+func (r *running) sees(others int) {
+	r.t.Helper()
+	guard := time.After(hang)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		s, err := r.Stats(r.t.Context())
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if s.Members.Alive == others+1 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-guard:
+			r.t.Fatalf("it sees %+v, want %d others alive", s.Members, others)
+		}
+	}
+}
+
+func (r *running) put(content []byte, o PutOptions) *Stored {
+	r.t.Helper()
+	stored, err := r.Put(r.t.Context(), bytes.NewReader(content), o)
+	if err != nil {
+		r.t.Fatalf("put: %v", err)
+	}
+	return stored
+}
+
+func (r *running) get(ref string, want []byte) {
+	r.t.Helper()
+	var got bytes.Buffer
+	fetched, err := r.Get(r.t.Context(), ref, func(ObjectInfo) (io.Writer, error) { return &got, nil })
+	if err != nil {
+		r.t.Errorf("get %s: %v", ref, err)
+		return
+	}
+	if !bytes.Equal(got.Bytes(), want) || fetched.Size != int64(len(want)) || len(fetched.Bad) > 0 {
+		r.t.Errorf("get %s: %d of %d bytes, %+v", ref, got.Len(), len(want), fetched)
+	}
+}
+
+func noise(seed byte, n int) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{seed}).Read(b)
+	return b
+}
+
+func wantKind(t *testing.T, what string, err error, want errs.Kind) {
+	t.Helper()
+	if errs.KindOf(err) != want {
+		t.Errorf("%s: got %v, of kind %s, want kind %s", what, err, errs.KindOf(err).Name(), want.Name())
+	}
+}
+
+func TestHomeWithoutAMeshStoresAlone(t *testing.T) {
+	h := home(t)
+	n := open(t, options(h, Client))
+	small, large := noise(1, 1000), noise(2, 300_000)
+	a := n.put(small, PutOptions{Name: "small", Tags: []string{"x"}})
+	b := n.put(large, PutOptions{Name: "large"})
+	for _, s := range []*Stored{a, b} {
+		if s.Survives != 0 || s.Peers != 1 || len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0], "datamesh bootstrap") {
+			t.Errorf("stored %+v", s)
+		}
+	}
+	n.get("small", small)
+	n.get(b.ID.String(), large)
+	list, err := n.List(t.Context())
+	if err != nil || len(list.Objects) != 2 || list.Objects[1].Name != "small" || list.Objects[1].Tags[0] != "x" || list.Objects[0].Size != 300_000 {
+		t.Errorf("list: %+v, %v", list, err)
+	}
+	info, err := n.Info(t.Context(), "large")
+	if err != nil || info.Survives != 0 || len(info.Segments) != 2 || len(info.Segments[1].Shards) != 6 || !info.Segments[1].Shards[5].Live {
+		t.Errorf("info: %+v, %v", info, err)
+	}
+	peers, err := n.Peers(t.Context())
+	if err != nil || len(peers.Peers) != 0 {
+		t.Errorf("peers: %+v, %v", peers, err)
+	}
+	stats, err := n.Stats(t.Context())
+	if err != nil || stats.Store == nil || stats.Store.Shards != int64(a.Shards+b.Shards) || stats.Catalog.Objects != 2 || stats.Mesh != (datamesh.MeshID{}) {
+		t.Errorf("stats: %+v, %v", stats, err)
+	}
+	n.end()
+
+	first := bootstrap(t, h)
+	first.get("large", large)
+	stranger := open(t, through(t, home(t), Storage, first))
+	_, err = stranger.Get(t.Context(), a.ID.String(), func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
+	wantKind(t, "get with another identity", err, errs.Decryption)
+	other := home(t)
+	carry(t, h, other)
+	friend := open(t, through(t, other, Client, first))
+	friend.get(a.ID.String(), small)
+	friend.get(b.ID.String(), large)
+}
+
+// carry takes the identity of one home to another.
+func carry(t *testing.T, from, to config.Home) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "identity")
+	if err := keyring.Export(from.Identity(), file); err != nil {
+		t.Fatal(err)
+	}
+	if err := keyring.Import(file, to.Identity()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestIdentityOpensFromAnyHome(t *testing.T) {
+	first := bootstrap(t, home(t))
+	h := home(t)
+	owner := open(t, through(t, h, Client, first))
+	content := noise(1, 100_000)
+	stored := owner.put(content, PutOptions{Name: "mine"})
+	other := home(t)
+	second := open(t, through(t, other, Client, first))
+	_, err := second.Get(t.Context(), stored.ID.String(), func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
+	wantKind(t, "get before", err, errs.Decryption)
+	second.end()
+	third := home(t)
+	carry(t, h, third)
+	n := open(t, through(t, third, Client, first))
+	n.get(stored.ID.String(), content)
+	_, err = n.Get(t.Context(), "mine", func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
+	wantKind(t, "get by a name of another home's catalog", err, errs.FileNotFound)
+	a, err := LoadIdentity(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := n.Identity(t.Context())
+	if err != nil || a.Owner != b.Owner || a.Recipient != b.Recipient || a.PeerID == b.PeerID || len(b.Addrs) != 0 {
+		t.Errorf("identities %+v, %+v, %v", a, b, err)
+	}
+}
+
+func TestHomeRemembersItsMesh(t *testing.T) {
+	h1, h2, h3 := home(t), home(t), home(t)
+	first := bootstrap(t, h1)
+	second := open(t, through(t, h2, Storage, first))
+	user := open(t, through(t, h3, Client, first))
+	content := noise(1, 100_000)
+	stored := user.put(content, PutOptions{Name: "x"})
+	first.sees(1)
+	second.sees(1)
+	before := [][]string{first.Addrs(), second.Addrs()}
+	mesh, err := first.Stats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []*running{user, second, first} {
+		n.end()
+	}
+	second = open(t, options(h2, Storage)) // nobody answers yet
+	first = bootstrap(t, h1)               // makes no mesh of its own
+	user = open(t, options(h3, Client))
+	first.sees(1)
+	second.sees(1)
+	user.get("x", content)
+	user.get(stored.ID.String(), content)
+	for i, n := range []*running{first, second} {
+		if got := n.Addrs(); got[0] != before[i][0] {
+			t.Errorf("addresses %q, before %q", got, before[i])
+		}
+		if s, err := n.Stats(t.Context()); err != nil || s.Mesh != mesh.Mesh {
+			t.Errorf("mesh %v, %v, before %v", s.Mesh, err, mesh.Mesh)
+		}
+	}
+}
+
+func TestHomeRefusesAnotherMesh(t *testing.T) {
+	h := home(t)
+	first, foreign := bootstrap(t, home(t)), bootstrap(t, home(t))
+	open(t, through(t, h, Client, first)).end()
+	_, err := Open(t.Context(), through(t, h, Client, foreign))
+	wantKind(t, "open", err, errs.Authentication)
+	for _, n := range []*running{first, foreign} {
+		s, statsErr := n.Stats(t.Context())
+		if statsErr != nil || !strings.Contains(err.Error(), s.Mesh.String()) {
+			t.Errorf("%v does not name %s", err, s.Mesh)
+		}
+	}
+	if s, err := open(t, options(h, Client)).Stats(t.Context()); err != nil || s.Members.Alive+s.Members.Suspect != 1 {
+		t.Errorf("it has lost its own: %+v, %v", s, err)
+	}
+}
+
+func TestNodesThatCannotBeOpened(t *testing.T) {
+	h := home(t)
+	_, err := Open(t.Context(), options(h, Storage))
+	wantKind(t, "a service without a mesh", err, errs.Configuration)
+	first := bootstrap(t, h)
+	o := options(h, Storage)
+	o.NewMesh = true
+	_, err = Open(t.Context(), o)
+	wantKind(t, "a second node of a home", err, errs.Locked)
+	o = through(t, home(t), Storage, first)
+	o.Port = first.link.net.Port()
+	_, err = Open(t.Context(), o)
+	wantKind(t, "a node on the port of another", err, errs.Configuration)
+	first.end()
+	o.Port, o.JoinTimeout = 0, time.Second
+	_, err = Open(t.Context(), o)
+	wantKind(t, "a node that joins nobody", err, errs.Unavailable)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Open(ctx, o); err == nil {
+		t.Error("a node was opened in no time")
+	}
+	bootstrap(t, h) // nothing is locked by those that failed
+}
+
+func TestPutsThatMakeNoSense(t *testing.T) {
+	n := open(t, options(home(t), Client))
+	minus, one := -1, 1
+	for what, o := range map[string]PutOptions{
+		"no recipient": {To: []string{"nobody"}},
+		"no code":      {Code: "4"},
+		"no bar":       {MinSurvives: &minus},
+		"no name":      {Name: "\xff"},
+	} {
+		_, err := n.Put(t.Context(), strings.NewReader("x"), o)
+		wantKind(t, what, err, errs.Invalid)
+	}
+	_, err := n.Put(t.Context(), strings.NewReader("x"), PutOptions{MinSurvives: &one})
+	wantKind(t, "a bar that is too high", err, errs.Unavailable)
+	_, err = n.Get(t.Context(), "no such name", nil)
+	wantKind(t, "get of no such name", err, errs.FileNotFound)
+	_, err = n.Info(t.Context(), "dmobj1qqqq")
+	wantKind(t, "info of a mistyped id", err, errs.Invalid)
+	list, err := n.List(t.Context())
+	if err != nil || len(list.Objects) > 0 {
+		t.Errorf("list: %+v, %v", list, err)
+	}
+}
+
+func TestTwoMembersMirror(t *testing.T) {
+	first := bootstrap(t, home(t))
+	second := open(t, through(t, home(t), Storage, first))
+	first.sees(1)
+	content := noise(1, 300_000)
+	stored := first.put(content, PutOptions{})
+	if stored.Survives != 1 || len(stored.Warnings) > 0 {
+		t.Errorf("stored %+v", stored)
+	}
+	carry(t, first.home, second.home)
+	first.end()
+	var got bytes.Buffer
+	_, err := second.Get(t.Context(), stored.ID.String(), func(ObjectInfo) (io.Writer, error) { return &got, nil })
+	if err != nil || !bytes.Equal(got.Bytes(), content) {
+		t.Errorf("get without the first: %d bytes, %v", got.Len(), err)
+	}
+}
+
+// die leaves a put in the middle, as a crash does.
+func (r *running) die(content []byte) {
+	r.t.Helper()
+	l, err := r.connect(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() {
+		if recover() == nil {
+			r.t.Error("it did not come to the commit")
+		}
+		r.end()
+	}()
+	l.objects.Put(r.t.Context(), bytes.NewReader(content), object.PutOptions{K: 4, M: 2, MinSurvives: -1}, func(object.PutResult) error {
+		panic("died")
+	})
+}
+
+func TestLeftoversAreSweptAtTheNextOpen(t *testing.T) {
+	h := home(t)
+	first := bootstrap(t, home(t))
+	kept := noise(1, 100_000)
+	user := open(t, through(t, h, Client, first))
+	stored := user.put(kept, PutOptions{})
+	user.die(noise(2, 300_000))
+	shards := func() int64 {
+		s, err := first.Stats(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Store.Shards
+	}
+	if shards() <= int64(stored.Shards) {
+		t.Fatal("nothing was left behind")
+	}
+	user = open(t, options(h, Client))
+	user.get(stored.ID.String(), kept) // an operation that meets the mesh
+	user.end()                         // waits for the sweep
+	if got := shards(); got != int64(stored.Shards) {
+		t.Errorf("%d shards are left, want %d", got, stored.Shards)
+	}
+	if left, err := filepath.Glob(filepath.Join(h.Puts(), "*")); err != nil || len(left) > 0 {
+		t.Errorf("journals %v, %v", left, err)
+	}
+}

@@ -92,8 +92,8 @@ func (n *Net) hello(ctx context.Context, id datamesh.PeerID, addrs ...string) (*
 	if err != nil {
 		return nil, errs.New(errs.Network, "hello: %w", err)
 	}
-	defer s.Reset()
-	defer context.AfterFunc(ctx, func() { s.Reset() })()
+	defer Abort(s)
+	defer context.AfterFunc(ctx, func() { Abort(s) })()
 	b, err := readFrame(s, maxHello)
 	if err != nil {
 		return nil, errs.New(errs.Network, "hello: %w", err)

@@ -142,8 +142,8 @@ func (n *Net) ask(c ring.Call) (*ring.Message, time.Duration, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	defer s.Reset()
-	defer context.AfterFunc(ctx, func() { s.Reset() })()
+	defer Abort(s)
+	defer context.AfterFunc(ctx, func() { Abort(s) })()
 	start := time.Now()
 	if err := writeFrame(s, c.Message.Encode()); err != nil {
 		return nil, 0, err

@@ -112,7 +112,7 @@ const sweepTime = 5 * time.Second
 // Close ends the node: what goes on in the background, then the mesh, then
 // the store. It returns when all is closed, or ctx has ended.
 func (n *Node) Close(ctx context.Context) error {
-	time.AfterFunc(sweepTime, n.cancel)
+	defer time.AfterFunc(sweepTime, n.cancel).Stop()
 	done := make(chan error, 1)
 	go func() { done <- n.close() }()
 	select {

@@ -78,18 +78,24 @@ func (o *Objects) take(ctx context.Context, memory *semaphore.Weighted, n int) (
 	if err := memory.Acquire(ctx, l.weight); err != nil {
 		return nil, err
 	}
-	if p, ok := o.buffers.Get().(*[]byte); ok && cap(*p) >= n {
-		l.buf = (*p)[:n]
-	} else {
-		l.buf = make([]byte, n)
+	if n > minReused {
+		if p, ok := o.buffers.Get().(*[]byte); ok && cap(*p) >= n {
+			l.buf = (*p)[:n]
+			return l, nil
+		}
 	}
+	l.buf = make([]byte, n)
 	return l, nil
 }
+
+// minReused is the length of the buffers that are used again: those of whole
+// segments, which a small segment must not keep from them.
+const minReused = datamesh.MaxContent
 
 // end gives the loan back. The buffer is used again if nobody else can still
 // be writing to it.
 func (l *loan) end(reuse bool) {
-	if reuse && cap(l.buf) > datamesh.MaxContent {
+	if reuse && cap(l.buf) > minReused {
 		l.o.buffers.Put(&l.buf)
 	}
 	l.memory.Release(l.weight)

@@ -104,7 +104,7 @@ func (s *spreading) next() (best datamesh.PeerID, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	best, left := s.leastLoaded(s.prompt)
-	if placement.BestSurvives(left, s.d.K, s.d.M) < max(s.bar, 0) {
+	if placement.BestSurvives(left, s.d.K, s.d.M) < max(s.bar, placement.Bar(len(s.order), s.d.K, s.d.M)) {
 		best, left = s.leastLoaded(s.order)
 	}
 	if left > 0 {

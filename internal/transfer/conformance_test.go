@@ -26,7 +26,7 @@ type pair struct {
 	serve          atomic.Pointer[serve] // what the member serves
 }
 
-func newPair(t *testing.T) *pair {
+func newPair(t testing.TB) *pair {
 	t.Helper()
 	p := &pair{}
 	genesis, err := format.NewGenesis("test")
@@ -63,7 +63,7 @@ func newPair(t *testing.T) *pair {
 }
 
 // dial returns a new client of what the member now serves.
-func (p *pair) dial(t *testing.T, s serve) *Client {
+func (p *pair) dial(t testing.TB, s serve) *Client {
 	t.Helper()
 	p.serve.Store(&s)
 	c := NewClient(func(ctx context.Context, peer datamesh.PeerID) (mesh.Stream, error) {
@@ -73,7 +73,7 @@ func (p *pair) dial(t *testing.T, s serve) *Client {
 	return c
 }
 
-func (p *pair) dialServer(t *testing.T, shards datamesh.ShardStore, r Registry) *Client {
+func (p *pair) dialServer(t testing.TB, shards datamesh.ShardStore, r Registry) *Client {
 	return p.dial(t, NewServer(shards, r).Handle)
 }
 

@@ -21,6 +21,9 @@ const (
 	probeSilence = 2 * time.Second
 )
 
+// maxWaits is how often a client lets itself be told to wait.
+const maxWaits = 20
+
 // leastStep is how many bytes of a shard count as progress.
 const leastStep = 16 << 10
 
@@ -59,7 +62,7 @@ func (x *exchange) do(ctx context.Context, s *lease, req request) (resp *respons
 	if err := s.SetDeadline(s.began.Add(x.silence)); err != nil {
 		return nil, nil, false, x.broken(err)
 	}
-	stop := context.AfterFunc(ctx, func() { abort(s) })
+	stop := context.AfterFunc(ctx, func() { mesh.Abort(s) })
 	defer stop()
 	moved := func() error { return s.SetDeadline(time.Now().Add(x.silence)) }
 	if x.payload == nil {
@@ -72,7 +75,7 @@ func (x *exchange) do(ctx context.Context, s *lease, req request) (resp *respons
 	sent := make(chan error, 1)
 	go func() { sent <- writeMessage(s, req, x.payload, moved) }()
 	if resp, body, err = x.receive(s); err != nil {
-		go abort(s) // the answer may have come before all was sent
+		mesh.Abort(s) // the answer may have come before all was sent
 		<-sent
 		return resp, nil, false, err
 	}
@@ -82,16 +85,9 @@ func (x *exchange) do(ctx context.Context, s *lease, req request) (resp *respons
 	return resp, body, stop(), nil
 }
 
-// abort ends all reads and writes on a stream. The deadline is for a write
-// that waits for a stuck connection, of which Reset takes no notice.
-func abort(s mesh.Stream) {
-	s.SetDeadline(time.Unix(1, 0))
-	s.Reset()
-}
-
 // receive takes the answer.
 func (x *exchange) receive(s *lease) (*response, []byte, error) {
-	for received := 0; ; {
+	for received, waits := 0, 0; ; {
 		resp := new(response)
 		if err := readMessage(s, "response", resp); err != nil {
 			return nil, nil, x.broken(err)
@@ -101,11 +97,13 @@ func (x *exchange) receive(s *lease) (*response, []byte, error) {
 		case resp.Version != version:
 			return resp, nil, errs.New(errs.Serialization, "response of version %d, this program knows %d", resp.Version, version)
 		case resp.More:
-			if err := x.progress(received, resp.Received); err != nil {
+			if received+resp.Received == 0 && waits < maxWaits {
+				waits++
+			} else if err := x.progress(received, resp.Received); err != nil {
 				return resp, nil, err
 			}
 			received = resp.Received
-			if err := s.SetReadDeadline(time.Now().Add(x.silence)); err != nil {
+			if err := s.SetDeadline(time.Now().Add(x.silence)); err != nil { // of the sending too
 				return nil, nil, x.broken(err)
 			}
 		case resp.Text != "":

@@ -60,6 +60,11 @@ func TestGetBelievesNothing(t *testing.T) {
 		{"a forged descriptor", say(response{Descriptor: format.EncodeDescriptor(&forged), Length: len(shard)}, other.Bytes[1]), errs.Authentication},
 		{"no descriptor", say(response{Length: len(shard)}, shard), errs.Serialization},
 		{"progress", say(response{More: true, Received: 1 << 20}, nil), errs.Serialization},
+		{"wait, for ever", func(s mesh.Stream, _ request) {
+			for tell(s, response{More: true}, nil) == nil {
+				pass(getSilence / 2)
+			}
+		}, errs.Serialization},
 		{"another version", say(response{Version: 2, Descriptor: d, Length: len(shard)}, shard), errs.Serialization},
 		{"a header too long", func(s mesh.Stream, _ request) { s.Write([]byte{0, 4, 0, 1}) }, errs.Serialization},
 		{"no CBOR", func(s mesh.Stream, _ request) { s.Write([]byte{0, 0, 0, 2, 0xff, 0xff}) }, errs.Serialization},
@@ -170,6 +175,12 @@ func TestPutBelievesNothing(t *testing.T) {
 		{"the same progress for ever", func(s mesh.Stream) {
 			go readShard(discard{s}, make([]byte, size))
 			for tell(s, response{More: true, Received: size}, nil) == nil {
+				pass(putSilence / 2)
+			}
+		}, errs.Serialization},
+		{"progress that begins anew", func(s mesh.Stream) {
+			go readShard(discard{s}, make([]byte, size))
+			for tell(s, response{More: true, Received: leastStep}, nil) == nil && tell(s, response{More: true}, nil) == nil {
 				pass(putSilence / 2)
 			}
 		}, errs.Serialization},

@@ -59,10 +59,11 @@ type request struct {
 	Length     int      `cbor:"9,keyasint,omitempty"` // bytes of shard behind the header
 }
 
-// A response is the header of an answer. While the shard of a put is on its
-// way the server sends, for each progressStep of it, a response in which More
-// is set and Received counts its bytes, so that a client can tell a slow line
-// from a dead peer.
+// A response is the header of an answer. One in which More is set is not the
+// answer yet, but lets the client tell a slow line or a busy server from a
+// dead one: while the shard of a put is on its way, one for each progressStep,
+// in which Received counts its bytes; while the server has no memory for a
+// shard, one each waitStep, without Received.
 type response struct {
 	Version    uint64    `cbor:"1,keyasint"`
 	Kind       uint8     `cbor:"2,keyasint,omitempty"` // of the error, when Text is set

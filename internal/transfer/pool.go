@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	maxBulk  = 16               // streams to one peer at once that carry shards
+	maxBulk  = 8                // streams to one peer at once that carry shards
 	maxSmall = 16               // and others: a small question does not wait for shards
 	maxKept  = 4                // open streams to one peer without a request
 	keepTime = 20 * time.Second // that a stream is kept so
@@ -111,7 +111,7 @@ func (p *pool) reuse(pp *peerPool) mesh.Stream {
 // give takes back a stream: for the next request when it can be reused.
 func (p *pool) give(l *lease, reuse bool) {
 	if !reuse || !p.keep(l) {
-		go l.Reset() // which a stuck connection holds up until it is given up itself
+		mesh.Abort(l)
 	}
 	<-l.places
 }
@@ -159,7 +159,7 @@ func (p *pool) close() {
 	for _, pp := range p.peers {
 		for _, k := range pp.kept {
 			if k.expire.Stop() {
-				go k.Reset()
+				mesh.Abort(k)
 			}
 		}
 		pp.kept = nil

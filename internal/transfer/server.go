@@ -25,8 +25,9 @@ const (
 	idleTime     = 2 * time.Minute  // after which a server closes an unused stream
 	stallTime    = 20 * time.Second // for each piece of a shard, whichever way it goes
 	progressStep = 64 << 10         // bytes of a shard between two words of progress
-	serverBytes  = 48 << 20         // of shards in memory at once
-	guestBytes   = serverBytes / 2  // and of one peer's
+	waitStep     = time.Second      // between two words that say to wait
+	serverBytes  = 72 << 20         // of shards in memory at once
+	guestBytes   = serverBytes / 2  // and of one peer's: enough for the streams of a client
 )
 
 // A Server serves a store, and a registry, to peers.
@@ -91,8 +92,26 @@ func (s *Server) leave(from datamesh.PeerID) {
 	}
 }
 
-// reserve waits until n bytes of the memory are free for a guest.
-func (s *Server) reserve(ctx context.Context, g *guest, n int64) (release func(), err error) {
+// reserve waits until n bytes of the memory are free for a guest. Meanwhile it
+// tells the peer to wait, and waits no longer when that has gone.
+func (s *Server) reserve(ctx context.Context, g *guest, stream mesh.Stream, n int64) (release func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var words sync.WaitGroup
+	defer words.Wait() // before others write
+	defer cancel()
+	words.Go(func() {
+		tick := time.NewTicker(waitStep)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			select {
+			case <-tick.C:
+				if respond(stream, response{More: true}, nil) != nil {
+					cancel()
+				}
+			case <-ctx.Done():
+			}
+		}
+	})
 	if err := g.memory.Acquire(ctx, n); err != nil {
 		return nil, err
 	}

@@ -243,6 +243,52 @@ func TestServerBoundsTheShardsInMemory(t *testing.T) {
 	})
 }
 
+// Clients of a server that has no memory left are told to wait, and those that
+// give up leave the queue.
+func TestBusyServerIsNotSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size = 16 << 20
+		sample := storetest.Segment(t, 1, 1, 0, size)
+		memory := store.NewMemory(1 << 30)
+		sample.Put(t, memory, 0)
+		g := &gate{ShardStore: memory, open: make(chan struct{})}
+		c := dialServer(t, g)
+		put := func(ctx context.Context, from byte) error {
+			return c.Shards(datamesh.PeerID{from}).Put(ctx, sample.Descriptor, 0, sample.Bytes[0])
+		}
+		var wait sync.WaitGroup
+		for from := range byte(4) { // fill the memory
+			wait.Go(func() { wantKind(t, "put that the store keeps", put(t.Context(), from), errs.Unavailable) })
+		}
+		synctest.Wait()
+		wait.Go(func() {
+			if err := put(t.Context(), 4); err != nil {
+				t.Errorf("put that was told to wait: %v", err)
+			}
+		})
+		wait.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), getSilence)
+			defer cancel()
+			if err := put(ctx, 5); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("put that gives up: %v", err)
+			}
+		})
+		synctest.Wait()
+		wait.Go(func() {
+			if _, _, err := c.Shards(datamesh.PeerID{6}).Get(t.Context(), sample.Key(0), nil); err != nil {
+				t.Errorf("get that was told to wait: %v", err)
+			}
+		})
+		pass(2 * putSilence)
+		close(g.open)
+		wait.Wait()
+		synctest.Wait()
+		if got := g.inside.Load(); got != 5 {
+			t.Errorf("%d shards came to the store, want 5", got)
+		}
+	})
+}
+
 func TestReportsGoToTheRegistryInBatches(t *testing.T) {
 	registry := newRegistry()
 	server := NewServer(store.NewMemory(0), registry)

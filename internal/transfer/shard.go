@@ -23,7 +23,7 @@ func (s *Server) put(ctx context.Context, g *guest, stream mesh.Stream, req *req
 	case d.Segment != req.Keys[0].Segment || d.ShardLen() != req.Length:
 		return refuse(stream, req, errs.New(errs.Integrity, "put %s: the descriptor is of something else", req.Keys[0].Segment))
 	}
-	release, err := s.reserve(ctx, g, int64(req.Length))
+	release, err := s.reserve(ctx, g, stream, int64(req.Length))
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (s *Server) get(ctx context.Context, g *guest, stream mesh.Stream, req *req
 	if len(req.Keys) != 1 {
 		return errs.New(errs.Serialization, "get of %d shards", len(req.Keys))
 	}
-	release, err := s.reserve(ctx, g, datamesh.MaxSealed/4) // what a shard mostly is
+	release, err := s.reserve(ctx, g, stream, datamesh.MaxSealed/4) // what a shard mostly is
 	if err != nil {
 		return err
 	}

@@ -45,10 +45,11 @@ type fetch struct {
 	found  chan finding
 
 	id    datamesh.SegmentID
-	hints []place // from the manifest
-	shape shape   // k is 0 until it is known
-	buf   []byte  // for slots shards: the data shards, then others
-	spare []int   // slots of others that are free
+	hints []place            // from the manifest
+	shape shape              // k is 0 until it is known
+	ids   []datamesh.ShardID // of the shards, once one is there
+	buf   []byte             // for slots shards: the data shards, then others
+	spare []int              // slots of others that are free
 
 	stage    int                       // how far the search for places has gone
 	rest     []datamesh.PeerID         // of the stage, yet to be asked
@@ -263,6 +264,7 @@ func (f *fetch) check(d *datamesh.Descriptor) error {
 		return errs.New(errs.Integrity, "segment %s is coded %d+%d with %d bytes, its manifest says %d+%d with %d",
 			f.id, d.K, d.M, d.Length, f.shape.k, f.shape.m, f.shape.length)
 	}
+	f.ids = d.Shards
 	return nil
 }
 

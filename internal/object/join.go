@@ -6,6 +6,7 @@ import (
 	"datamesh"
 	"datamesh/internal/erasure"
 	"datamesh/internal/errs"
+	"datamesh/internal/hash"
 	"datamesh/internal/ring"
 )
 
@@ -32,10 +33,25 @@ func (f *fetch) join() ([]byte, error) {
 	if err := code.Rebuild(shards, true); err != nil {
 		return nil, err
 	}
+	if err := f.checkRebuilt(shards[:f.shape.k]); err != nil {
+		return nil, err
+	}
 	if err := code.CheckPadding(f.buf, f.shape.length); err != nil {
 		return nil, fmt.Errorf("segment %s: %w", f.id, err)
 	}
 	return f.buf[:f.shape.length], nil
+}
+
+// checkRebuilt compares the data shards that were rebuilt with their ids. An
+// author may have made parity that does not belong to them: then each choice of
+// k shards would give another segment, and the id stand for all of those.
+func (f *fetch) checkRebuilt(data [][]byte) error {
+	for i, shard := range data {
+		if f.got[i] == nil && hash.Shard(shard) != f.ids[i] {
+			return errs.New(errs.Integrity, "segment %s: its author made shards that do not belong together", f.id)
+		}
+	}
+	return nil
 }
 
 // failure tells that too few shards could be had, and who did not serve.

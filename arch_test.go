@@ -21,8 +21,8 @@ const module = "datamesh"
 // a lower level. Every package stands here, so that to add one is a decision.
 var levels = [][]string{
 	{".", "internal/errs"},
-	{"internal/hash"},
-	{"internal/config", "internal/crypt", "internal/durable", "internal/erasure", "internal/placement"},
+	{"internal/durable", "internal/hash"},
+	{"internal/config", "internal/crypt", "internal/erasure", "internal/placement"},
 	{"internal/format", "internal/keyring"},
 	{"internal/ring", "internal/store", "internal/storetest"},
 	{"internal/mesh"},

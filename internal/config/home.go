@@ -3,12 +3,14 @@ package config
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 
 	"github.com/adrg/xdg"
 
+	"datamesh/internal/durable"
 	"datamesh/internal/errs"
 )
 
@@ -32,10 +34,11 @@ func FindHome(dir string) (Home, error) {
 	return Home(abs), nil
 }
 
-// Make makes the directory, for this user alone, if it is not there. Kind: IO.
+// Make makes the directory, for this user alone, if it is not there. It is
+// durable, since identities will lie in it. Kinds: IO, Full.
 func (h Home) Make() error {
-	if err := os.MkdirAll(string(h), 0o700); err != nil {
-		return errs.WithHint(errs.New(errs.IO, "make the home: %w", err), "give another with --home DIR or %s", homeVariable)
+	if err := durable.MkdirAll(string(h), 0o700); err != nil {
+		return errs.WithHint(fmt.Errorf("home: %w", err), "give another with --home DIR or %s", homeVariable)
 	}
 	return nil
 }

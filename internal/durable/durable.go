@@ -1,9 +1,11 @@
-// Package durable writes files that appear whole or not at all.
+// Package durable writes files that appear whole or not at all, and makes the
+// directories that they lie in.
 //
 // What is written goes to a temporary file in the same directory. Only when
 // all of it is on the disk does it get its name, and only when that name is on
 // the disk too does the caller hear of success. A crash leaves at worst a
-// temporary file, called .datamesh-….tmp.
+// temporary file, called .datamesh-….tmp, and, where a file system has no hard
+// links, an empty file of a name that was not to be replaced.
 package durable
 
 import (
@@ -118,6 +120,30 @@ func WriteFile(path string, perm fs.FileMode, replace bool, write func(io.Writer
 		return err
 	}
 	return f.Commit(replace)
+}
+
+// MkdirAll makes a directory, and those above it that are missing, with
+// permissions perm, narrowed by the umask. When it returns, their names are
+// durable. Kinds: IO, Full.
+func MkdirAll(dir string, perm fs.FileMode) error {
+	var parents []string // of those that are made
+	for d := dir; missing(d) && d != filepath.Dir(d); d = filepath.Dir(d) {
+		parents = append(parents, filepath.Dir(d))
+	}
+	if err := os.MkdirAll(dir, perm); err != nil {
+		return classify("make", dir, err)
+	}
+	for _, parent := range parents {
+		if err := SyncDir(parent); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func missing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // SyncDir makes the names in a directory durable: files created, renamed or

@@ -180,3 +180,28 @@ func TestMissingDirectoryIsNamed(t *testing.T) {
 		t.Errorf("got %v (%v), want %q of kind IO", err, errs.KindOf(err), want)
 	}
 }
+
+func TestMkdirAllMakesAllThatIsMissing(t *testing.T) {
+	t.Chdir(t.TempDir())
+	abs, err := filepath.Abs("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"a", "a/b/c", "a/b/c", "d/./e/../f", ".", filepath.Join(abs, "y")} {
+		if err := durable.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		fi, err := os.Stat(dir)
+		if err != nil || !fi.IsDir() || dir != "." && fi.Mode().Perm() != 0o700 {
+			t.Errorf("%s: got %v, %v", dir, fi, err)
+		}
+	}
+	if err := os.WriteFile("file", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"file", "file/a"} {
+		if err := durable.MkdirAll(dir, 0o700); errs.KindOf(err) != errs.IO {
+			t.Errorf("%s: got %v, want kind IO", dir, err)
+		}
+	}
+}

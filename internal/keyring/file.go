@@ -30,7 +30,7 @@ const (
 )
 
 // Export writes the user's root to a new file of mode 0600, which [Import]
-// reads. Kinds: Exists, FileNotFound, IO.
+// reads. Kinds: Exists, FileNotFound, KeyManagement, IO, Full.
 func Export(identityFile, dst string) error {
 	root, err := readRoot(identityFile)
 	if err != nil {
@@ -42,7 +42,7 @@ func Export(identityFile, dst string) error {
 // Import makes the identity in src the one of identityFile, or, when src
 // holds age identities, adds those to what the user can open. An identity is
 // never replaced by another. src may have any permissions: it may come from a
-// medium that has none. Kinds: Exists, FileNotFound, KeyManagement, IO.
+// medium that has none. Kinds: Exists, FileNotFound, KeyManagement, IO, Full.
 func Import(src, identityFile string) error {
 	b, err := read(src, anyMode)
 	if err != nil {
@@ -68,7 +68,7 @@ func Import(src, identityFile string) error {
 
 // NodeKey reads the key of a node from its file, or makes a new one. It is
 // the node's own: it is not derived, and there is no way to export it.
-// Kinds: KeyManagement, IO.
+// Kinds: KeyManagement, IO, Full.
 func NodeKey(file string) (ed25519.PrivateKey, error) {
 	b, err := read(file, private)
 	if errs.KindOf(err) == errs.FileNotFound {
@@ -112,8 +112,8 @@ func writeSecret(file, head, prefix string, secret [32]byte) error {
 	if err != nil {
 		return errs.New(errs.KeyManagement, "write %s: %w", file, err)
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return errs.New(errs.IO, "%w", err)
+	if err := durable.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
 	}
 	err = durable.WriteFile(file, 0o600, false, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "%s%s\n", head, text)
@@ -122,10 +122,7 @@ func writeSecret(file, head, prefix string, secret [32]byte) error {
 	if errors.Is(err, fs.ErrExist) {
 		return errs.WithHint(errs.New(errs.Exists, "%s exists already", file), "name a file that does not exist")
 	}
-	if err != nil {
-		return errs.New(errs.IO, "%w", err)
-	}
-	return nil
+	return err
 }
 
 func encodeSecret(prefix string, secret [32]byte) (string, error) {
@@ -209,14 +206,10 @@ func importMore(src string, b []byte, identityFile string) error {
 	if len(all) > maxFile {
 		return errs.New(errs.KeyManagement, "%s would have more than %d bytes", moreFile(identityFile), maxFile)
 	}
-	err = durable.WriteFile(moreFile(identityFile), 0o600, true, func(w io.Writer) error {
+	return durable.WriteFile(moreFile(identityFile), 0o600, true, func(w io.Writer) error {
 		_, err := w.Write(all)
 		return err
 	})
-	if err != nil {
-		return errs.New(errs.IO, "%w", err)
-	}
-	return nil
 }
 
 // anyMode lets a key file have whatever permissions.

@@ -202,7 +202,7 @@ func importMore(src string, b []byte, identityFile string) error {
 	if bytes.Contains(have, bytes.TrimSpace(b)) {
 		return nil
 	}
-	all := append(append(have, b...), '\n')
+	all := bytes.Join([][]byte{have, b, nil}, []byte("\n")) // what is there may not end its last line
 	if len(all) > maxFile {
 		return errs.New(errs.KeyManagement, "%s would have more than %d bytes", moreFile(identityFile), maxFile)
 	}

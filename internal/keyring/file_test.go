@@ -163,6 +163,26 @@ func TestImportedAgeIdentitiesOpenToo(t *testing.T) {
 	}
 }
 
+// A user may have written the file without a newline at its end.
+func TestAgeIdentitiesAreAddedToAFileThatDoesNotEndItsLine(t *testing.T) {
+	file := write(t, "identity", readFile(t, "testdata/v1/identity"))
+	have := bytes.TrimSpace(readFile(t, "testdata/v1/identity.age"))
+	if err := os.WriteFile(file+".age", have, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	more, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Import(write(t, "more", []byte(more.String())), file); err != nil {
+		t.Fatal(err)
+	}
+	ring, err := Load(file)
+	if err != nil || len(ring.Identities) != 4 {
+		t.Errorf("got %v, want the user's own identity and three more", err)
+	}
+}
+
 // secret is the text of the golden root.
 const secret = "DATAMESH-ROOT-1QYQQZQSRQSZSVPCGPY9QKRQDPC83QYGJZV2P29SHRQV35XCUR50P7XY047U"
 

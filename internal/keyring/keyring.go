@@ -42,6 +42,9 @@ type Ring struct {
 	Identities []crypt.Identity // that open manifests: the user's own first
 }
 
+// Format prints no ring, since the owner's private key would be readable.
+func (Ring) Format(f fmt.State, _ rune) { io.WriteString(f, "(ring)") }
+
 // NewRoot returns a fresh root.
 func NewRoot() (r Root) {
 	rand.Read(r[:]) // never fails

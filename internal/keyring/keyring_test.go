@@ -122,6 +122,17 @@ func TestANodeKeyStays(t *testing.T) {
 	}
 }
 
+func TestNoVerbPrintsARing(t *testing.T) {
+	ring := newRing(t, golden)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
+		for _, v := range []any{ring, *ring} {
+			if text := fmt.Sprintf(verb, v); text != "(ring)" {
+				t.Errorf("%s of a %T: %s", verb, v, text)
+			}
+		}
+	}
+}
+
 func TestNoVerbPrintsARoot(t *testing.T) {
 	root := Root(bytes.Repeat([]byte("R"), 32))
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {

@@ -149,13 +149,14 @@ func (e *entry) undo(ctx context.Context, net Net) {
 	e.j.left = append(e.j.left, e)
 }
 
-// done lets the file shrink when no put is on its way.
+// done empties the file when no put is on its way: it has signed deletions of
+// what was stored, which nobody should find there.
 func (j *Journal) done() {
 	j.syncing.Lock()
 	defer j.syncing.Unlock()
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.active--; j.active == 0 && j.file != nil && j.written > 1<<20 {
+	if j.active--; j.active == 0 && j.file != nil {
 		if err := j.file.Truncate(0); err == nil {
 			j.written, j.synced = 0, 0
 		}

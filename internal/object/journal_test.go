@@ -266,6 +266,17 @@ func TestTornEndOfAJournalLosesNoWholeRecord(t *testing.T) {
 	u.clean()
 }
 
+// A signed deletion of what is stored would be a weapon for whoever reads it.
+func TestNoDeletionOfAStoredObjectIsKept(t *testing.T) {
+	u := newUser(t, newWorld(t, 6))
+	for i := range uint64(2) {
+		u.put(noise(i, 300_000), options)
+		if b, err := os.ReadFile(u.files()[0]); err != nil || len(b) > 0 {
+			t.Errorf("after put %d the journal has %d bytes, %v", i, len(b), err)
+		}
+	}
+}
+
 // The file shrinks when no put is on its way, and never under one.
 func TestJournalShrinksAndKeepsWhatIsUnderWay(t *testing.T) {
 	u := newUser(t, newWorld(t, 1))

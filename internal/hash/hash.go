@@ -20,7 +20,8 @@ func Shard(b []byte) datamesh.ShardID {
 	if len(b) < large {
 		return blake3.Sum256(b)
 	}
-	return root(b, nil)
+	_, id := Outboard(b)
+	return id
 }
 
 // Derive hashes the parts, one after the other, in BLAKE3's derive-key mode:

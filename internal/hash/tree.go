@@ -17,10 +17,13 @@ const groupLog = 4 // BLAKE3 chunks of 1 KiB in a group, as a power of two
 
 // Outboard returns the inner nodes of the shard's hash tree in Bao's outboard
 // form, and the root, which is the shard's ShardID.
-func Outboard(shard []byte) ([]byte, datamesh.ShardID) {
-	out := make([]byte, OutboardSize(len(shard)))
-	binary.LittleEndian.PutUint64(out, uint64(len(shard)))
-	return out, root(shard, out[8:])
+func Outboard(shard []byte) (outboard []byte, id datamesh.ShardID) {
+	outboard = make([]byte, OutboardSize(len(shard)))
+	binary.LittleEndian.PutUint64(outboard, uint64(len(shard)))
+	root := subtree(shard, 0, outboard[8:])
+	root.Flags |= guts.FlagRoot
+	putNode(id[:], guts.ChainingValue(root))
+	return outboard, id
 }
 
 // OutboardSize returns the length of the outboard of a shard of n bytes.
@@ -29,32 +32,18 @@ func OutboardSize(n int) int { return 8 + parentsSize(n) }
 // parentsSize returns the bytes of all parents above the groups of n bytes.
 func parentsSize(n int) int { return max(0, (n-1)/Group) * 64 }
 
-// root hashes b, and puts the parents above its groups into out unless that
-// is nil.
-func root(b, out []byte) (sum [32]byte) {
-	n := subtree(b, 0, out)
-	n.Flags |= guts.FlagRoot
-	putNode(sum[:], guts.ChainingValue(n))
-	return sum
-}
-
 // subtree returns the node above b, which begins with the chunk of that
-// number, and puts the parents into out, in pre-order.
+// number, and puts the parents above its groups into out, in pre-order.
 func subtree(b []byte, chunk uint64, out []byte) guts.Node {
 	if len(b) <= Group {
 		return group(b, chunk)
 	}
 	half := Group << (bits.Len(uint((len(b)-1)/Group)) - 1) // a power of two below the length
-	var own, left, right []byte
-	if out != nil {
-		own, left, right = out[:64], out[64:64+parentsSize(half)], out[64+parentsSize(half):]
-	}
-	l := guts.ChainingValue(subtree(b[:half], chunk, left))
-	r := guts.ChainingValue(subtree(b[half:], chunk+uint64(half/guts.ChunkSize), right))
-	if out != nil {
-		putNode(own, l)
-		putNode(own[32:], r)
-	}
+	own, below := out[:64], out[64:]
+	l := guts.ChainingValue(subtree(b[:half], chunk, below))
+	r := guts.ChainingValue(subtree(b[half:], chunk+uint64(half/guts.ChunkSize), below[parentsSize(half):]))
+	putNode(own, l)
+	putNode(own[32:], r)
 	return guts.ParentNode(l, r, &guts.IV, 0)
 }
 

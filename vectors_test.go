@@ -31,6 +31,7 @@ var vectors = map[string]func(*testing.T, []byte){
 	"frames.json":      again(frameVectors.compute),
 	"ids.json":         again(idVectors.compute),
 	"manifests.json":   again(manifestVectors.compute),
+	"members.json":     again(memberVectors.compute),
 	"meshes.json":      again(meshVectors.compute),
 	"shards.json":      again(shardVectors.compute),
 	"slices.json":      again(sliceVectors.compute),

@@ -55,8 +55,8 @@ func (f *File) SetTime(t time.Time) error {
 
 // Commit gives the file its name, durably. If replace is false and the name
 // is taken, by whomever and however late, what is there stays untouched and
-// the error is Exists. Whatever the error, the file is aborted.
-// Kinds: IO, Full, Exists.
+// the error is Exists. On an error the file is aborted, unless it has its name
+// already and only the directory could not be synced. Kinds: IO, Full, Exists.
 func (f *File) Commit(replace bool) error {
 	defer f.Abort()
 	if err := f.temp.Sync(); err != nil {

@@ -189,8 +189,8 @@ func noStream(context.Context, datamesh.PeerID) (mesh.Stream, error) {
 func (n *Node) openDisk() (*store.Disk, error) {
 	c := n.opt.Config.Store
 	return store.Open(n.home.Store(), store.Options{Capacity: int64(c.Capacity), Reserve: int64(c.Reserve), Events: store.Events{
-		Rebuilt: func(aside string, files int) {
-			n.log.Warn("the index of the store was missing or damaged and has been rebuilt from the files", "files", files, "damaged", aside)
+		Rebuilt: func(aside string, files, rows int) {
+			n.log.Warn("the index of the store was missing or damaged and has been rebuilt", "files", files, "rows", rows, "damaged", aside)
 		},
 		Lost: func(key datamesh.ShardKey) {
 			n.log.Error("a shard's file is gone", "segment", key.Segment, "index", key.Index)

@@ -129,7 +129,7 @@ func TestLostFilesAreForgottenAtTheNextStart(t *testing.T) {
 }
 
 // TestIndexIsRebuiltFromTheFiles damages the index in every way and finds all
-// files again. Rows are lost with it.
+// files again.
 func TestIndexIsRebuiltFromTheFiles(t *testing.T) {
 	files := storetest.Segment(t, 1, 4, 2, 4*large)
 	rows := storetest.Segment(t, 2, 4, 2, 4*small)
@@ -169,7 +169,7 @@ func TestIndexIsRebuiltFromTheFiles(t *testing.T) {
 
 			var told []string
 			d = openDisk(t, dir, Options{Events: Events{
-				Rebuilt: func(aside string, n int) { told = append(told, aside, fmt.Sprint(n)) }}})
+				Rebuilt: func(aside string, n, _ int) { told = append(told, aside, fmt.Sprint(n)) }}})
 			if len(told) != 2 || told[1] != "6" {
 				t.Errorf("rebuilt: told %q, want once and of 6 files", told)
 			} else if _, err := os.Stat(told[0]); c.aside != (err == nil) {
@@ -180,6 +180,147 @@ func TestIndexIsRebuiltFromTheFiles(t *testing.T) {
 				rows.Put(t, d, i)
 			}
 			checkAccount(t, d)
+		})
+	}
+}
+
+// blank overwrites with zeros those pages of a database for which page is true.
+func blank(t *testing.T, db string, page func(n int, b []byte) bool) {
+	t.Helper()
+	blanked := 0
+	edit(t, db, func(b []byte) []byte {
+		for at := 4096; at < len(b); at += 4096 {
+			if p := b[at : at+4096]; page(at/4096+1, p) {
+				clear(p)
+				blanked++
+			}
+		}
+		return b
+	})
+	if blanked != 1 {
+		t.Fatalf("%d pages blanked, want 1", blanked)
+	}
+}
+
+// rootPage returns the number of a table's first page.
+func rootPage(t *testing.T, path, table string) (n int) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.QueryRow(`SELECT rootpage FROM sqlite_schema WHERE name = ?`, table).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestDamageOfOneTableLosesNoOther loses a table of the index, and keeps what
+// the others say.
+func TestDamageOfOneTableLosesNoOther(t *testing.T) {
+	rows, gone := storetest.Segment(t, 1, 4, 2, 4*small), storetest.Segment(t, 2, 4, 2, 4*large)
+	for _, table := range []string{"holders", "tombstones", "shards", "segments"} {
+		t.Run(table, func(t *testing.T) {
+			dir := t.TempDir()
+			db := filepath.Join(dir, "node.db")
+			d := openDisk(t, dir, Options{})
+			for i := range rows.Bytes {
+				rows.Put(t, d, i)
+			}
+			report(t, d, rows, Holding{3, peer(1)}, Holding{3, peer(2)})
+			if err := d.Drop(t.Context(), gone.Deletion(7)); err != nil {
+				t.Fatal(err)
+			}
+			closeDisk(t, d)
+			root := rootPage(t, db, table)
+			blank(t, db, func(n int, _ []byte) bool { return n == root })
+
+			saved := -1
+			d = openDisk(t, dir, Options{Events: Events{Rebuilt: func(_ string, _, n int) { saved = n }}})
+			checkAccount(t, d)
+			if lost := table == "shards" || table == "segments"; lost != (saved == 0) || !lost && saved != 6 {
+				t.Errorf("%d rows were saved", saved)
+			}
+			for i := range rows.Bytes {
+				if saved > 0 {
+					rows.Check(t, d, i)
+				}
+			}
+			if table != "holders" && table != "segments" {
+				wantHolders(t, d, rows, Holding{3, peer(2)}, Holding{3, peer(1)})
+			}
+			if del, err := d.Deletion(t.Context(), gone.Descriptor.Segment); table != "tombstones" && (err != nil || del.Generation != 7) {
+				t.Errorf("deletion: %v, %v", del, err)
+			}
+		})
+	}
+}
+
+// TestDamageOfOnePageLosesWhatWasOnIt loses a page in the midst of a table.
+func TestDamageOfOnePageLosesWhatWasOnIt(t *testing.T) {
+	dir := t.TempDir()
+	db := filepath.Join(dir, "node.db")
+	s := storetest.Segment(t, 1, 128, 128, 128*100)
+	d := openDisk(t, dir, Options{})
+	for i := range s.Bytes {
+		s.Put(t, d, i)
+	}
+	closeDisk(t, d)
+	root, seen := rootPage(t, db, "shards"), 0
+	blank(t, db, func(n int, b []byte) bool {
+		const indexLeaf = 0x0a
+		if n == root || b[0] != indexLeaf || bytes.Count(b, s.Descriptor.Segment[:]) < 5 {
+			return false
+		}
+		seen++
+		return seen == 2
+	})
+	var saved int
+	d = openDisk(t, dir, Options{Events: Events{Rebuilt: func(_ string, _, n int) { saved = n }}})
+	if saved < 128 || saved == 256 {
+		t.Errorf("%d of 256 rows were saved", saved)
+	}
+	for _, i := range []int{0, 255} {
+		s.Check(t, d, i)
+	}
+	checkAccount(t, d)
+}
+
+// TestRebuildThatWasCutOff has a rebuild cut off at each of its steps.
+func TestRebuildThatWasCutOff(t *testing.T) {
+	s := storetest.Segment(t, 1, 4, 2, 4*small)
+	for name, cut := range map[string]func(db string) error{
+		"half a new database": func(db string) error { return os.WriteFile(db+".rebuilt", []byte("half"), 0o600) },
+		"before the first move": func(db string) error {
+			_, err := salvage(db, db+".rebuilt")
+			return err
+		},
+		"before the last move": func(db string) error {
+			_, err := salvage(db, db+".rebuilt")
+			return errors.Join(err, os.Rename(db, db+".damaged-1"), os.WriteFile(db+"-wal", bytes.Repeat([]byte{1}, 1<<20), 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			db := filepath.Join(dir, "node.db")
+			d := openDisk(t, dir, Options{})
+			s.Put(t, d, 0)
+			closeDisk(t, d)
+			root := rootPage(t, db, "holders")
+			blank(t, db, func(n int, _ []byte) bool { return n == root })
+			if err := cut(db); err != nil {
+				t.Fatal(err)
+			}
+			d = openDisk(t, dir, Options{})
+			s.Check(t, d, 0)
+			checkAccount(t, d)
+			if _, err := os.Stat(db + ".damaged-1"); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Stat(db + ".rebuilt"); err == nil {
+				t.Error("the rebuilt index is still there")
+			}
 		})
 	}
 }

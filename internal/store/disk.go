@@ -30,9 +30,9 @@ type Options struct {
 // must not call the Disk.
 type Events struct {
 	// Rebuilt tells that the index was missing or damaged and has been made
-	// again from so many files. A damaged one was moved aside, to that path;
-	// shards that it had as rows are lost.
-	Rebuilt func(aside string, files int)
+	// again from so many files. A damaged one was moved aside, to that path,
+	// and so many of the shards that it had as rows were saved.
+	Rebuilt func(aside string, files, rows int)
 
 	// Lost tells of a shard whose file is gone, and which is now forgotten.
 	Lost func(key datamesh.ShardKey)

@@ -28,14 +28,20 @@ func (d *Disk) Drop(ctx context.Context, del *datamesh.Deletion) error {
 		return err
 	}
 	return d.removing(func(b *batch, r *removal) {
-		b.exec(`
-			INSERT INTO tombstones (segment, generation, deletion) VALUES (?, ?, ?)
-			ON CONFLICT DO UPDATE SET generation = excluded.generation, deletion = excluded.deletion
-			WHERE excluded.generation > generation`,
-			segment[:], binary.BigEndian.AppendUint64(nil, del.Generation), word)
+		b.keepDeletion(del, word)
 		b.exec(`DELETE FROM holders WHERE segment = ?`, segment[:])
 		d.stageRemove(b, r, segment, 0, datamesh.MaxShards)
 	})
+}
+
+// keepDeletion keeps an encoded deletion if its generation is the highest so
+// far.
+func (b *batch) keepDeletion(del *datamesh.Deletion, word []byte) {
+	b.exec(`
+		INSERT INTO tombstones (segment, generation, deletion) VALUES (?, ?, ?)
+		ON CONFLICT DO UPDATE SET generation = excluded.generation, deletion = excluded.deletion
+		WHERE excluded.generation > generation`,
+		del.Descriptor.Segment[:], binary.BigEndian.AppendUint64(nil, del.Generation), word)
 }
 
 // Deletion returns the word by which a segment was dropped, for those who do

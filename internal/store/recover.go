@@ -14,12 +14,16 @@ import (
 	"datamesh/internal/format"
 )
 
-// recover opens the index and makes it and the files agree. An index that is
-// damaged is moved aside; a new one is filled from the files.
+// recover opens the index and makes it and the files agree. One that is
+// damaged is moved aside; a new one has what could be saved of it, and all
+// files.
 func (d *Disk) recover() (err error) {
-	path, aside := filepath.Join(d.dir, "node.db"), ""
+	path, aside, rows := filepath.Join(d.dir, "node.db"), "", 0
+	if err := finishRebuild(path); err != nil {
+		return err
+	}
 	if d.index, err = openIndex(path); errors.Is(err, errs.Integrity) {
-		if aside, err = moveAside(path); err == nil {
+		if aside, rows, err = rebuild(path); err == nil {
 			d.index, err = openIndex(path)
 		}
 	}
@@ -31,26 +35,67 @@ func (d *Disk) recover() (err error) {
 		return err
 	}
 	if rebuilt := aside != "" || d.index.fresh && found > 0; rebuilt && d.events.Rebuilt != nil {
-		d.events.Rebuilt(aside, found)
+		d.events.Rebuilt(aside, found, rows)
 	}
 	return nil
 }
 
-// moveAside renames a damaged database and its log, and returns its new path.
-func moveAside(path string) (string, error) {
-	aside := ""
+// rebuild puts a new database in the place of a damaged one, which it moves
+// aside. It returns the path of the damaged one, and how many rows with shards
+// are in the new one. Until the damaged one is moved it can begin again; from
+// then on finishRebuild ends what it began.
+func rebuild(path string) (aside string, rows int, err error) {
+	removeDB(rebuiltPath(path)) // one that was cut off
+	if rows, err = salvage(path, rebuiltPath(path)); err != nil {
+		return "", 0, err
+	}
 	for n := 1; ; n++ {
 		aside = fmt.Sprintf("%s.damaged-%d", path, n)
 		if _, err := os.Lstat(aside); errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 	}
-	for _, suffix := range []string{"-wal", "-shm", ""} { // the database last: it is the one looked for
+	for _, suffix := range []string{"", "-wal", "-shm"} { // the database first: without it the new one is whole
 		if err := os.Rename(path+suffix, aside+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return "", errs.New(kindOf(err), "store: move the damaged index aside: %w", err)
+			return "", 0, errs.New(kindOf(err), "store: move the damaged index aside: %w", err)
+		}
+		if err := syncDir(filepath.Dir(path)); err != nil {
+			return "", 0, errs.New(kindOf(err), "store: sync: %w", err)
 		}
 	}
-	return aside, nil
+	return aside, rows, finishRebuild(path)
+}
+
+func rebuiltPath(path string) string { return path + ".rebuilt" }
+
+// finishRebuild puts a rebuilt database in its place when the damaged one is
+// no longer there. A log of that must be gone before.
+func finishRebuild(path string) error {
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if _, err := os.Lstat(rebuiltPath(path)); err != nil {
+		return nil // there was no rebuild
+	}
+	removeDB(path)
+	err := syncDir(filepath.Dir(path))
+	if err == nil {
+		err = os.Rename(rebuiltPath(path), path)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return errs.New(kindOf(err), "store: put the rebuilt index in its place: %w", err)
+	}
+	return nil
+}
+
+// removeDB removes a database with its log.
+func removeDB(path string) {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		os.Remove(path + suffix)
+	}
 }
 
 // reconcile makes index and files agree, as they may not after a crash: it

@@ -1,0 +1,154 @@
+package store
+
+import (
+	"database/sql"
+
+	"datamesh"
+	"datamesh/internal/format"
+)
+
+// salvage fills the new database at path with what a damaged one still has to
+// say. Nothing of it is believed but what proves itself: descriptors and
+// deletions are signed, the bytes of a row are hashed, and a holder map is a
+// claim anyway. Shards that are files are left to reconcile. It returns how
+// many rows with shards it has saved. Its errors are those of writing: what
+// cannot be read is lost.
+func salvage(damaged, path string) (saved int, err error) {
+	from, err := openSQLite(damaged, "query_only(1)")
+	if err != nil {
+		return 0, err
+	}
+	defer from.Close()
+	to, err := openIndex(path)
+	if err != nil {
+		return 0, err
+	}
+	s := &salvager{from: from, to: &batch{index: to}}
+	s.deletions()
+	s.shards()
+	s.holders()
+	s.commit()
+	if s.to.err != nil {
+		to.close()
+		return 0, s.to.err
+	}
+	return s.saved, to.close()
+}
+
+type salvager struct {
+	from  *sql.DB
+	to    *batch
+	saved int // shards
+	open  int // changes in the transaction
+}
+
+// change counts one more change, which is to follow.
+func (s *salvager) change() {
+	if s.open == maxBatch {
+		s.commit()
+	}
+	if s.open++; s.open == 1 {
+		s.to.exec(`BEGIN IMMEDIATE`)
+	}
+}
+
+func (s *salvager) commit() {
+	if s.open > 0 {
+		s.to.exec(`COMMIT`)
+	}
+	s.open = 0
+}
+
+func (s *salvager) deletions() {
+	s.each(`SELECT deletion FROM tombstones ORDER BY `, `segment`, `segment DESC`, func(rows *sql.Rows) {
+		var word []byte
+		if rows.Scan(&word) != nil {
+			return
+		}
+		if del, err := format.DecodeDeletion(word); err == nil {
+			s.change()
+			s.to.keepDeletion(del, word)
+		}
+	})
+}
+
+func (s *salvager) shards() {
+	s.each(`SELECT segment, idx FROM shards ORDER BY `, `segment, idx`, `segment DESC, idx DESC`, func(rows *sql.Rows) {
+		if key, err := scanKey(rows); err == nil {
+			s.shard(key)
+		}
+	})
+}
+
+// shard saves one shard that is a row, if that is whole.
+func (s *salvager) shard(key datamesh.ShardKey) {
+	d, descriptor := s.descriptor(key.Segment)
+	var data []byte
+	err := s.from.QueryRow(`SELECT data FROM shards JOIN payloads ON id = payload WHERE segment = ? AND idx = ?`,
+		key.Segment[:], key.Index).Scan(&data)
+	if d == nil || err != nil || checkShard(d, key.Index, data) != nil {
+		return
+	}
+	s.change()
+	if s.to.deleted(key.Segment) || s.to.exists(`SELECT 1 FROM shards WHERE segment = ? AND idx = ?`, key.Segment[:], key.Index) {
+		return
+	}
+	s.to.keepDescriptor(key.Segment, descriptor)
+	s.to.insertShard(key, int64(len(data)), s.to.insertPayload(data))
+	s.saved++
+}
+
+func (s *salvager) holders() {
+	s.each(`SELECT segment, idx, id, peer, reported FROM holders ORDER BY `, `id`, `id DESC`, func(rows *sql.Rows) {
+		var id, reported int64
+		var peer []byte
+		key, err := scanKey(rows, &id, &peer, &reported)
+		if err != nil || len(peer) != len(datamesh.PeerID{}) {
+			return
+		}
+		d, descriptor := s.descriptor(key.Segment)
+		if d == nil || checkShape(d, key.Index, d.ShardLen()) != nil {
+			return
+		}
+		s.change()
+		if s.to.deleted(key.Segment) {
+			return
+		}
+		s.to.keepDescriptor(key.Segment, descriptor)
+		s.to.exec(`INSERT INTO holders (id, segment, idx, peer, reported) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			id, key.Segment[:], key.Index, peer, reported)
+	})
+}
+
+// descriptor returns a segment's, and its bytes, or nil.
+func (s *salvager) descriptor(segment datamesh.SegmentID) (*datamesh.Descriptor, []byte) {
+	var enc []byte
+	if s.from.QueryRow(`SELECT descriptor FROM segments WHERE segment = ?`, segment[:]).Scan(&enc) != nil {
+		return nil, nil
+	}
+	d, err := format.DecodeDescriptor(enc)
+	if err != nil || d.Segment != segment {
+		return nil, nil
+	}
+	return d, enc
+}
+
+// each calls scan for each row of a query, in one order up to where a table is
+// damaged, and then in the reverse order down to there.
+func (s *salvager) each(query, order, reverse string, scan func(*sql.Rows)) {
+	if s.walk(query+order, scan) != nil {
+		s.walk(query+reverse, scan)
+	}
+}
+
+func (s *salvager) walk(query string, scan func(*sql.Rows)) error {
+	rows, err := s.from.Query(query)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for s.to.err == nil && rows.Next() {
+		scan(rows)
+	}
+	return rows.Err()
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"datamesh"
@@ -59,6 +60,29 @@ func TestDamagedFileIsIntegrityAndPutHealsIt(t *testing.T) {
 		}
 		checkAccount(t, d)
 	}
+}
+
+// TestDamageHealedByManyIsHealedForAll has many put a damaged shard at once:
+// none may take away what another has been told is kept.
+func TestDamageHealedByManyIsHealedForAll(t *testing.T) {
+	d := openDisk(t, t.TempDir(), Options{})
+	s := storetest.Segment(t, 1, 1, 0, large)
+	s.Put(t, d, 0)
+	for range 10 {
+		edit(t, d.path(s.Key(0)), func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
+		var wait sync.WaitGroup
+		for range 64 {
+			wait.Go(func() {
+				s.Put(t, d, 0)
+				s.Check(t, d, 0)
+			})
+		}
+		wait.Wait()
+		if t.Failed() {
+			return
+		}
+	}
+	checkAccount(t, d)
 }
 
 func TestFlippedOutboardProvesNothing(t *testing.T) {

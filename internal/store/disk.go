@@ -63,6 +63,8 @@ type Disk struct {
 	index  *index
 	room   *room
 
+	healing sync.Mutex // held while a damaged shard is replaced
+
 	// life is held for reading by every call, and for writing by Close.
 	life   sync.RWMutex
 	closed bool

@@ -146,7 +146,8 @@ func (d *Disk) slice(e *entry, off, n int) ([]byte, error) {
 }
 
 // openEntry opens the file of an entry. One that is gone although the index
-// still has the shard is damage; FileNotFound is a shard removed meanwhile.
+// still has the shard is damage, unless it was replaced meanwhile; FileNotFound
+// is a shard removed meanwhile.
 func (d *Disk) openEntry(e *entry, n int) (*shardFile, error) {
 	f, err := d.openFile(e.key, e.size, n)
 	if !errors.Is(err, errs.FileNotFound) {
@@ -154,6 +155,9 @@ func (d *Disk) openEntry(e *entry, n int) (*shardFile, error) {
 	}
 	if k, knownErr := d.known(e.key); knownErr != nil || !k.present {
 		return nil, errors.Join(err, knownErr)
+	}
+	if f, err = d.openFile(e.key, e.size, n); !errors.Is(err, errs.FileNotFound) {
+		return f, err
 	}
 	return nil, errs.New(errs.Integrity, "get %s: its file is gone", name(e.key))
 }

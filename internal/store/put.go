@@ -48,12 +48,13 @@ func (d *Disk) Put(ctx context.Context, desc *datamesh.Descriptor, index int, sh
 	if err := checkID(desc, index, id); err != nil {
 		return err
 	}
-	if was.present {
-		if whole, err := d.stillWhole(key); whole || err != nil {
-			return err
-		}
+	if !was.present {
+		return d.put(&p)
 	}
-	return d.put(&p)
+	if err := d.wholeYet(key); !errors.Is(err, errs.Integrity) && !errors.Is(err, errs.FileNotFound) {
+		return err
+	}
+	return d.heal(&p)
 }
 
 // known is what the index knows about a key.
@@ -74,20 +75,34 @@ func (d *Disk) known(key datamesh.ShardKey) (k known, err error) {
 	return k, nil
 }
 
-// stillWhole reports whether the shard that is there is what it should be;
-// a damaged one it removes.
-func (d *Disk) stillWhole(key datamesh.ShardKey) (bool, error) {
-	_, _, err := d.get(key, nil)
-	switch {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, errs.Integrity):
-		return false, d.remove(key)
-	case errors.Is(err, errs.FileNotFound): // removed since
-		return false, nil
-	default:
-		return false, err
+// wholeYet is nil if a shard that was there is still what it should be. Its
+// file may be that of a put which is not yet committed, after a removal: so the
+// index has the last word. Kinds: Integrity, FileNotFound (removed since).
+func (d *Disk) wholeYet(key datamesh.ShardKey) error {
+	if _, _, err := d.get(key, nil); err != nil {
+		return err
 	}
+	now, err := d.known(key)
+	if err == nil && !now.present {
+		err = errNotFound("put", key)
+	}
+	return err
+}
+
+// heal replaces a damaged shard. Of many that want to, the first does: what it
+// has put, and acknowledged, the others must not take for the damaged one.
+func (d *Disk) heal(p *put) error {
+	d.healing.Lock()
+	defer d.healing.Unlock()
+	switch err := d.wholeYet(p.key); {
+	case errors.Is(err, errs.Integrity):
+		if err := d.remove(p.key); err != nil {
+			return err
+		}
+	case !errors.Is(err, errs.FileNotFound):
+		return err
+	}
+	return d.put(p)
 }
 
 // A put is a shard that has been checked and waits to be kept.
@@ -116,12 +131,16 @@ func (d *Disk) put(p *put) (err error) {
 			d.room.give(p.size, 1)
 		}
 	}()
-	if p.outboard != nil {
-		if p.temp, err = d.writeTemp(header, p.outboard, p.shard); err != nil {
-			return errs.New(kindOf(err), "put %s: %w", name(p.key), err)
-		}
-		defer os.Remove(p.temp) // gone if it was put in its place
+	if p.outboard == nil {
+		defer d.room.written(p.size)
+		return d.commit(func(b *batch) error { return d.stagePut(b, p) })
 	}
+	p.temp, err = d.writeTemp(header, p.outboard, p.shard)
+	d.room.written(p.size)
+	if err != nil {
+		return errs.New(kindOf(err), "put %s: %w", name(p.key), err)
+	}
+	defer os.Remove(p.temp) // gone if it was put in its place
 	return d.commit(func(b *batch) error { return d.stagePut(b, p) })
 }
 

@@ -18,9 +18,10 @@ type room struct {
 	capacity int64
 	reserve  int64
 
-	mu     sync.Mutex // guards what follows
-	used   int64
-	shards int
+	mu      sync.Mutex // guards what follows
+	used    int64
+	shards  int
+	writing int64 // of used, what the disk does not have yet
 }
 
 // newRoom counts what the index says is there.
@@ -44,19 +45,28 @@ func (d *Disk) newRoom(opt Options) (*room, error) {
 }
 
 // take claims n bytes for a shard before any of them is written. A claim that
-// does not become a shard is given back. Kind: Full.
+// does not become a shard is given back. Each is followed by written. Kind:
+// Full.
 func (r *room) take(n int64) error {
-	if err := r.fitsDisk(n, r.reserve); err != nil {
-		return err
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := r.fitsDisk(r.writing+n, r.reserve); err != nil {
+		return err
+	}
 	if free := r.capacity - r.reserve - r.used; n > free {
 		return errs.New(errs.Full, "%d bytes, %d free of %d", n, max(free, 0), r.capacity)
 	}
 	r.used += n
+	r.writing += n
 	r.shards++
 	return nil
+}
+
+// written says that n bytes of a claim are on the disk, or will not be.
+func (r *room) written(n int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.writing -= n
 }
 
 // fitsDisk reports with an error of kind Full that the disk, whoever has

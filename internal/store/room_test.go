@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -88,6 +89,27 @@ func TestAFullDiskIsFull(t *testing.T) {
 	err := &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}
 	if got := kindOf(err); got != errs.Full {
 		t.Errorf("kind of %v: got %s, want Full", err, got.Name())
+	}
+}
+
+// TestPutsInProgressShareTheDisk claims room on the disk for two shards whose
+// bytes are not written yet, and of which it has room for either.
+func TestPutsInProgressShareTheDisk(t *testing.T) {
+	dir := t.TempDir()
+	free, err := freeSpace(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &room{dir: dir, capacity: math.MaxInt64, reserve: free / 2}
+	if err := r.take(free / 3); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.take(free / 3); !errors.Is(err, errs.Full) {
+		t.Errorf("the second: got %v, want kind Full", err)
+	}
+	r.written(free / 3) // to another disk, as it were
+	if err := r.take(free / 3); err != nil {
+		t.Error(err)
 	}
 }
 

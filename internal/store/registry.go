@@ -79,6 +79,8 @@ func (d *Disk) checkReport(r Report) ([]byte, error) {
 	return descriptor, nil
 }
 
+// enter enters a report. The order of reports is that of the ids, whatever the
+// clock says.
 func (b *batch) enter(r Report, descriptor []byte, now int64) error {
 	segment := r.Descriptor.Segment
 	if b.deleted(segment) {
@@ -94,7 +96,7 @@ func (b *batch) enter(r Report, descriptor []byte, now int64) error {
 		b.exec(`
 			DELETE FROM holders WHERE id IN (
 				SELECT id FROM holders WHERE segment = ? AND idx = ?
-				ORDER BY reported DESC, id DESC LIMIT -1 OFFSET ?)`,
+				ORDER BY id DESC LIMIT -1 OFFSET ?)`,
 			segment[:], h.Index, maxHolders)
 	}
 	return nil
@@ -121,7 +123,7 @@ func (d *Disk) Locate(ctx context.Context, segment datamesh.SegmentID) (*datames
 		holdings = append(holdings, h)
 		return err
 	}, `SELECT descriptor, idx, peer FROM holders JOIN segments USING (segment)
-		WHERE segment = ? ORDER BY idx, reported DESC, id DESC`, segment[:])
+		WHERE segment = ? ORDER BY idx, holders.id DESC`, segment[:])
 	switch {
 	case err != nil:
 		return nil, nil, errs.New(kindOf(err), "locate %s: %w", segment, err)

@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -67,6 +68,29 @@ func TestASleeperKillsNobody(t *testing.T) {
 			t.Errorf("seed %d: %d members died of its sleep", seed, deaths)
 		}
 	}
+}
+
+// A returner that meets a liar first is told that all others died long ago,
+// and does not forget them before it has asked them itself.
+func TestAReturnerIsNotTalkedOutOfItsMembers(t *testing.T) {
+	w := newWorld(t, 1)
+	mesh(w, 6)
+	x, liar, others := w.nodes[0], w.nodes[1], w.nodes[2:]
+	w.cut = func(a, b *node) bool { return a == x && b != liar || b == x && a != liar }
+	x.restart(w.nodes...)
+	var lies []Fact
+	for _, o := range others {
+		lies = append(lies, Fact{Claim: dead, Peer: &o.id, Seq: o.m.Self().Seq, Age: math.MaxUint32})
+	}
+	x.request(liar.id, &Message{Kind: KindPing, Facts: lies})
+	w.run(w.probe / 2)
+	for _, o := range others {
+		if x.m.state(o.id) != Dead {
+			t.Errorf("%v is %v, want dead", o.id, x.m.state(o.id))
+		}
+	}
+	w.cut = nil
+	w.runUntil("they live", 3*w.probe, func() bool { return all(w.nodes[:1], others, Alive) })
 }
 
 func TestAReturnerThatKnowsNobodyIsFound(t *testing.T) {

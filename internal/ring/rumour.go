@@ -10,6 +10,9 @@ import "time"
 // apart, each of which holds the other for dead, can meet and nobody dies.
 func (m *Machine) claimed(x *member, c claim, age time.Duration) {
 	fresh := m.now-x.heard < m.cfg.Probe
+	if x.state != Dead { // else a liar could have it forgotten before it was asked
+		age = min(age, max(0, m.cfg.Evict-4*m.cfg.Probe))
+	}
 	switch {
 	case c == x.claim:
 		m.agreed(x)

@@ -106,6 +106,46 @@ func TestStreamsReachTheirPeer(t *testing.T) {
 	}
 }
 
+// While a stream is open neither end's connection manager may choose the
+// connection to be closed.
+func TestPeersAreProtectedWhileStreamsAreOpen(t *testing.T) {
+	protects := func(n, peer *Net) bool { return n.host.ConnManager().IsProtected(peer.host.ID(), "") }
+	a := start(t, serving(first(t), echo))
+	b := start(t, client(t, a))
+	if protects(a, b) || protects(b, a) {
+		t.Fatal("protected without a stream")
+	}
+	var streams []Stream
+	for range 2 {
+		s, err := b.Open(t.Context(), a.ID(), "test/1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		streams = append(streams, s)
+		if _, err := s.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(s, make([]byte, 1)); err != nil { // it is served
+			t.Fatal(err)
+		}
+	}
+	for _, s := range streams {
+		if !protects(a, b) || !protects(b, a) {
+			t.Errorf("server protects: %t, client: %t", protects(a, b), protects(b, a))
+		}
+		s.Reset()
+		s.Reset()
+	}
+	if protects(b, a) {
+		t.Error("the client protects its peer after the last stream")
+	}
+	for guard := time.Now().Add(hang); protects(a, b); runtime.Gosched() {
+		if time.Now().After(guard) {
+			t.Fatal("the server protects its peer after the last stream")
+		}
+	}
+}
+
 func TestStreamsThatCannotBeOpened(t *testing.T) {
 	nodes := startMesh(t, 2)
 	stranger := start(t, serving(first(t), echo))

@@ -73,9 +73,10 @@ type Net struct {
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup // the owner, its calls, the discovery
 
-	mu      sync.Mutex     // guards what follows
-	closed  bool           // no more streams are served
-	streams sync.WaitGroup // those that are
+	mu      sync.Mutex      // guards what follows
+	closed  bool            // no more streams are served
+	streams sync.WaitGroup  // those that are
+	busy    map[peer.ID]int // streams to and from a peer, the ring's and hello apart
 }
 
 // New starts a node, and returns when it has met its mesh or has nobody to
@@ -89,7 +90,7 @@ func New(ctx context.Context, cfg Config) (*Net, error) {
 		return nil, err
 	}
 	n := &Net{host: h, genesis: cfg.Genesis, usage: cfg.Usage, role: cfg.Role, start: time.Now(),
-		met: make(chan struct{}), changed: make(chan struct{}, 1), do: make(chan func(*state), 64)}
+		met: make(chan struct{}), changed: make(chan struct{}, 1), do: make(chan func(*state), 64), busy: make(map[peer.ID]int)}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.open(ctx, cfg); err != nil {
 		n.cancel()
@@ -129,7 +130,7 @@ func (n *Net) open(ctx context.Context, cfg Config) error {
 		}
 	}
 	for name, serve := range cfg.Serve {
-		n.handle(n.prefix+name, serve)
+		n.handle(n.prefix+name, n.protecting(serve))
 	}
 	n.handle(helloProtocol, n.answerHello)
 	n.handle(n.prefix+ringProtocol, n.serveRing)
@@ -214,7 +215,8 @@ func (n *Net) Connected() int { return len(n.host.Network().Peers()) }
 // Started returns when the node was started.
 func (n *Net) Started() time.Time { return n.start }
 
-// Open opens a stream to a member, for one of the mesh's protocols. Kinds:
+// Open opens a stream to a member, for one of the mesh's protocols. Until it
+// is closed or reset the connection is not given up for others. Kinds:
 // Unavailable (it cannot be reached in ctx's time), Network.
 func (n *Net) Open(ctx context.Context, id datamesh.PeerID, proto string) (Stream, error) {
 	if n.ctx.Err() != nil {
@@ -224,10 +226,14 @@ func (n *Net) Open(ctx context.Context, id datamesh.PeerID, proto string) (Strea
 	if m, ok := n.View().Lookup(id); ok {
 		addrs = m.Record.Addrs
 	}
-	return n.openAt(ctx, id, addrs, proto)
+	s, err := n.openAt(ctx, id, addrs, proto)
+	if err != nil {
+		return nil, err
+	}
+	return &protected{s, sync.OnceFunc(n.protect(id))}, nil
 }
 
-func (n *Net) openAt(ctx context.Context, id datamesh.PeerID, addrs []string, proto string) (Stream, error) {
+func (n *Net) openAt(ctx context.Context, id datamesh.PeerID, addrs []string, proto string) (network.Stream, error) {
 	p := peer.ID(id.Multihash())
 	if err := n.connect(ctx, p, addrs); err != nil {
 		return nil, err

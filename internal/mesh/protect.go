@@ -1,0 +1,58 @@
+package mesh
+
+import (
+	"context"
+
+	"datamesh"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// protectTag marks peers to whom streams are open, on either side: the
+// connection manager does not look whether a connection is in use.
+const protectTag = "stream"
+
+// protect keeps the connection to a peer from being given up for others, for
+// one more stream, until release is called.
+func (n *Net) protect(id datamesh.PeerID) (release func()) {
+	p := peer.ID(id.Multihash())
+	n.count(p, 1)
+	return func() { n.count(p, -1) }
+}
+
+func (n *Net) count(p peer.ID, more int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.busy[p] += more
+	if n.busy[p] > 0 {
+		n.host.ConnManager().Protect(p, protectTag)
+	} else {
+		delete(n.busy, p)
+		n.host.ConnManager().Unprotect(p, protectTag)
+	}
+}
+
+// protecting protects the peer while it is served.
+func (n *Net) protecting(serve func(context.Context, datamesh.PeerID, Stream)) func(context.Context, datamesh.PeerID, Stream) {
+	return func(ctx context.Context, from datamesh.PeerID, s Stream) {
+		defer n.protect(from)()
+		serve(ctx, from, s)
+	}
+}
+
+// A protected stream releases its peer when it ends.
+type protected struct {
+	network.Stream
+	release func()
+}
+
+func (s *protected) Close() error {
+	s.release()
+	return s.Stream.Close()
+}
+
+func (s *protected) Reset() error {
+	s.release()
+	return s.Stream.Reset()
+}

@@ -428,6 +428,14 @@ func TestFileOfADeletedSegmentIsNotIndexed(t *testing.T) {
 	}
 }
 
+// TestClaimThatWasCutOff opens a store that died while it claimed room.
+func TestClaimThatWasCutOff(t *testing.T) {
+	dir := t.TempDir()
+	closeDisk(t, openDisk(t, dir, Options{}))
+	execSQL(t, filepath.Join(dir, "node.db"), `INSERT INTO payloads (id, data) VALUES (-1, zeroblob(1000))`)
+	checkAccount(t, openDisk(t, dir, Options{}))
+}
+
 func TestOtherDatabasesAreNotTouched(t *testing.T) {
 	for what, change := range map[string]string{
 		"newer":   fmt.Sprintf("PRAGMA user_version = %d", schemaVersion+1),

@@ -114,10 +114,11 @@ func (x *index) check(path string) error {
 const claimed = 1 << 20
 
 // claimRoom grows the database and its log by empty pages, so that a drop
-// finds room even on a disk that others have filled.
+// finds room even on a disk that others have filled. A row that an earlier run
+// could not delete again is replaced.
 func (x *index) claimRoom() error {
 	_, err := x.conn.ExecContext(context.Background(), `
-		INSERT INTO payloads (id, data) VALUES (-1, zeroblob(?));
+		INSERT OR REPLACE INTO payloads (id, data) VALUES (-1, zeroblob(?));
 		DELETE FROM payloads WHERE id = -1;
 		PRAGMA wal_checkpoint(PASSIVE)`, claimed)
 	if err != nil && !noRoom(err) {

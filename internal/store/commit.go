@@ -1,5 +1,12 @@
 package store
 
+import (
+	"context"
+	"errors"
+
+	"datamesh/internal/errs"
+)
+
 // maxBatch bounds how many changes one transaction makes.
 const maxBatch = 256
 
@@ -9,6 +16,7 @@ type change struct {
 	// could not be committed. Its error is that of this change alone; what
 	// befalls the batch as a whole the batch knows itself.
 	stage func(*batch) error
+	frees bool // it removes things, and may use the spare room
 	err   error
 	done  chan struct{} // closed when err is final
 }
@@ -16,8 +24,10 @@ type change struct {
 // commit has a change made and waits until it is durable. It does not watch a
 // context: what a change refers to is the caller's, and the wait is that of
 // one or two syncs.
-func (d *Disk) commit(stage func(*batch) error) error {
-	c := &change{stage: stage, done: make(chan struct{})}
+func (d *Disk) commit(stage func(*batch) error) error { return d.wait(&change{stage: stage}) }
+
+func (d *Disk) wait(c *change) error {
+	c.done = make(chan struct{})
 	d.changes <- c
 	<-c.done
 	return c.err
@@ -29,15 +39,29 @@ func (d *Disk) commitAll() {
 	defer close(d.committed)
 	for first := range d.changes {
 		changes := d.gather(first)
-		if err := d.apply(changes); err != nil && len(changes) > 1 {
+		if d.apply(changes) != nil {
 			for _, c := range changes { // let no change suffer for another
-				d.apply([]*change{c})
+				d.applyAlone(c, len(changes) > 1)
 			}
 		}
 		for _, c := range changes {
 			close(c.done)
 		}
 	}
+}
+
+// applyAlone makes one change of a batch that failed, if that is another try:
+// when it had company, or can be given the spare room.
+func (d *Disk) applyAlone(c *change, again bool) {
+	if again {
+		d.apply([]*change{c})
+	}
+	if !c.frees || !errors.Is(c.err, errs.Full) || !d.giveSpare() {
+		return
+	}
+	d.index.conn.ExecContext(context.Background(), `PRAGMA wal_checkpoint(PASSIVE)`) // to begin the log anew
+	d.apply([]*change{c})
+	d.makeSpare()
 }
 
 // gather returns first and what else waits already.

@@ -50,7 +50,7 @@ type Events struct {
 //
 //	node.lock      held while the store is open
 //	node.db        the index, and shards of at most 64 KiB
-//	node.spare     room for the next Open, while the store is closed
+//	node.spare     room that is given up for a drop, or an Open, on a full disk
 //	shards/xx/…    one file for each larger shard, see [fileVersion]
 //	tmp/           files that are being written
 //
@@ -108,7 +108,7 @@ func Open(dir string, opt Options) (*Disk, error) {
 
 // start prepares the folders and the index of a store that is locked.
 func (d *Disk) start(opt Options) (err error) {
-	os.Remove(d.spare()) // what is not there is no help
+	d.giveSpare() // what is not there is no help
 	if err := d.makeFolders(); err != nil {
 		return err
 	}
@@ -118,6 +118,7 @@ func (d *Disk) start(opt Options) (err error) {
 	if err := d.index.claimRoom(); err != nil {
 		return err
 	}
+	d.makeSpare()
 	d.room, err = d.newRoom(opt)
 	return err
 }
@@ -136,9 +137,22 @@ func (d *Disk) Close() error {
 	return d.release()
 }
 
+// spareSize is the room in bytes that is kept for deletes.
+const spareSize = 4 << 20
+
 // spare is a file that keeps the room that the log and its index need, so
 // that the store can be opened, and things dropped, on a full disk.
 func (d *Disk) spare() string { return filepath.Join(d.dir, "node.spare") }
+
+// makeSpare takes as much of the spare room as there is.
+func (d *Disk) makeSpare() {
+	if info, err := os.Stat(d.spare()); err != nil || info.Size() < spareSize {
+		os.WriteFile(d.spare(), make([]byte, spareSize), 0o600)
+	}
+}
+
+// giveSpare gives the spare room up, and reports whether there was any.
+func (d *Disk) giveSpare() bool { return os.Remove(d.spare()) == nil }
 
 // release gives back what an open store holds.
 func (d *Disk) release() error {
@@ -146,7 +160,7 @@ func (d *Disk) release() error {
 	if d.index != nil {
 		err = d.index.close()
 	}
-	os.WriteFile(d.spare(), make([]byte, 2*claimed), 0o600) // as much of it as there is room for
+	d.makeSpare()
 	if e := d.lock.Unlock(); err == nil && e != nil {
 		err = errs.New(kindOf(e), "store: unlock: %w", e)
 	}

@@ -99,11 +99,11 @@ type removal struct {
 // account when they are gone.
 func (d *Disk) removing(stage func(*batch, *removal)) error {
 	var r removal
-	err := d.commit(func(b *batch) error {
+	err := d.wait(&change{frees: true, stage: func(b *batch) error {
 		r = removal{}
 		stage(b, &r)
 		return nil
-	})
+	}})
 	if err != nil {
 		return err
 	}

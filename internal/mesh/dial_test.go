@@ -59,7 +59,7 @@ func TestDialErrorsAreOneShortLine(t *testing.T) {
 }
 
 func TestPublicHostDialsNoForeignPrivateAddress(t *testing.T) {
-	g := &gater{public: true, local: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("203.0.113.0/24")}}
+	g := &gater{public4: true, public6: true, local: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("203.0.113.0/24")}}
 	home := &gater{local: g.local}
 	for addr, want := range map[string]bool{
 		"/ip4/10.1.2.3/tcp/1":            true,
@@ -77,6 +77,33 @@ func TestPublicHostDialsNoForeignPrivateAddress(t *testing.T) {
 		}
 		if !home.InterceptAddrDial("", m) {
 			t.Errorf("a host at home does not dial %s", addr)
+		}
+	}
+}
+
+// Most homes have public IPv6 addresses beside their private networks, and
+// some an address of an overlay, which is not public.
+func TestOnlyAPublicAddressOfTheFamilyMakesAHostPublic(t *testing.T) {
+	for name, tt := range map[string]struct {
+		host []string
+		addr string
+		want bool
+	}{
+		"a home with IPv6":       {[]string{"192.168.1.5/24", "2001:db8::5/64"}, "/ip4/192.168.2.7/tcp/1", true},
+		"a home with an overlay": {[]string{"192.168.1.5/24", "100.101.102.103/32"}, "/ip4/10.0.0.7/tcp/1", true},
+		"a server":               {[]string{"203.0.113.5/24"}, "/ip4/10.0.0.7/tcp/1", false},
+		"a server with IPv6":     {[]string{"2001:db8::5/64"}, "/ip6/fd00::1/tcp/1", false},
+	} {
+		var host []net.Addr
+		for _, s := range tt.host {
+			ip, prefix, err := net.ParseCIDR(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			host = append(host, &net.IPNet{IP: ip, Mask: prefix.Mask})
+		}
+		if got := gaterOf(host).InterceptAddrDial("", ma.StringCast(tt.addr)); got != tt.want {
+			t.Errorf("%s dials %s: %t, want %t", name, tt.addr, got, tt.want)
 		}
 	}
 }

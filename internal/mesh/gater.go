@@ -14,13 +14,21 @@ import (
 // A gater keeps a host on the public internet from dialling private addresses
 // of networks that it is not in, which hosting companies take for an attack.
 type gater struct {
-	public bool
-	local  []netip.Prefix
+	public4, public6 bool // whether the host has a public address of that family
+	local            []netip.Prefix
 }
 
+// overlay is for the inside of providers and overlays (RFC 6598).
+var overlay = netip.MustParsePrefix("100.64.0.0/10")
+
 func newGater() *gater {
-	g := &gater{}
 	addrs, _ := net.InterfaceAddrs() // without them nothing is kept from anything
+	return gaterOf(addrs)
+}
+
+// gaterOf returns the gater of a host with these addresses.
+func gaterOf(addrs []net.Addr) *gater {
+	g := &gater{}
 	for _, a := range addrs {
 		p, err := netip.ParsePrefix(a.String())
 		if err != nil {
@@ -28,22 +36,24 @@ func newGater() *gater {
 		}
 		g.local = append(g.local, p.Masked())
 		ip := p.Addr()
-		g.public = g.public || ip.IsGlobalUnicast() && !ip.IsPrivate()
+		switch public := ip.IsGlobalUnicast() && !ip.IsPrivate() && !overlay.Contains(ip); {
+		case ip.Is4():
+			g.public4 = g.public4 || public
+		default:
+			g.public6 = g.public6 || public
+		}
 	}
 	return g
 }
 
 func (g *gater) InterceptAddrDial(_ peer.ID, addr ma.Multiaddr) bool {
-	if !g.public {
-		return true
-	}
 	ip, err := manet.ToIP(addr)
 	if err != nil {
 		return true
 	}
 	a, _ := netip.AddrFromSlice(ip)
 	a = a.Unmap()
-	if !a.IsPrivate() {
+	if public := a.Is4() && g.public4 || a.Is6() && g.public6; !public || !a.IsPrivate() {
 		return true
 	}
 	for _, p := range g.local {

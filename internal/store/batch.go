@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"datamesh/internal/errs"
+
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // A batch is a transaction on the index, and what it does to the files.
@@ -59,6 +61,9 @@ func (b *batch) query(scan func(*sql.Rows) error, text string, args ...any) {
 }
 
 func (b *batch) fail(err error) {
+	if sqliteCode(err) == sqlite3.SQLITE_CORRUPT {
+		b.index.suspect()
+	}
 	if b.err == nil {
 		b.err = errs.New(kindOf(err), "store: commit: %w", err)
 	}

@@ -311,6 +311,43 @@ func TestDamageOfOnePageLosesWhatWasOnIt(t *testing.T) {
 	checkAccount(t, d)
 }
 
+// TestDamageThatAPutMeetsIsMendedAtTheNextStart damages the table that is not
+// looked through when a store is opened.
+func TestDamageThatAPutMeetsIsMendedAtTheNextStart(t *testing.T) {
+	dir := t.TempDir()
+	db := filepath.Join(dir, "node.db")
+	s, next := storetest.Segment(t, 1, 64, 64, 64*small), storetest.Segment(t, 2, 1, 0, small)
+	d := openDisk(t, dir, Options{})
+	for i := range s.Bytes {
+		s.Put(t, d, i)
+	}
+	closeDisk(t, d)
+	last := s.Bytes[127]
+	blank(t, db, func(_ int, b []byte) bool {
+		const tableLeaf = 0x0d
+		return b[0] == tableLeaf && bytes.Contains(b, last[len(last)-100:])
+	})
+
+	d = openDisk(t, dir, Options{})
+	if err := d.Put(t.Context(), next.Descriptor, 0, next.Bytes[0]); !errors.Is(err, errs.Database) {
+		t.Fatalf("put into a damaged table: got %v, want kind Database", err)
+	}
+	s.Check(t, d, 0)
+	closeDisk(t, d)
+	var saved int
+	d = openDisk(t, dir, Options{Events: Events{Rebuilt: func(_ string, _, n int) { saved = n }}})
+	if saved != 127 {
+		t.Errorf("%d rows were saved, want 127", saved)
+	}
+	next.Put(t, d, 0)
+	s.Put(t, d, 127)
+	s.Check(t, d, 127)
+	s.Check(t, d, 126)
+	checkAccount(t, d)
+	closeDisk(t, d)
+	openDisk(t, dir, Options{Events: Events{Rebuilt: func(string, int, int) { t.Error("rebuilt again") }}})
+}
+
 // TestRebuildThatWasCutOff has a rebuild cut off at each of its steps.
 func TestRebuildThatWasCutOff(t *testing.T) {
 	s := storetest.Segment(t, 1, 4, 2, 4*small)

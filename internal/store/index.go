@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 
 	"datamesh/internal/errs"
 
@@ -16,6 +17,7 @@ const readers = 4 // connections that read
 // index is node.db. Reads go through a few connections of their own and never
 // wait for the one that writes, which belongs to the committer alone.
 type index struct {
+	path  string
 	read  *sql.DB
 	write *sql.DB // of one connection
 	conn  *sql.Conn
@@ -27,7 +29,7 @@ type index struct {
 // openIndex opens the database at path, or makes it. Kinds: Integrity (it is
 // damaged), Configuration (it is not ours, or a newer version's), Database.
 func openIndex(path string) (*index, error) {
-	x := &index{}
+	x := &index{path: path}
 	if err := x.open(path); err != nil {
 		x.close()
 		return nil, err
@@ -96,9 +98,16 @@ func (x *index) prepare(path string) error {
 }
 
 // check looks for damage in all tables but payloads: it would be slow to read
-// those, and each is checked when it is used.
+// those, and each is checked when it is used. If damage was met before, it
+// looks everywhere.
 func (x *index) check(path string) error {
-	for _, table := range []string{"segments", "shards", "tombstones", "holders"} {
+	tables := []string{"segments", "shards", "tombstones", "holders"}
+	_, err := os.Lstat(suspectPath(path))
+	suspect := err == nil
+	if suspect {
+		tables = append(tables, "payloads")
+	}
+	for _, table := range tables {
 		var result string
 		if err := x.conn.QueryRowContext(context.Background(), "PRAGMA quick_check("+table+")").Scan(&result); err != nil {
 			return openError(path, err)
@@ -107,8 +116,18 @@ func (x *index) check(path string) error {
 			return errs.New(errs.Integrity, "%s: %s", path, result)
 		}
 	}
+	if suspect {
+		os.Remove(suspectPath(path))
+	}
 	return nil
 }
+
+// suspectPath is a file that says that a database has shown damage, and is to
+// be looked through at the next start.
+func suspectPath(path string) string { return path + ".suspect" }
+
+// suspect notes that the database has shown damage.
+func (x *index) suspect() { os.WriteFile(suspectPath(x.path), nil, 0o600) }
 
 // claimed is the room in bytes that database and log each claim in advance.
 const claimed = 1 << 20

@@ -78,6 +78,7 @@ func finishRebuild(path string) error {
 		return nil // there was no rebuild
 	}
 	removeDB(path)
+	os.Remove(suspectPath(path)) // the new one is not
 	err := syncDir(filepath.Dir(path))
 	if err == nil {
 		err = os.Rename(rebuiltPath(path), path)

@@ -95,24 +95,7 @@ func TestHoldersAreFoundWithoutRegistrars(t *testing.T) {
 	for _, m := range u.w.members {
 		clear(m.registry)
 	}
-	m, err := u.w.members[0].store.List(t.Context(), datamesh.First, 1)
-	if err != nil || len(m) == 0 {
-		t.Fatal("there is no shard")
-	}
-	_, err = u.Get(t.Context(), result.ID, to(io.Discard)) // nobody knows the shape of the manifest
-	wantKind(t, "get", err, errs.FileNotFound)
-	g := u.newGet(t.Context())
-	defer g.findings()
-	f := g.newFetch(t.Context(), m[0].Segment)
-	defer f.close()
-	d, _, err := u.w.members[0].store.Get(t.Context(), m[0], nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.shape = shape{d.K, d.M, d.Length} // as a manifest would say, without a hint
-	if _, err := f.run(make([]byte, f.shape.bufferLen())); err != nil {
-		t.Errorf("fetch: %v", err)
-	}
+	u.get(result.ID, content)
 }
 
 func TestDamageIsMadeGoodAndItsHolderNamed(t *testing.T) {

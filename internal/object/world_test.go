@@ -224,11 +224,14 @@ func (w *world) Locate(ctx context.Context, peer datamesh.PeerID, segment datame
 	if m.locate != nil {
 		return m.locate(segment)
 	}
-	r, ok := m.registry[segment]
-	if !ok {
-		return nil, nil, errs.New(errs.FileNotFound, "no holder was reported")
+	if r, ok := m.registry[segment]; ok {
+		return r.Descriptor, r.Holdings, nil
 	}
-	return r.Descriptor, r.Holdings, nil
+	if keys, err := m.store.List(ctx, datamesh.ShardKey{Segment: segment, Index: -1}, 1); err == nil && len(keys) > 0 && keys[0].Segment == segment {
+		d, _, err := m.store.Get(ctx, keys[0], nil)
+		return d, nil, err
+	}
+	return nil, nil, errs.New(errs.FileNotFound, "no holder was reported")
 }
 
 // unreachable is the store of a peer that is not a member.

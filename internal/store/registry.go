@@ -103,8 +103,9 @@ func (b *batch) enter(r Report, descriptor []byte, now int64) error {
 }
 
 // Locate returns the descriptor of a segment and its holders, by index, those
-// reported last first. Kinds: FileNotFound (nothing was reported), Integrity,
-// Unavailable, Database.
+// reported last first. There may be none, when the segment is known only by
+// shards that are here. Kinds: FileNotFound (it is not known at all),
+// Integrity, Unavailable, Database.
 func (d *Disk) Locate(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Descriptor, []Holding, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
@@ -117,18 +118,21 @@ func (d *Disk) Locate(ctx context.Context, segment datamesh.SegmentID) (*datames
 	var holdings []Holding
 	err := d.index.rows(func(rows *sql.Rows) error {
 		var h Holding
+		var index sql.NullInt64
 		var peer sql.RawBytes
-		err := rows.Scan(&descriptor, &h.Index, &peer)
-		copy(h.Peer[:], peer)
-		holdings = append(holdings, h)
+		err := rows.Scan(&descriptor, &index, &peer)
+		if h.Index = int(index.Int64); index.Valid {
+			copy(h.Peer[:], peer)
+			holdings = append(holdings, h)
+		}
 		return err
-	}, `SELECT descriptor, idx, peer FROM holders JOIN segments USING (segment)
+	}, `SELECT descriptor, idx, peer FROM segments LEFT JOIN holders USING (segment)
 		WHERE segment = ? ORDER BY idx, holders.id DESC`, segment[:])
 	switch {
 	case err != nil:
 		return nil, nil, errs.New(kindOf(err), "locate %s: %w", segment, err)
-	case holdings == nil:
-		return nil, nil, errs.New(errs.FileNotFound, "locate %s: no holder was reported", segment)
+	case descriptor == nil:
+		return nil, nil, errs.New(errs.FileNotFound, "locate %s: no such segment here", segment)
 	}
 	desc, err := format.DecodeDescriptor(descriptor)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"datamesh/internal/storetest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func peer(n byte) datamesh.PeerID { return datamesh.PeerID{n} }
@@ -32,7 +33,7 @@ func wantHolders(t *testing.T, d *Disk, s *storetest.Sample, want ...Holding) {
 	if diff := cmp.Diff(s.Descriptor, desc); diff != "" {
 		t.Errorf("descriptor, -want +got:\n%s", diff)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("holders, -want +got:\n%s", diff)
 	}
 }
@@ -50,6 +51,15 @@ func TestReportedHoldersAreLocated(t *testing.T) {
 	d = openDisk(t, dir, Options{})
 	wantHolders(t, d, s, Holding{0, peer(2)}, Holding{3, peer(3)}, Holding{3, peer(1)})
 	checkAccount(t, d)
+}
+
+// A store that has shards of a segment knows its shape, though not who has
+// the others.
+func TestSegmentOfWhichNobodyReported(t *testing.T) {
+	d := openDisk(t, t.TempDir(), Options{})
+	s := storetest.Segment(t, 1, 4, 2, 4*small)
+	s.Put(t, d, 3)
+	wantHolders(t, d, s)
 }
 
 func TestFourPeersReportedLastAreKept(t *testing.T) {

@@ -79,7 +79,7 @@ func batches(reports []store.Report) iter.Seq[[]report] {
 }
 
 // Locate asks a registrar who holds the shards of a segment. The descriptor
-// is the segment's; the holders are a claim. Kinds: FileNotFound, Network,
+// is the segment's; the holders, if any, are a claim. Kinds: FileNotFound, Network,
 // Unavailable.
 func (c *Client) Locate(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error) {
 	resp, _, err := c.call(ctx, peer, request{Op: opLocate, Keys: []key{{Segment: segment}}}, exchange{silence: getSilence})

@@ -17,7 +17,8 @@ import (
 type Registry interface {
 	// Report takes down who holds what, durably. Kinds: Deleted, Full.
 	Report(ctx context.Context, reports []store.Report) error
-	// Locate returns what was reported of a segment. Kind: FileNotFound.
+	// Locate returns what was reported of a segment, or its descriptor alone
+	// when shards of it are here. Kind: FileNotFound.
 	Locate(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error)
 }
 

@@ -2,6 +2,8 @@ package store
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
@@ -48,6 +50,27 @@ func TestPutsInFlightShareACommit(t *testing.T) {
 		t.Errorf("commits of %v changes, want the one that was held and 64", commits)
 	}
 	checkAccount(t, d)
+}
+
+// The log does not keep the room on the disk that one great batch took.
+func TestLogShrinksAfterAGreatBatch(t *testing.T) {
+	d := openDisk(t, t.TempDir(), Options{})
+	s, after := storetest.Segment(t, 1, 64, 64, 64*maxRow), storetest.Segment(t, 2, 2, 1, 2*small)
+	var puts []func()
+	for i := range s.Bytes {
+		puts = append(puts, func() { s.Put(t, d, i) })
+	}
+	oneBatch(t, d, puts...)
+	for i := range after.Bytes {
+		after.Put(t, d, i)
+	}
+	info, err := os.Stat(filepath.Join(d.dir, "node.db-wal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size() > maxLog {
+		t.Errorf("the log has %d bytes, want at most %d", info.Size(), maxLog)
+	}
 }
 
 func TestOneBatchOfChangesToOneShard(t *testing.T) {

@@ -12,7 +12,10 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-const readers = 4 // connections that read
+const (
+	readers = 4           // connections that read
+	maxLog  = 4 * claimed // bytes of the log that are kept when it begins anew
+)
 
 // index is node.db. Reads go through a few connections of their own and never
 // wait for the one that writes, which belongs to the committer alone.
@@ -38,7 +41,9 @@ func openIndex(path string) (*index, error) {
 }
 
 func (x *index) open(path string) (err error) {
-	if x.write, err = openSQLite(path, "synchronous(full)", "wal_autocheckpoint(256)"); err != nil {
+	x.write, err = openSQLite(path, "synchronous(full)", "wal_autocheckpoint(256)",
+		fmt.Sprintf("journal_size_limit(%d)", maxLog))
+	if err != nil {
 		return err
 	}
 	x.write.SetMaxOpenConns(1)

@@ -21,8 +21,8 @@ const (
 	probeSilence = 2 * time.Second
 )
 
-// maxWaits is how often a client lets itself be told to wait.
-const maxWaits = 20
+// maxWait is for how long a client lets itself be told to wait.
+const maxWait = 20 * time.Second
 
 // leastStep is how many bytes of a shard count as progress.
 const leastStep = 16 << 10
@@ -34,25 +34,30 @@ type exchange struct {
 	into    func(*response) ([]byte, error) // where the answer's bytes go; nil: none are taken
 }
 
+// bulk reports whether a shard goes either way.
+func (x *exchange) bulk() bool { return x.payload != nil || x.into != nil }
+
 // call makes a request on a stream of the pool. A kept stream may have died
-// with the peer's last run; then a fresh one is tried.
+// with the peer's last run; then a fresh one is tried, once and within the
+// same silence.
 func (c *Client) call(ctx context.Context, peer datamesh.PeerID, req request, x exchange) (*response, []byte, error) {
 	req.Version = version
-	for {
-		s, err := c.pool.take(ctx, peer, x.payload != nil || x.into != nil, x.silence)
-		if err != nil {
-			return nil, nil, err
-		}
-		resp, body, reuse, err := x.do(ctx, s, req)
-		c.pool.give(s, reuse)
-		if err != nil && ctx.Err() != nil {
-			return nil, nil, ctx.Err()
-		}
-		if s.kept && resp == nil && errs.KindOf(err) == errs.Network {
-			continue
-		}
-		return resp, body, err
+	s, err := c.pool.take(ctx, peer, x.bulk(), x.silence)
+	if err != nil {
+		return nil, nil, err
 	}
+	resp, body, reuse, err := x.do(ctx, s, req)
+	if s.kept && resp == nil && errs.KindOf(err) == errs.Network && time.Since(s.began) < x.silence {
+		mesh.Abort(s)
+		if s, err = c.pool.fresh(ctx, peer, s, x.silence); err == nil {
+			resp, body, reuse, err = x.do(ctx, s, req)
+		}
+	}
+	c.pool.give(s, reuse)
+	if err != nil && ctx.Err() != nil {
+		return nil, nil, ctx.Err()
+	}
+	return resp, body, err
 }
 
 // do makes one request. The response is nil if none came; otherwise an error
@@ -87,7 +92,7 @@ func (x *exchange) do(ctx context.Context, s *lease, req request) (resp *respons
 
 // receive takes the answer.
 func (x *exchange) receive(s *lease) (*response, []byte, error) {
-	for received, waits := 0, 0; ; {
+	for received := 0; ; {
 		resp := new(response)
 		if err := readMessage(s, "response", resp); err != nil {
 			return nil, nil, x.broken(err)
@@ -97,9 +102,7 @@ func (x *exchange) receive(s *lease) (*response, []byte, error) {
 		case resp.Version != version:
 			return resp, nil, errs.New(errs.Serialization, "response of version %d, this program knows %d", resp.Version, version)
 		case resp.More:
-			if received+resp.Received == 0 && waits < maxWaits {
-				waits++
-			} else if err := x.progress(received, resp.Received); err != nil {
+			if err := x.word(s.began, received, resp.Received); err != nil {
 				return resp, nil, err
 			}
 			received = resp.Received
@@ -119,13 +122,19 @@ func (x *exchange) receive(s *lease) (*response, []byte, error) {
 	}
 }
 
-// progress refuses words of progress that say nothing, which a server could
-// go on sending for ever.
-func (x *exchange) progress(before, now int) error {
-	if now == len(x.payload) && before < now || now < len(x.payload) && now-before >= leastStep {
-		return nil
+// word refuses words on the way that a server could go on sending for ever:
+// that a shard has to wait, after maxWait, and of progress that is none.
+func (x *exchange) word(began time.Time, before, now int) error {
+	switch {
+	case before == 0 && now == 0 && x.bulk():
+		if time.Since(began) >= maxWait {
+			return errs.New(errs.Unavailable, "busy for %v", maxWait)
+		}
+	case now == len(x.payload) && before < now, now < len(x.payload) && now-before >= leastStep:
+	default:
+		return errs.New(errs.Serialization, "%d bytes received, after %d of %d", now, before, len(x.payload))
 	}
-	return errs.New(errs.Serialization, "%d bytes received, after %d of %d", now, before, len(x.payload))
+	return nil
 }
 
 // body reads the bytes behind an answer. Each leastStep of them has the time

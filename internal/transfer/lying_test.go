@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -64,7 +65,7 @@ func TestGetBelievesNothing(t *testing.T) {
 			for tell(s, response{More: true}, nil) == nil {
 				pass(getSilence / 2)
 			}
-		}, errs.Serialization},
+		}, errs.Unavailable},
 		{"another version", say(response{Version: 2, Descriptor: d, Length: len(shard)}, shard), errs.Serialization},
 		{"a header too long", func(s mesh.Stream, _ request) { s.Write([]byte{0, 4, 0, 1}) }, errs.Serialization},
 		{"no CBOR", func(s mesh.Stream, _ request) { s.Write([]byte{0, 0, 0, 2, 0xff, 0xff}) }, errs.Serialization},
@@ -103,6 +104,44 @@ func TestGetBelievesNothing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A peer that always says to wait is given up in time, however seldom it says so.
+func TestBusyPeerIsNotWaitedForForEver(t *testing.T) {
+	sample := storetest.Segment(t, 1, 1, 0, 500_000)
+	for name, step := range map[string]time.Duration{"often": waitStep / 10, "seldom": getSilence - time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				shards := dial(t, func(_ datamesh.PeerID, s mesh.Stream) {
+					if readMessage(s, "request", new(request)) != nil {
+						return
+					}
+					for tell(s, response{More: true}, nil) == nil {
+						pass(step)
+					}
+				}).Shards(anybody)
+				getting, cancel := context.WithTimeout(t.Context(), maxWait+getSilence)
+				defer cancel()
+				_, _, err := shards.Get(getting, sample.Key(0), nil)
+				wantKind(t, "get", err, errs.Unavailable)
+				putting, cancel := context.WithTimeout(t.Context(), maxWait+putSilence)
+				defer cancel()
+				wantKind(t, "put", shards.Put(putting, sample.Descriptor, 0, sample.Bytes[0]), errs.Unavailable)
+			})
+		})
+	}
+}
+
+// Only shards need memory that a server may lack.
+func TestSmallRequestsAreNotToldToWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := lie(t, func(s mesh.Stream, _ request) {
+			tell(s, response{More: true}, nil)
+			tell(s, response{Has: []bool{true}}, nil)
+		})
+		_, err := c.Shards(anybody).Has(t.Context(), oneKey)
+		wantKind(t, "has", err, errs.Serialization)
+	})
 }
 
 func TestSlowButSteadyPeerIsWaitedFor(t *testing.T) {

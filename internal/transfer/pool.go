@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -38,7 +39,7 @@ type keptStream struct {
 	expire *time.Timer
 }
 
-// A lease is a stream in use. Every lease goes back by give.
+// A lease is a stream in use, always the same. Its place goes back by give.
 type lease struct {
 	mesh.Stream
 	peer   *peerPool
@@ -71,16 +72,23 @@ func (p *pool) take(ctx context.Context, id datamesh.PeerID, bulk bool, patience
 		l.kept = true
 		return l, nil
 	}
-	opening, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if l.Stream, err = p.open(opening, id); err != nil {
+	if l, err = p.fresh(ctx, id, l, patience); err != nil {
 		<-l.places
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
 		return nil, err
 	}
 	return l, nil
+}
+
+// fresh returns a lease of a new stream in the place of l, which has what is
+// left of the patience. On an error it returns l.
+func (p *pool) fresh(ctx context.Context, id datamesh.PeerID, l *lease, patience time.Duration) (*lease, error) {
+	opening, cancel := context.WithDeadline(ctx, l.began.Add(patience))
+	defer cancel()
+	s, err := p.open(opening, id)
+	if err != nil {
+		return l, cmp.Or(ctx.Err(), err)
+	}
+	return &lease{Stream: s, peer: l.peer, places: l.places, began: l.began}, nil
 }
 
 func (p *pool) peer(id datamesh.PeerID) (*peerPool, error) {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"datamesh"
 	"datamesh/internal/errs"
@@ -190,6 +191,40 @@ func TestStreamThatDiedWithItsPeerIsReplaced(t *testing.T) {
 		}
 		if got := n.opened.Load(); got != 3 {
 			t.Errorf("%d streams, want 3", got)
+		}
+	})
+}
+
+// Streams that die late, one after the other, have the time of one silence.
+func TestKeptStreamsThatDieLateAreNotTriedInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		c := dial(t, func(_ datamesh.PeerID, s mesh.Stream) {
+			if _, _, ok := asked(t, s); !ok {
+				return
+			}
+			<-release
+			tell(s, response{Has: []bool{true}}, nil)
+			if _, _, ok := asked(t, s); ok {
+				pass(getSilence - time.Millisecond)
+			}
+			s.Close()
+		})
+		var wait sync.WaitGroup
+		for range maxKept {
+			wait.Go(func() {
+				if _, err := c.Shards(anybody).Has(t.Context(), oneKey); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		close(release)
+		wait.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*getSilence)
+		defer cancel()
+		if _, err := c.Shards(anybody).Has(ctx, oneKey); errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("has: %v", err)
 		}
 	})
 }

@@ -306,3 +306,33 @@ func TestProbeTellsTheSlowFromTheGone(t *testing.T) {
 		wantKind(t, "a broken peer", broken.Probe(t.Context(), anybody), errs.Network)
 	})
 }
+
+// A peer that sends and breaks every question is there, and is not asked over
+// and over again.
+func TestProbeDoesNotSpin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sample := storetest.Segment(t, 1, 1, 0, 500_000)
+		c, n := dialCounted(t, func(_ datamesh.PeerID, s mesh.Stream) {
+			if req, _, ok := asked(t, s); !ok || req.Op == opHas {
+				pass(5 * time.Millisecond / 2)
+				s.Close()
+				return
+			}
+			tell(s, response{Descriptor: format.EncodeDescriptor(sample.Descriptor), Length: 500_000}, nil)
+			for piece := range slices.Chunk(sample.Bytes[0], leastStep) {
+				s.Write(piece)
+				pass(time.Millisecond)
+			}
+		})
+		var wait sync.WaitGroup
+		wait.Go(func() { sample.Check(t, c.Shards(anybody), 0) })
+		synctest.Wait()
+		if err := c.Probe(t.Context(), anybody); err != nil {
+			t.Errorf("probe: %v", err)
+		}
+		wait.Wait()
+		if got := n.opened.Load(); got > 3 {
+			t.Errorf("%d streams were opened, want at most 3", got)
+		}
+	})
+}

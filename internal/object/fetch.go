@@ -214,7 +214,7 @@ func (f *fetch) possible(p place) bool {
 
 // better prefers peers that have not failed lately, then indices that have
 // not, whoever names how many places for them; then data shards, which need no
-// rebuilding.
+// rebuilding; and then what more than one registrar says.
 func (f *fetch) better(a, b place) bool {
 	pace := &f.g.o.pace
 	if x, y := pace.troubled(a.peer), pace.troubled(b.peer); x != y {
@@ -223,7 +223,10 @@ func (f *fetch) better(a, b place) bool {
 	if x, y := f.fails[a.index], f.fails[b.index]; x != y {
 		return x < y
 	}
-	return a.index < b.index
+	if a.index != b.index {
+		return a.index < b.index
+	}
+	return f.claims[a].sure && !f.claims[b].sure
 }
 
 // finish takes note of what came of an attempt. An error means that no other

@@ -1,6 +1,7 @@
 package object
 
 import (
+	"context"
 	"encoding/binary"
 	"io"
 	"slices"
@@ -60,6 +61,47 @@ func TestFakeHoldersDoNotMatter(t *testing.T) {
 			t.Errorf("one liar gets others accused: %v", bad)
 		}
 	}
+}
+
+// What one registrar alone says is tried after what others say too, so a liar
+// cannot have a reader go through all the peers and indices that it makes up.
+func TestLoneLiarDoesNotSendReadersAround(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 20)
+		u := newUser(t, w)
+		content := noise(1, 60_000)
+		result := u.put(content, options)
+		var fake []store.Holding
+		for index := range 6 {
+			for _, m := range w.members {
+				fake = append(fake, store.Holding{Index: index, Peer: m.id})
+			}
+		}
+		near := w.nearest(result.ID)
+		near[0].lies(fake...)
+		for _, m := range near[1:] {
+			m.slow = time.Millisecond // the liar is the first to answer
+		}
+		for _, m := range w.members {
+			m.inner = distant{m.store}
+		}
+		u.get(result.ID, content)
+		gets := 0
+		for _, m := range w.members {
+			gets += m.called(storetest.Get)
+		}
+		if most := 4 + 6 + 4; gets > most { // k before the others have answered, what the liar says of itself, and k
+			t.Errorf("%d shards were asked for, want at most %d", gets, most)
+		}
+	})
+}
+
+// A distant store takes its time.
+type distant struct{ datamesh.ShardStore }
+
+func (d distant) Get(ctx context.Context, key datamesh.ShardKey, buf []byte) (*datamesh.Descriptor, []byte, error) {
+	pass(10 * time.Millisecond)
+	return d.ShardStore.Get(ctx, key, buf)
 }
 
 func TestRegistrarThatSaysNothingTrueIsPassedBy(t *testing.T) {

@@ -39,6 +39,7 @@ type member struct {
 	store  *store.Memory
 	inner  datamesh.ShardStore // that answers calls; nil: store
 	deaf   bool                // it takes no reports
+	slow   time.Duration       // that it takes to say who holds what
 
 	mu       sync.Mutex // guards the rest
 	fault    storetest.Fault
@@ -219,6 +220,9 @@ func (w *world) Locate(ctx context.Context, peer datamesh.PeerID, segment datame
 		return nil, nil, err
 	}
 	m := w.member(peer)
+	if m.slow > 0 {
+		pass(m.slow)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.locate != nil {

@@ -120,12 +120,22 @@ func (e *entry) segment(del *datamesh.Deletion, peers []datamesh.PeerID) error {
 	return e.j.record(record{Put: e.put, Segment: id, Deletion: format.EncodeDeletion(del), Peers: peers})
 }
 
-// asked records, durably, that one more peer will be sent a shard.
+// asked records, durably, that a peer will be sent a shard or a report, unless
+// that is on the disk already.
 func (e *entry) asked(segment datamesh.SegmentID, peer datamesh.PeerID) error {
 	e.mu.Lock()
-	e.what[segment].peers = append(e.what[segment].peers, peer)
+	known := slices.Contains(e.what[segment].peers, peer)
 	e.mu.Unlock()
-	return e.j.record(record{Put: e.put, Segment: segment, Peers: []datamesh.PeerID{peer}})
+	if known {
+		return nil
+	}
+	if err := e.j.record(record{Put: e.put, Segment: segment, Peers: []datamesh.PeerID{peer}}); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.what[segment].peers = append(e.what[segment].peers, peer) // only now may others rely on it
+	return nil
 }
 
 // end records that nothing of the put needs to be deleted any more. That need

@@ -221,6 +221,34 @@ func (u *user) journaled(segment datamesh.SegmentID, peer datamesh.PeerID) bool 
 	return false
 }
 
+// Who becomes a registrar while a put is on its way is told of segments that
+// were journaled before, and has to be asked to forget them too.
+func TestRegistrarsOfTheLastMomentAreInTheJournal(t *testing.T) {
+	w := newWorld(t, 7)
+	late := w.members[6]
+	w.see([]*member{late})
+	u := newUser(t, w)
+	u.content = 70_000
+	for _, m := range w.members[:6] {
+		m.do(func(storetest.Method, datamesh.ShardKey) storetest.Fault {
+			if len(w.members[0].holds(t)) > 0 {
+				w.see(nil)
+			}
+			return storetest.None
+		})
+	}
+	u.die(noise(1, 300_000), options)
+	told := len(late.registry)
+	if told < 2 {
+		t.Fatalf("the late member was told of %d segments", told)
+	}
+	u.sweep()
+	if got := late.called(storetest.Drop); got < told {
+		t.Errorf("%d of the %d segments were deleted there", got, told)
+	}
+	u.clean()
+}
+
 func TestTornEndOfAJournalLosesNoWholeRecord(t *testing.T) {
 	w := newWorld(t, 6)
 	u := newUser(t, w)

@@ -40,7 +40,7 @@ func (p *put) report(ctx context.Context) error {
 		senders.Go(func() {
 			err := limit.Acquire(ctx, 1)
 			if err == nil {
-				err = p.o.net.Report(ctx, peer, list)
+				err = p.tell(ctx, peer, list)
 				limit.Release(1)
 			}
 			acks <- ack{peer, err}
@@ -76,6 +76,17 @@ func (p *put) report(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// tell reports to one registrar, who may have become one since the segments
+// were journaled.
+func (p *put) tell(ctx context.Context, peer datamesh.PeerID, list []store.Report) error {
+	for _, r := range list {
+		if err := p.entry.asked(r.Descriptor.Segment, peer); err != nil {
+			return err
+		}
+	}
+	return p.o.net.Report(ctx, peer, list)
 }
 
 // reportTime is how long the last registrars have once a majority has answered.

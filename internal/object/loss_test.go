@@ -59,6 +59,34 @@ func TestAnyThreeOfSixHoldersAreTooMany(t *testing.T) {
 	}
 }
 
+// What a put says survives can be found too: without any registrar that knows
+// the manifest its holders are of no use.
+func TestSurvivesCountsWhoKnowsTheManifest(t *testing.T) {
+	w := newWorld(t, 8)
+	for _, m := range w.members[:3] {
+		m.deaf = true // a majority is left
+	}
+	u := newUser(t, w)
+	content := noise(1, 300_000)
+	result := u.put(content, PutOptions{K: 1, M: 7, MinSurvives: -1})
+	if result.Survives != 4 {
+		t.Errorf("survives %d, want 4", result.Survives)
+	}
+	for _, m := range w.members[3:][:min(result.Survives, 5)] {
+		m.set(storetest.Fail)
+	}
+	u.get(result.ID, content)
+	for _, m := range w.members {
+		m.set(storetest.None)
+	}
+	_, err := u.Put(t.Context(), bytes.NewReader(content), PutOptions{K: 1, M: 7, MinSurvives: 5}, commit)
+	wantKind(t, "put that has to survive five losses", err, errs.Unavailable)
+	w = newWorld(t, 4)
+	w.members[0].deaf = true
+	_, err = newUser(t, w).Put(t.Context(), bytes.NewReader(content), PutOptions{K: 1, M: 5, MinSurvives: -1}, commit)
+	wantKind(t, "put that three of four should survive", err, errs.Unavailable)
+}
+
 func TestUnknownObject(t *testing.T) {
 	u := newUser(t, newWorld(t, 6))
 	_, err := u.Manifest(t.Context(), datamesh.ObjectID{1})

@@ -76,6 +76,7 @@ type put struct {
 	keys    *keyring.Ring
 	entry   *entry // in the journal
 	created time.Time
+	found   int // registrars that know who holds the manifest, of which nothing else tells
 
 	mu     sync.Mutex // guards the rest
 	placed []placed
@@ -162,7 +163,7 @@ const undoTime = 5 * time.Second
 func (p *put) result(id datamesh.ObjectID, size int64) PutResult {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := PutResult{ID: id, Size: size, Segments: len(p.placed), Survives: datamesh.MaxShards}
+	r := PutResult{ID: id, Size: size, Segments: len(p.placed), Survives: p.found - 1}
 	peers := map[datamesh.PeerID]bool{}
 	for _, s := range p.placed {
 		for _, who := range s.holders {

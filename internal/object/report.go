@@ -13,15 +13,15 @@ import (
 )
 
 // report tells the registrars of every segment who holds it. It returns when
-// a majority of each segment's has taken it down, and the others have had a
-// moment more. Kind: Unavailable.
+// a majority of each segment's has taken it down, and at least one more than
+// may vanish, and the others have had a moment more. Kind: Unavailable.
 func (p *put) report(ctx context.Context) error {
 	view := p.o.net.View()
 	reports := map[datamesh.PeerID][]store.Report{}
-	missing := map[datamesh.SegmentID]int{} // acknowledgements to a majority
+	missing := map[datamesh.SegmentID]int{} // acknowledgements
 	for _, s := range p.placed {
 		peers := registrars(view, s.desc)
-		missing[s.desc.Segment] = len(peers)/2 + 1
+		missing[s.desc.Segment] = max(len(peers)/2, p.bar(view, s.desc)) + 1
 		for _, peer := range peers {
 			reports[peer] = append(reports[peer], reportOf(s))
 		}
@@ -47,7 +47,8 @@ func (p *put) report(ctx context.Context) error {
 		})
 	}
 	failed := map[datamesh.PeerID]error{}
-	open := len(missing) // segments without a majority
+	open := len(missing) // segments with some missing
+	manifest := p.placed[len(p.placed)-1].desc.Segment
 	var moment <-chan time.Time
 	for left := len(reports); left > 0; left-- {
 		select {
@@ -57,6 +58,9 @@ func (p *put) report(ctx context.Context) error {
 				continue
 			}
 			for _, r := range reports[a.peer] {
+				if r.Descriptor.Segment == manifest {
+					p.found++
+				}
 				if missing[r.Descriptor.Segment]--; missing[r.Descriptor.Segment] == 0 {
 					open--
 				}

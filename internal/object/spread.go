@@ -36,11 +36,8 @@ func describe(owner ed25519.PrivateKey, code *erasure.Code, n int, shards [][]by
 // the put could succeed with what it has, after the grace at the latest.
 func (p *put) spread(ctx context.Context, d *datamesh.Descriptor, shards [][]byte) ([][]datamesh.PeerID, error) {
 	view := p.o.net.View()
-	s := &spreading{p: p, d: d, shards: shards, bar: p.opt.MinSurvives,
+	s := &spreading{p: p, d: d, shards: shards, bar: p.bar(view, d),
 		load: map[datamesh.PeerID]int{}, refused: map[datamesh.PeerID]error{}}
-	if s.bar < 0 {
-		s.bar = placement.Bar(known(view), d.K, d.M)
-	}
 	s.order, s.prompt = p.order(view, d)
 	if len(s.order) == 0 {
 		return nil, errs.New(errs.Unavailable, "no storage member of the mesh answers")
@@ -60,6 +57,14 @@ func (p *put) spread(ctx context.Context, d *datamesh.Descriptor, shards [][]byt
 		return nil, s.failure(holders, got)
 	}
 	return holders, nil
+}
+
+// bar returns what a segment has to survive.
+func (p *put) bar(view *ring.View, d *datamesh.Descriptor) int {
+	if p.opt.MinSurvives >= 0 {
+		return p.opt.MinSurvives
+	}
+	return placement.Bar(known(view), d.K, d.M)
 }
 
 // order returns the peers to ask, the best first, and those of them that have

@@ -150,7 +150,7 @@ func (e *entry) end() {
 // undo deletes what the put has sent. If that succeeds everywhere the put has
 // ended; if not, it is left to the next sweep.
 func (e *entry) undo(ctx context.Context, net Net) {
-	if deleteAll(ctx, net, e.what) {
+	if deleteAll(ctx, net, e.what, false) {
 		e.end()
 		return
 	}

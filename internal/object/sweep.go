@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"datamesh"
 	"datamesh/internal/errs"
@@ -49,7 +50,7 @@ func (j *Journal) sweepOwn(ctx context.Context, net Net, stored func(datamesh.Ob
 	j.left = nil
 	j.mu.Unlock()
 	for i, e := range left {
-		n, done, err := settle(ctx, net, e.what, stored)
+		n, done, err := settle(ctx, net, e.what, false, stored)
 		if swept += n; done {
 			e.end()
 			continue
@@ -79,9 +80,10 @@ func sweepFile(ctx context.Context, name string, net Net, stored func(datamesh.O
 	if err != nil {
 		return 0, err
 	}
-	all := true
+	info, err := os.Stat(name)
+	all, old := true, err == nil && time.Since(info.ModTime()) >= forgetTime
 	for _, what := range puts {
-		n, done, err := settle(ctx, net, what, stored)
+		n, done, err := settle(ctx, net, what, old, stored)
 		if err != nil {
 			return swept, err
 		}
@@ -95,16 +97,20 @@ func sweepFile(ctx context.Context, name string, net Net, stored func(datamesh.O
 	return swept, nil
 }
 
+// forgetTime is for how long the ring remembers the dead. A member that is not
+// in the table sooner than that may have joined since the table was written.
+const forgetTime = 7 * 24 * time.Hour
+
 // settle deletes what a put has left behind, unless its object is stored. It
 // reports how many segments were deleted, and whether nothing more is to be
 // done.
-func settle(ctx context.Context, net Net, what map[datamesh.SegmentID]*leftover, stored func(datamesh.ObjectID) (bool, error)) (swept int, done bool, err error) {
+func settle(ctx context.Context, net Net, what map[datamesh.SegmentID]*leftover, old bool, stored func(datamesh.ObjectID) (bool, error)) (swept int, done bool, err error) {
 	for id := range what {
 		if ok, err := stored(datamesh.ObjectID(id)); ok || err != nil {
 			return 0, ok, err
 		}
 	}
-	if !deleteAll(ctx, net, what) {
+	if !deleteAll(ctx, net, what, old) {
 		return 0, false, nil
 	}
 	return len(what), true, nil
@@ -167,9 +173,9 @@ func records(r io.Reader) func(func(*record) bool) {
 }
 
 // deleteAll sends each segment's deletion to all members that may know of it,
-// and reports whether all of them have taken it. The dead are not tried; those
-// that the mesh has forgotten do not count.
-func deleteAll(ctx context.Context, net Net, what map[datamesh.SegmentID]*leftover) bool {
+// and reports whether all of them have taken it. The dead are not tried. Those
+// whom the table does not have are given up when what they know of is old.
+func deleteAll(ctx context.Context, net Net, what map[datamesh.SegmentID]*leftover, old bool) bool {
 	byPeer := map[datamesh.PeerID][]*datamesh.Deletion{}
 	for _, l := range what {
 		for _, peer := range l.peers {
@@ -182,7 +188,7 @@ func deleteAll(ctx context.Context, net Net, what map[datamesh.SegmentID]*leftov
 	for peer, deletions := range byPeer {
 		m, known := view.Lookup(peer)
 		if !known || m.State == ring.Dead {
-			all = all && !known
+			all = all && !known && old
 			continue
 		}
 		group.Go(func() error {

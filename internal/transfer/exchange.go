@@ -9,7 +9,6 @@ import (
 
 	"datamesh"
 	"datamesh/internal/errs"
-	"datamesh/internal/mesh"
 )
 
 // How long a peer may be silent before a client gives it up. The time to open
@@ -48,7 +47,7 @@ func (c *Client) call(ctx context.Context, peer datamesh.PeerID, req request, x 
 	}
 	resp, body, reuse, err := x.do(ctx, s, req)
 	if s.kept && resp == nil && errs.KindOf(err) == errs.Network && time.Since(s.began) < x.silence {
-		mesh.Abort(s)
+		s.abort()
 		if s, err = c.pool.fresh(ctx, peer, s, x.silence); err == nil {
 			resp, body, reuse, err = x.do(ctx, s, req)
 		}
@@ -67,9 +66,9 @@ func (x *exchange) do(ctx context.Context, s *lease, req request) (resp *respons
 	if err := s.SetDeadline(s.began.Add(x.silence)); err != nil {
 		return nil, nil, false, x.broken(err)
 	}
-	stop := context.AfterFunc(ctx, func() { mesh.Abort(s) })
+	stop := context.AfterFunc(ctx, s.abort)
 	defer stop()
-	moved := func() error { return s.SetDeadline(time.Now().Add(x.silence)) }
+	moved := func() error { return s.extend(x.silence) }
 	if x.payload == nil {
 		if err := writeMessage(s, req, nil, moved); err != nil {
 			return nil, nil, false, x.broken(err)
@@ -80,7 +79,7 @@ func (x *exchange) do(ctx context.Context, s *lease, req request) (resp *respons
 	sent := make(chan error, 1)
 	go func() { sent <- writeMessage(s, req, x.payload, moved) }()
 	if resp, body, err = x.receive(s); err != nil {
-		mesh.Abort(s) // the answer may have come before all was sent
+		s.abort() // the answer may have come before all was sent
 		<-sent
 		return resp, nil, false, err
 	}
@@ -106,7 +105,7 @@ func (x *exchange) receive(s *lease) (*response, []byte, error) {
 				return resp, nil, err
 			}
 			received = resp.Received
-			if err := s.SetDeadline(time.Now().Add(x.silence)); err != nil { // of the sending too
+			if err := s.extend(x.silence); err != nil { // of the sending too
 				return nil, nil, x.broken(err)
 			}
 		case resp.Text != "":

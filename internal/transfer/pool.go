@@ -3,6 +3,7 @@ package transfer
 import (
 	"cmp"
 	"context"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,6 +47,23 @@ type lease struct {
 	places chan struct{} // that it has one of
 	kept   bool          // from an earlier request
 	began  time.Time     // when it had its place
+	over   atomic.Bool   // it was aborted
+}
+
+// abort ends all reads and writes, also of those who are putting off their
+// deadline.
+func (l *lease) abort() {
+	l.over.Store(true)
+	mesh.Abort(l.Stream)
+}
+
+// extend gives reads and writes so much time from now.
+func (l *lease) extend(d time.Duration) error {
+	err := l.SetDeadline(time.Now().Add(d))
+	if l.over.Load() { // maybe only since
+		return cmp.Or(l.SetDeadline(time.Unix(1, 0)), os.ErrDeadlineExceeded)
+	}
+	return err
 }
 
 // take waits for one of the peer's places, and then at most patience for a
@@ -119,7 +137,7 @@ func (p *pool) reuse(pp *peerPool) mesh.Stream {
 // give takes back a stream: for the next request when it can be reused.
 func (p *pool) give(l *lease, reuse bool) {
 	if !reuse || !p.keep(l) {
-		mesh.Abort(l)
+		l.abort()
 	}
 	<-l.places
 }

@@ -276,6 +276,50 @@ func TestResetThatIsStuckHoldsNobodyUp(t *testing.T) {
 	})
 }
 
+// A lagging stream has its deadline put off the second time, which is while
+// the bytes of a shard are written, just after it was aborted.
+type lagging struct {
+	mesh.Stream
+	times   *atomic.Int64
+	aborted chan struct{}
+	once    *sync.Once // guards the closing of aborted
+}
+
+func (s lagging) SetDeadline(t time.Time) error {
+	if t.After(time.Now()) {
+		if s.times.Add(1) == 2 {
+			<-s.aborted
+		}
+		return s.Stream.SetDeadline(t)
+	}
+	defer s.once.Do(func() { close(s.aborted) })
+	return s.Stream.SetDeadline(t)
+}
+
+// Whoever is about to write puts the deadline off, and must not undo an abort
+// whose reset is still to come.
+func TestAbortIsNotPutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		until := make(chan struct{})
+		full := dial(t, func(_ datamesh.PeerID, s mesh.Stream) {
+			readMessage(s, "request", new(request))
+			tell(s, failure(errs.New(errs.Full, "no room")), nil)
+		})
+		c := NewClient(func(ctx context.Context, to datamesh.PeerID) (mesh.Stream, error) {
+			s, err := full.pool.open(ctx, to)
+			return stuck{lagging{s, new(atomic.Int64), make(chan struct{}), new(sync.Once)}, until}, err
+		})
+		defer c.Close()
+		defer close(until)
+		sample := storetest.Segment(t, 1, 1, 0, 500_000)
+		began := time.Now()
+		wantKind(t, "put", c.Shards(anybody).Put(t.Context(), sample.Descriptor, 0, sample.Bytes[0]), errs.Full)
+		if took := time.Since(began); took > 0 {
+			t.Errorf("the put went on for %v after its end", took)
+		}
+	})
+}
+
 func TestProbeTellsTheSlowFromTheGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sample := storetest.Segment(t, 1, 1, 0, 500_000)

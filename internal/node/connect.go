@@ -90,9 +90,10 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		return nil, err
 	}
 	made.disk = disk
+	known := m.genesis != nil && m.port != 0
 	m.port = made.net.Port()
 	m.genesis = made.net.Genesis()
-	if err := m.save(n.home, made.view()); err != nil {
+	if err := n.keep(m, made.view(), known); err != nil {
 		made.close()
 		return nil, err
 	}
@@ -114,8 +115,9 @@ func (n *Node) joinAsClient(ctx context.Context, m *memory) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
+	known := m.genesis != nil
 	m.genesis = l.net.Genesis()
-	if err := m.save(n.home, l.view()); err != nil {
+	if err := n.keep(m, l.view(), known); err != nil {
 		l.close()
 		return nil, err
 	}

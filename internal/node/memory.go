@@ -91,7 +91,7 @@ func decodeMemory(b []byte) (*memory, error) {
 	return m, nil
 }
 
-// save writes the memory with the members of view. Kind: IO.
+// save writes the memory with the members of view. Kinds: IO, Full.
 func (m *memory) save(home config.Home, view *ring.View) error {
 	file := memoryFile{Version: memoryVersion, Genesis: m.genesis.Encode(), Port: m.port}
 	for x := range view.All() {
@@ -101,6 +101,17 @@ func (m *memory) save(home config.Home, view *ring.View) error {
 		_, err := w.Write(format.Marshal(file))
 		return err
 	})
+}
+
+// keep saves m at the start of a node. A home that knows its mesh already can
+// do with what it knew: on a full disk its node must serve what it has.
+func (n *Node) keep(m *memory, view *ring.View, known bool) error {
+	err := m.save(n.home, view)
+	if err != nil && known {
+		n.log.Error("the members of the mesh could not be written down", "error", err)
+		return nil
+	}
+	return err
 }
 
 // knowsOther reports whether there is a member other than self.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"flag"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,6 +86,30 @@ func TestMemoryIsWhatWasSaved(t *testing.T) {
 	got, err := loadMemory(h)
 	if err != nil || got.genesis.MeshID() != want.genesis.MeshID() || got.port != want.port || len(got.members) != 2 {
 		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+// On a full disk a node starts all the same, unless it would not know its mesh
+// the next time.
+func TestKeepNeedsTheDiskOnlyForWhatIsNew(t *testing.T) {
+	m, err := decodeMemory(format.Marshal(fixedMemory(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	machine, err := ring.New(ring.Config{Mesh: m.genesis.MeshID()}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := home(t)
+	if err := os.RemoveAll(string(gone)); err != nil {
+		t.Fatal(err)
+	}
+	n := &Node{home: gone, log: slog.New(slog.DiscardHandler)}
+	if err := n.keep(m, machine.View(), true); err != nil {
+		t.Errorf("of a mesh that is known: %v", err)
+	}
+	if err := n.keep(m, machine.View(), false); err == nil {
+		t.Error("of a new mesh: no error")
 	}
 }
 

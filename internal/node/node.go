@@ -11,7 +11,9 @@ package node
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -152,12 +154,13 @@ func (l *link) close() error {
 }
 
 // LoadIdentity says who the home's user and node are, without a network. It
-// makes both on first use.
+// makes both on first use. Kinds: KeyManagement (also when the identity is gone
+// that objects of the catalog were stored with), Database, IO.
 func LoadIdentity(home config.Home) (Identity, error) {
 	if err := home.Make(); err != nil {
 		return Identity{}, err
 	}
-	keys, _, err := keyring.LoadOrNew(home.Identity())
+	keys, err := loadKeys(home, func() (catalog.Stats, error) { return cataloged(home) })
 	if err != nil {
 		return Identity{}, err
 	}
@@ -168,11 +171,43 @@ func LoadIdentity(home config.Home) (Identity, error) {
 	return Identity{PeerID: self, Addrs: []string{}, Owner: keys.OwnerKey(), Recipient: keys.Recipient.String()}, nil
 }
 
+// cataloged counts what the catalog of a home has, if there is one.
+func cataloged(home config.Home) (s catalog.Stats, err error) {
+	if _, err := os.Stat(home.Catalog()); errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	c, err := catalog.Open(context.Background(), home.Catalog())
+	if err != nil {
+		return s, err
+	}
+	defer c.Close()
+	return c.Stats(context.Background())
+}
+
 // keys returns what the home's user can do, as it is now. Only the first use
 // makes an identity: a node that only stores needs none.
 func (n *Node) keys() (*keyring.Ring, error) {
-	ring, _, err := keyring.LoadOrNew(n.home.Identity())
-	return ring, err
+	return loadKeys(n.home, func() (catalog.Stats, error) { return n.catalog.Stats(context.Background()) })
+}
+
+// loadKeys reads the identity of a home, or makes it. It makes none in the
+// place of one that is gone: the user would go on with the new one, and find
+// out too late that it opens nothing of what is in the catalog.
+func loadKeys(home config.Home, stored func() (catalog.Stats, error)) (*keyring.Ring, error) {
+	keys, err := keyring.Load(home.Identity())
+	if !errors.Is(err, errs.FileNotFound) {
+		return keys, err
+	}
+	switch s, err := stored(); {
+	case err != nil:
+		return nil, err
+	case s.Objects > 0:
+		return nil, errs.WithHint(
+			errs.New(errs.KeyManagement, "%s is gone, and what is in the catalog was stored with it", home.Identity()),
+			"bring it back: datamesh keys import FILE; or move %s away and begin anew", home.Catalog())
+	}
+	keys, _, err = keyring.LoadOrNew(home.Identity())
+	return keys, err
 }
 
 // Addrs returns where a storage node can be reached.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -225,6 +226,28 @@ func TestIdentityOpensFromAnyHome(t *testing.T) {
 	if err != nil || a.Owner != b.Owner || a.Recipient != b.Recipient || a.PeerID == b.PeerID || len(b.Addrs) != 0 {
 		t.Errorf("identities %+v, %+v, %v", a, b, err)
 	}
+}
+
+func TestIdentityThatIsGoneIsNotReplaced(t *testing.T) {
+	h, kept := home(t), home(t)
+	n := open(t, options(h, Client))
+	content := noise(1, 1000)
+	n.put(content, PutOptions{Name: "mine"})
+	carry(t, h, kept)
+	if err := os.Remove(h.Identity()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := n.Put(t.Context(), bytes.NewReader(content), PutOptions{Name: "later"})
+	wantKind(t, "put", err, errs.KeyManagement)
+	_, err = n.Get(t.Context(), "mine", func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
+	wantKind(t, "get", err, errs.KeyManagement)
+	_, err = LoadIdentity(h)
+	wantKind(t, "identity", err, errs.KeyManagement)
+	if !strings.Contains(errs.HintFor(err), "keys import") {
+		t.Errorf("hint %q", errs.HintFor(err))
+	}
+	carry(t, kept, h)
+	n.get("mine", content)
 }
 
 func TestHomeRemembersItsMesh(t *testing.T) {

@@ -51,7 +51,7 @@ func Import(src, identityFile string) error {
 	if bytes.Contains(b, []byte("\nAGE-SECRET-KEY-")) || bytes.HasPrefix(b, []byte("AGE-SECRET-KEY-")) {
 		return importMore(src, b, identityFile)
 	}
-	root, err := parseSecret(src, rootPrefix, b)
+	root, err := parseSecret(src, rootPrefix, b, `a file written by "datamesh keys export" is needed`)
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func NodeKey(file string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	seed, err := parseSecret(file, nodePrefix, b)
+	seed, err := parseSecret(file, nodePrefix, b, "move it away: the node then gets a new key and peer id")
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func readRoot(file string) (Root, error) {
 	if err != nil {
 		return Root{}, err
 	}
-	return parseSecret(file, rootPrefix, b)
+	return parseSecret(file, rootPrefix, b, "move it away and bring yours back: datamesh keys import FILE")
 }
 
 func writeRoot(file string, root Root) error {
@@ -135,11 +135,11 @@ func encodeSecret(prefix string, secret [32]byte) (string, error) {
 }
 
 // parseSecret finds the one secret in a file of comments and blank lines.
-// Its errors never have the secret in them.
-func parseSecret(file, prefix string, b []byte) (secret [32]byte, err error) {
+// Its errors never have the secret in them; the hint is what to do about a
+// file that has none.
+func parseSecret(file, prefix string, b []byte, hint string) (secret [32]byte, err error) {
 	bad := func(why string) error {
-		return errs.WithHint(errs.New(errs.KeyManagement, "%s: %s", file, why),
-			`a file written by "datamesh keys export" is needed`)
+		return errs.WithHint(errs.New(errs.KeyManagement, "%s: %s", file, why), "%s", hint)
 	}
 	var text string
 	for line := range strings.Lines(string(b)) {

@@ -220,6 +220,23 @@ func TestFilesThatHoldNoIdentityAreKeyErrorsWithoutTheSecret(t *testing.T) {
 	}
 }
 
+// What to do about a damaged file depends on whose it is.
+func TestHintOfADamagedFile(t *testing.T) {
+	damaged, sound := write(t, "damaged", nil), filepath.Join(t.TempDir(), "sound")
+	if _, _, err := LoadOrNew(sound); err != nil {
+		t.Fatal(err)
+	}
+	for want, err := range map[string]error{
+		"datamesh keys import FILE": Import(sound, damaged),
+		"datamesh keys export":      Import(damaged, filepath.Join(t.TempDir(), "new")),
+		"new key and peer id":       second(NodeKey(damaged)),
+	} {
+		if !strings.Contains(errs.HintFor(err), want) {
+			t.Errorf("hint %q of %v, want %q in it", errs.HintFor(err), err, want)
+		}
+	}
+}
+
 func second[T any](_ T, err error) error { return err }
 
 func encodeAny(t testing.TB, prefix string, b []byte) string {
@@ -250,7 +267,7 @@ func TestEveryMistypedCharacterIsFound(t *testing.T) {
 		if typo[i]++; typo[i] == 'B' || typo[i] == 'I' || typo[i] == 'O' {
 			typo[i]++ // not of the alphabet
 		}
-		if root, err := parseSecret("f", rootPrefix, typo); err == nil {
+		if root, err := parseSecret("f", rootPrefix, typo, ""); err == nil {
 			t.Errorf("character %d: read as %x", i, root)
 		}
 	}
@@ -310,7 +327,7 @@ func FuzzParseSecret(f *testing.F) {
 	f.Add(readFile(f, "testdata/v1/identity"))
 	f.Add(readFile(f, "testdata/v1/node.key"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		root, err := parseSecret("f", rootPrefix, b)
+		root, err := parseSecret("f", rootPrefix, b, "")
 		if err != nil {
 			return
 		}

@@ -28,7 +28,16 @@ func (n *Node) Get(ctx context.Context, ref string, open func(ObjectInfo) (io.Wr
 		return open(ObjectInfo{ID: id, Name: m.Name, Size: m.Size, Mode: m.Mode, ModTime: format.Time(m.ModTime)})
 	})
 	result.Bad = badShards(bad)
-	return &result, err
+	return &result, l.absent(err)
+}
+
+// absent has the error of an object that nobody has say what may be wrong in a
+// home that has no mesh: as likely as not the object is in one.
+func (l *link) absent(err error) error {
+	if l.net == nil && errors.Is(err, errs.FileNotFound) {
+		return errs.WithHint(err, "this home has no mesh; to look in one, name a member: --bootstrap-peer PEER_ID --bootstrap-addr ADDR")
+	}
+	return err
 }
 
 func badShards(bad []object.BadShard) []BadShard {

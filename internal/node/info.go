@@ -15,7 +15,7 @@ func (n *Node) Info(ctx context.Context, ref string) (*Info, error) {
 	}
 	state, err := l.objects.Info(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, l.absent(err)
 	}
 	info := &Info{ID: id, Name: state.Manifest.Name, Size: state.Manifest.Size, Survives: state.Survives}
 	for _, s := range state.Segments {

@@ -250,6 +250,19 @@ func TestIdentityThatIsGoneIsNotReplaced(t *testing.T) {
 	n.get("mine", content)
 }
 
+func TestAHomeWithoutAMeshSaysSoOfWhatItDoesNotHave(t *testing.T) {
+	n := open(t, options(home(t), Client))
+	id := datamesh.ObjectID{1}.String()
+	_, err := n.Get(t.Context(), id, func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
+	_, infoErr := n.Info(t.Context(), id)
+	for what, err := range map[string]error{"get": err, "info": infoErr} {
+		wantKind(t, what, err, errs.FileNotFound)
+		if !strings.Contains(errs.HintFor(err), "--bootstrap-peer") {
+			t.Errorf("%s: hint %q", what, errs.HintFor(err))
+		}
+	}
+}
+
 func TestHomeRemembersItsMesh(t *testing.T) {
 	h1, h2, h3 := home(t), home(t), home(t)
 	first := bootstrap(t, h1)

@@ -61,14 +61,16 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 // group makes a command of one that only has commands below it.
 func (c *cli) group(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = cobra.ArbitraryArgs
-	cmd.SuggestionsMinimumDistance = 2
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return cmd.Help()
 		}
 		err := errs.New(errs.Invalid, "there is no command %q", cmd.CommandPath()+" "+args[0])
-		if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
-			return errs.WithHint(err, `did you mean "%s %s"?`, cmd.CommandPath(), like[0])
+		for distance := 1; distance <= 2; distance++ {
+			cmd.SuggestionsMinimumDistance = distance
+			if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+				return errs.WithHint(err, `did you mean "%s %s"?`, cmd.CommandPath(), like[0])
+			}
 		}
 		return errs.WithHint(err, `see "%s --help"`, cmd.CommandPath())
 	}

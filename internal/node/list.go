@@ -9,7 +9,7 @@ func (n *Node) List(ctx context.Context) (*List, error) {
 		if err != nil {
 			return nil, err
 		}
-		list.Objects = append(list.Objects, Object{ID: e.ID, Name: e.Name, Size: e.Size, Tags: e.Tags, Created: e.Created})
+		list.Objects = append(list.Objects, Object{ID: e.ID, Name: e.Name, Size: e.Size, Tags: append([]string{}, e.Tags...), Created: e.Created})
 	}
 	return list, nil
 }

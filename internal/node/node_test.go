@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -225,6 +226,18 @@ func TestIdentityOpensFromAnyHome(t *testing.T) {
 	b, err := n.Identity(t.Context())
 	if err != nil || a.Owner != b.Owner || a.Recipient != b.Recipient || a.PeerID == b.PeerID || len(b.Addrs) != 0 {
 		t.Errorf("identities %+v, %+v, %v", a, b, err)
+	}
+}
+
+func TestListHasAnArrayOfTagsWhereThereAreNone(t *testing.T) {
+	n := open(t, options(home(t), Client))
+	n.put(nil, PutOptions{Name: "x"})
+	list, err := n.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := json.Marshal(list); err != nil || !bytes.Contains(b, []byte(`"tags":[]`)) {
+		t.Errorf("got %s, %v", b, err)
 	}
 }
 

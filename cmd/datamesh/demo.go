@@ -46,7 +46,7 @@ more than the identity, compares, and cleans up.`,
 		file := ""
 		if len(args) == 1 {
 			file = args[0]
-			source, err := openSource(file)
+			source, err := openSource(cmd.Context(), file)
 			if err != nil {
 				return err
 			}

@@ -61,7 +61,7 @@ func (c *cli) putCommand() *cobra.Command {
 func (c *cli) put(ctx context.Context, file string, o node.PutOptions) error {
 	content, regular := c.in, false
 	if file != "-" {
-		source, err := openSource(file)
+		source, err := openSource(ctx, file)
 		if err != nil {
 			return err
 		}
@@ -110,12 +110,14 @@ func checkName(name string) error {
 }
 
 // openSource opens a file to be put. Kinds: FileNotFound, Invalid, IO.
-func openSource(file string) (*source, error) {
-	f, err := os.Open(file)
-	if os.IsNotExist(err) {
+func openSource(ctx context.Context, file string) (*source, error) {
+	f, err := openFile(ctx, file)
+	switch {
+	case os.IsNotExist(err):
 		return nil, errs.WithHint(errs.New(errs.FileNotFound, "there is no file %s", file), "check the path")
-	}
-	if err != nil {
+	case err != nil && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
 		return nil, errs.New(errs.IO, "%w", err)
 	}
 	s, err := newSource(f)
@@ -124,4 +126,24 @@ func openSource(file string) (*source, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// openFile opens a file. To open a named pipe blocks until somebody writes to
+// it; that goes on until the process ends, but is not waited for once ctx has.
+func openFile(ctx context.Context, path string) (*os.File, error) {
+	type opened struct {
+		file *os.File
+		err  error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		f, err := os.Open(path)
+		done <- opened{f, err}
+	}()
+	select {
+	case o := <-done:
+		return o.file, o.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }

@@ -21,7 +21,7 @@ func readWhile(t *testing.T, do func(path string) error) ([]byte, error) {
 	if err := os.WriteFile(path, bytes.Repeat([]byte("x"), 100<<10), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := openSource(path)
+	s, err := openSource(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,10 +69,10 @@ func appendTo(path, s string) error {
 }
 
 func TestSourceRefusesDirectoriesAndWhatIsNotThere(t *testing.T) {
-	if _, err := openSource(t.TempDir()); !errors.Is(err, errs.Invalid) {
+	if _, err := openSource(t.Context(), t.TempDir()); !errors.Is(err, errs.Invalid) {
 		t.Errorf("a directory: got %v, want Invalid", err)
 	}
-	if _, err := openSource(filepath.Join(t.TempDir(), "none")); !errors.Is(err, errs.FileNotFound) {
+	if _, err := openSource(t.Context(), filepath.Join(t.TempDir(), "none")); !errors.Is(err, errs.FileNotFound) {
 		t.Errorf("nothing: got %v, want FileNotFound", err)
 	}
 }

@@ -29,14 +29,8 @@ func serve(ctx context.Context, ln net.Listener, ops Operations, grace time.Dura
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	var requests gate
-	routes := routes(ops)
 	server := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if requests.enter() {
-				defer requests.leave()
-				routes.ServeHTTP(w, r)
-			}
-		}),
+		Handler:           requests.guard(routes(ops)),
 		BaseContext:       func(net.Listener) context.Context { return running },
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -74,6 +68,19 @@ type gate struct {
 	inside sync.WaitGroup
 }
 
+// guard counts the requests that h serves. Once the gate is closed they are
+// refused.
+func (g *gate) guard(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !g.enter() {
+			refuse(w, r, errs.New(errs.NoNode, "the node has stopped"))
+			return
+		}
+		defer g.leave()
+		h.ServeHTTP(w, r)
+	})
+}
+
 func (g *gate) enter() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -103,7 +110,7 @@ func routes(ops Operations) http.Handler {
 	mux.Handle("GET "+peersPath, answer(func(r *http.Request) (*node.Peers, error) { return ops.Peers(r.Context()) }))
 	mux.Handle("GET "+statsPath, answer(func(r *http.Request) (*node.Stats, error) { return ops.Stats(r.Context()) }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		refuse(w, errs.New(errs.Invalid, "the local API has no %s %s", r.Method, r.URL.Path))
+		refuse(w, r, errs.New(errs.Invalid, "the local API has no %s %s", r.Method, r.URL.Path))
 	})
 	return mux
 }
@@ -115,7 +122,7 @@ func answer[T any](op func(*http.Request) (T, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		result, err := op(r)
 		if err != nil {
-			refuse(w, err)
+			refuse(w, r, err)
 			return
 		}
 		w.Header().Set("Content-Type", jsonType)
@@ -123,8 +130,18 @@ func answer[T any](op func(*http.Request) (T, error)) http.Handler {
 	})
 }
 
+// explain returns the error to tell the user of a request: one that was
+// cancelled and still has a user is one of a node that stops.
+func explain(r *http.Request, err error) error {
+	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
+		return errs.WithHint(errs.New(errs.NoNode, "the node stopped before it was done"), "start it again and try again")
+	}
+	return err
+}
+
 // refuse answers with an error.
-func refuse(w http.ResponseWriter, err error) {
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	err = explain(r, err)
 	w.Header().Set("Content-Type", problemType)
 	w.WriteHeader(errs.HTTPStatus(err))
 	json.NewEncoder(w).Encode(ProblemOf(err)) // if this fails nobody listens
@@ -156,12 +173,15 @@ func get(ops Operations, w http.ResponseWriter, r *http.Request) {
 		if err == nil {
 			err = errs.New(errs.Other, "get ended before it began")
 		}
-		refuse(w, err)
+		refuse(w, r, err)
 		return
+	}
+	if err != nil && r.ProtoMajor < 2 {
+		panic(http.ErrAbortHandler) // whoever speaks HTTP/1.1 may not look at trailers
 	}
 	name, end := fetchedTrailer, any(fetched)
 	if err != nil {
-		name, end = problemTrailer, ProblemOf(err)
+		name, end = problemTrailer, ProblemOf(explain(r, err))
 	}
 	if trailer, err := toHeader(end); err == nil { // without a trailer the content is not whole
 		w.Header().Set(name, trailer)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -178,8 +179,8 @@ func TestStoppingServerCancelsWhatTakesTooLong(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Errorf("Serve: %v", err)
 	}
-	if err := <-got; err == nil {
-		t.Error("the list under way: got no error")
+	if err := <-got; !errors.Is(err, errs.NoNode) {
+		t.Errorf("the list under way: got %v, want NoNode", err)
 	}
 }
 
@@ -199,6 +200,42 @@ func TestBrokenStreamIsNoWholeObject(t *testing.T) {
 	stop()
 	if err := <-served; err != nil {
 		t.Errorf("Serve: %v", err)
+	}
+}
+
+// curl has no eye for trailers: what breaks off must break for it too.
+func TestBrokenContentIsBrokenForAnyHTTPClient(t *testing.T) {
+	client, stop, served := start(t, &odd{get: func(_ context.Context, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error) {
+		w, err := open(node.ObjectInfo{Size: 1000})
+		if err != nil {
+			return nil, err
+		}
+		w.Write(make([]byte, 500))
+		return nil, errs.New(errs.Unavailable, "3 of 4 shards")
+	}}, false)
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return connect(ctx, client.socket) }}
+	resp, err := (&http.Client{Transport: transport}).Get("http://node" + contentPath + "?ref=a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if content, err := io.ReadAll(resp.Body); err == nil || resp.ProtoMajor != 1 {
+		t.Errorf("%s: got %d bytes as if they were whole", resp.Proto, len(content))
+	}
+	transport.CloseIdleConnections()
+	stop()
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+func TestServerThatHasStoppedAnswersNothingAsDone(t *testing.T) {
+	var requests gate
+	requests.close()
+	w := httptest.NewRecorder()
+	requests.guard(routes(new(memory))).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", objectsPath, nil))
+	if w.Code < 500 || w.Header().Get("Content-Type") != problemType {
+		t.Errorf("got %d %q, want a problem", w.Code, w.Body)
 	}
 }
 

@@ -72,13 +72,13 @@ const maxSocket = 100
 // the runtime directory, or else in the temporary one, and named after a hash
 // of the home's path.
 func (h Home) Socket() string {
-	path := filepath.Join(string(h), "run", "api.sock")
-	if len(path) <= maxSocket {
-		return path
-	}
 	home := string(h)
 	if real, err := filepath.EvalSymlinks(home); err == nil {
 		home = real // one home, one socket, by whatever path it is reached
+	}
+	path := filepath.Join(home, "run", "api.sock")
+	if len(path) <= maxSocket {
+		return path
 	}
 	sum := sha256.Sum256([]byte(home))
 	name := hex.EncodeToString(sum[:8]) + ".sock"

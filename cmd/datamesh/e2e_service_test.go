@@ -38,10 +38,12 @@ func TestPortIsTheOneAskedForAndKept(t *testing.T) {
 	}
 	for _, x := range m.members {
 		before := x.ready
-		kill(x)
-		restart(t, x)
-		if diff := cmp.Diff(before, x.ready); diff != "" {
-			t.Errorf("%s again, without a port (-before +after):\n%s", x.flags[0], diff)
+		for _, flags := range [][]string{x.flags[:1], x.flags} { // without a port, and with the same again
+			kill(x)
+			x.start(t, flags...)
+			if diff := cmp.Diff(before, x.ready); diff != "" {
+				t.Errorf("%v again (-before +after):\n%s", flags, diff)
+			}
 		}
 	}
 	other := freePort(t)

@@ -80,6 +80,9 @@ func wrapHost(h host.Host, err error) (host.Host, error) {
 	return h, nil
 }
 
+// ErrPortTaken says that another socket of this machine has the port.
+var ErrPortTaken = errors.New("it is in use")
+
 // listenAddrs returns the multiaddrs for TCP and QUIC on one port, which it
 // makes sure is free, or chooses.
 func listenAddrs(ips []netip.Addr, port int) ([]string, error) {
@@ -87,7 +90,7 @@ func listenAddrs(ips []netip.Addr, port int) ([]string, error) {
 	for _, ip := range ips {
 		l, err := net.Listen("tcp", netip.AddrPortFrom(ip, uint16(port)).String())
 		if errors.Is(err, syscall.EADDRINUSE) {
-			return nil, errs.WithHint(errs.New(errs.Configuration, "port %d is in use", port),
+			return nil, errs.WithHint(errs.New(errs.Configuration, "port %d: %w", port, ErrPortTaken),
 				"stop what uses it, or choose another with --port")
 		}
 		if err != nil && len(ips) > 1 && ip.Is6() {

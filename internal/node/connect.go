@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"time"
 
 	"datamesh"
@@ -72,7 +73,7 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		return nil, err
 	}
 	port := n.opt.Port
-	if port < 0 {
+	if port <= 0 {
 		port = m.port
 	}
 	l := n.opt.Config.Member
@@ -85,6 +86,10 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 			return u.Capacity - u.Reserve, u.Used
 		}}
 	made, err := n.join(ctx, cfg, m, n.opt.JoinTimeout)
+	if n.opt.Port == 0 && cfg.Port != 0 && errors.Is(err, mesh.ErrPortTaken) {
+		cfg.Port = 0
+		made, err = n.join(ctx, cfg, m, n.opt.JoinTimeout)
+	}
 	if err != nil {
 		disk.Close()
 		return nil, err

@@ -54,7 +54,7 @@ type Options struct {
 	Bootstrap   *BootstrapPeer // nil: the members that the home remembers
 	Role        Role
 	NewMesh     bool          // make a mesh when the home has none
-	Port        int           // -1: the remembered one, or any
+	Port        int           // 0: the remembered one, or any if that is taken; -1: the remembered one, or any if there is none
 	JoinTimeout time.Duration // to give up joining after; 0: a storage node goes on for ever
 	Log         *slog.Logger
 }

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -307,6 +309,30 @@ func TestHomeRemembersItsMesh(t *testing.T) {
 		if s, err := n.Stats(t.Context()); err != nil || s.Mesh != mesh.Mesh {
 			t.Errorf("mesh %v, %v, before %v", s.Mesh, err, mesh.Mesh)
 		}
+	}
+}
+
+func TestPortZeroIsTheSameAgainUnlessItIsTaken(t *testing.T) {
+	h := home(t)
+	zero := options(h, Storage)
+	zero.NewMesh, zero.Port = true, 0
+	n := open(t, zero)
+	port := n.link.net.Port()
+	n.end()
+	n = open(t, zero)
+	if got := n.link.net.Port(); got != port {
+		t.Errorf("port 0 is %d, was %d", got, port)
+	}
+	n.end()
+	taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, err = Open(t.Context(), options(h, Storage)) // with the port that is remembered, and no other
+	wantKind(t, "a node whose port is taken", err, errs.Configuration)
+	if got := open(t, zero).link.net.Port(); got == port || got == 0 {
+		t.Errorf("port 0 is %d, which is taken", got)
 	}
 }
 

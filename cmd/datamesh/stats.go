@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"datamesh"
 	"datamesh/internal/api"
 )
 
@@ -23,7 +24,9 @@ func (c *cli) statsCommand() *cobra.Command {
 				}
 				return c.print(s, func(w io.Writer) {
 					row(w, "peer", s.PeerID)
-					row(w, "mesh", s.Mesh)
+					if s.Mesh != (datamesh.MeshID{}) {
+						row(w, "mesh", s.Mesh)
+					}
 					row(w, "uptime", time.Duration(s.Uptime*float64(time.Second)).Round(time.Second))
 					row(w, "members", fmt.Sprintf("%d alive, %d suspect, %d dead", s.Members.Alive, s.Members.Suspect, s.Members.Dead))
 					row(w, "connected", count(s.Members.Connected, "peer"))

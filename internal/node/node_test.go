@@ -163,7 +163,7 @@ func TestHomeWithoutAMeshStoresAlone(t *testing.T) {
 	n.get("small", small)
 	n.get(b.ID.String(), large)
 	list, err := n.List(t.Context())
-	if err != nil || len(list.Objects) != 2 || list.Objects[1].Name != "small" || list.Objects[1].Tags[0] != "x" || list.Objects[0].Size != 300_000 {
+	if err != nil || len(list.Objects) != 2 || list.Objects[1].Name != "small" || list.Objects[1].Tags[0] != "x" || list.Objects[0].Size != 300_000 || list.Objects[0].Tags == nil {
 		t.Errorf("list: %+v, %v", list, err)
 	}
 	info, err := n.Info(t.Context(), "large")

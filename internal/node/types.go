@@ -131,7 +131,7 @@ type Labels struct {
 // Stats are the figures of this node and of what it knows of its mesh.
 type Stats struct {
 	PeerID     datamesh.PeerID `json:"peer_id"`
-	Mesh       datamesh.MeshID `json:"mesh"`
+	Mesh       datamesh.MeshID `json:"mesh,omitzero"` // none when this home is alone
 	Uptime     float64         `json:"uptime_seconds"`
 	Members    MemberStats     `json:"members"`
 	Store      *StoreStats     `json:"store,omitempty"` // nil: this node stores nothing

@@ -1,0 +1,37 @@
+package node
+
+import (
+	"encoding/json"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var field = regexp.MustCompile(`"([a-z_]+)":`)
+
+// Programs read these documents: their fields are those of the command line,
+// and there when they are empty.
+func TestDocumentsHaveTheFieldsThatProgramsRead(t *testing.T) {
+	for want, doc := range map[string]any{
+		"peer_id addrs owner recipient":                                                                Identity{},
+		"id name size stored_bytes segments shards peers survives":                                     Stored{},
+		"id name size out bad segment index peer_id reason":                                            Fetched{Bad: []BadShard{{}}},
+		"objects id name size tags created":                                                            List{Objects: []Object{{}}},
+		"id name size survives segments id shards index peer_id live":                                  Info{Segments: []SegmentInfo{{Shards: []ShardInfo{{}}}}},
+		"peers peer_id addrs latency_ms state role used capacity labels":                               Peers{Peers: []Peer{{}}},
+		"peer_id uptime_seconds members alive suspect dead connected catalog objects bytes goroutines": Stats{}, // alone, and without a store
+		"capacity used reserve free shards":                                                            StoreStats{},
+	} {
+		b, err := json.Marshal(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, match := range field.FindAllSubmatch(b, -1) {
+			got = append(got, string(match[1]))
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%T:\ngot  %s\nwant %s", doc, strings.Join(got, " "), want)
+		}
+	}
+}

@@ -206,6 +206,14 @@ func outputError(err error) error {
 	return nil
 }
 
+// An output is standard output, whose errors have their kind.
+type output struct{ w io.Writer }
+
+func (o output) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	return n, outputError(err)
+}
+
 // warn tells people, and not programs, of something that is no error.
 func (c *cli) warn(format string, args ...any) {
 	if !c.json {

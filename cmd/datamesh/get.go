@@ -66,9 +66,9 @@ func (c *cli) getFile(ctx context.Context, ref string, out *target) error {
 // getStdout writes an object, and nothing else, to standard output. The
 // document of --json goes to standard error.
 func (c *cli) getStdout(ctx context.Context, ref string, force bool) error {
-	var out io.Writer = c.out
-	if f, ok := out.(*os.File); ok && !force && term.IsTerminal(int(f.Fd())) {
-		out = terminal{f}
+	var out io.Writer = output{c.out}
+	if f, ok := c.out.(*os.File); ok && !force && term.IsTerminal(int(f.Fd())) {
+		out = terminal{out}
 	}
 	return c.withNode(ctx, func(ops api.Operations) error {
 		fetched, err := ops.Get(ctx, ref, func(node.ObjectInfo) (io.Writer, error) { return out, nil })

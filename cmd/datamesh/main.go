@@ -9,7 +9,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -59,7 +58,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	// An error in the flags may come before --json was read.
 	if c.json || slices.Contains(args, "--json") {
-		json.NewEncoder(stderr).Encode(api.ProblemOf(err))
+		writeJSON(stderr, api.ProblemOf(err)) // if this fails nobody listens
 	} else {
 		printError(stderr, err)
 	}

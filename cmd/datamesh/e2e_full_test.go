@@ -35,21 +35,34 @@ func TestTwoGiBRoundTripInLittleMemory(t *testing.T) {
 	for _, c := range []struct {
 		name          string
 		owner, reader *user
+		byName        bool // and to standard output, else by id and into a file
 	}{
-		{"by commands", client, client.elsewhere(t)},
-		{"through a service", &m.members[2].user, &m.members[2].user},
+		{"by commands", client, client.elsewhere(t), false},
+		{"through a service", &m.members[2].user, &m.members[2].user, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			put := c.owner.command("put", "-")
+			put := c.owner.command("put", "-", "--name", c.name)
 			sent := sha256.New()
 			put.Stdin = io.TeeReader(noise(1, size), sent)
 			stored := result[node.Stored](t, inLittleMemory(t, put))
 			if stored.Size != size || stored.Survives < 1 {
 				t.Errorf("put: got %+v", stored)
 			}
-			out := filepath.Join(t.TempDir(), "out")
-			result[node.Fetched](t, inLittleMemory(t, c.reader.command("get", stored.ID.String(), out)))
-			if !bytes.Equal(hashFile(t, out), sent.Sum(nil)) {
+			var got []byte
+			if c.byName {
+				sum := sha256.New()
+				get := c.reader.command("get", c.name, "-")
+				get.Stdout = sum
+				if o := inLittleMemory(t, get); o.code != 0 {
+					t.Fatalf("%v exited with %d: %s", o.args, o.code, o.stderr)
+				}
+				got = sum.Sum(nil)
+			} else {
+				out := filepath.Join(t.TempDir(), "out")
+				result[node.Fetched](t, inLittleMemory(t, c.reader.command("get", stored.ID.String(), out)))
+				got = hashFile(t, out)
+			}
+			if !bytes.Equal(got, sent.Sum(nil)) {
 				t.Error("other bytes came back")
 			}
 		})

@@ -120,13 +120,29 @@ func (n *Node) joinAsClient(ctx context.Context, m *memory) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	known := m.genesis != nil
-	m.genesis = l.net.Genesis()
-	if err := n.keep(m, l.view(), known); err != nil {
+	if err := n.learn(l); err != nil {
 		l.close()
 		return nil, err
 	}
 	return l, nil
+}
+
+// learn writes down what a client has learnt of its mesh. Since the client read
+// the memory a service of the home may have started: its port, and its mesh if
+// it has begun another, stay.
+func (n *Node) learn(l *link) error {
+	m, err := loadMemory(n.home)
+	if err != nil {
+		return err
+	}
+	met := l.net.Genesis()
+	if m.genesis != nil && m.genesis.MeshID() != met.MeshID() {
+		return errs.WithHint(errs.New(errs.Authentication, "this home has come to belong to %s, and is not of %s", m.genesis.MeshID(), met.MeshID()),
+			"use another home for it, with --home")
+	}
+	known := m.genesis != nil
+	m.genesis = met
+	return n.keep(m, l.view(), known)
 }
 
 // join starts the network and waits until the member table is that of the

@@ -19,8 +19,10 @@ import (
 	"datamesh"
 	"datamesh/internal/config"
 	"datamesh/internal/errs"
+	"datamesh/internal/format"
 	"datamesh/internal/keyring"
 	"datamesh/internal/object"
+	"datamesh/internal/ring"
 )
 
 // hang is how long a test waits for what must come.
@@ -334,6 +336,33 @@ func TestPortZeroIsTheSameAgainUnlessItIsTaken(t *testing.T) {
 	if got := open(t, zero).link.net.Port(); got == port || got == 0 {
 		t.Errorf("port 0 is %d, which is taken", got)
 	}
+}
+
+func TestClientKeepsWhatAServiceHasWrittenMeanwhile(t *testing.T) {
+	first := bootstrap(t, home(t))
+	user := open(t, through(t, home(t), Client, first))
+	m, err := loadMemory(user.home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.port = 40871 // as a service does that starts while the client joins
+	if err := m.save(user.home, user.link.view()); err != nil {
+		t.Fatal(err)
+	}
+	if err := user.learn(user.link); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := loadMemory(user.home); err != nil || got.port != 40871 || len(got.members) != 1 {
+		t.Errorf("got %+v, %v, want the service's port", got, err)
+	}
+	if m.genesis, err = format.NewGenesis("another"); err != nil {
+		t.Fatal(err)
+	}
+	m.members = nil
+	if err := m.save(user.home, new(ring.View)); err != nil {
+		t.Fatal(err)
+	}
+	wantKind(t, "a mesh that the service began", user.learn(user.link), errs.Authentication)
 }
 
 func TestHomeRefusesAnotherMesh(t *testing.T) {

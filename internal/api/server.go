@@ -149,8 +149,10 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 
 func put(ops Operations, r *http.Request) (*node.Stored, error) {
 	var o node.PutOptions
-	if err := json.Unmarshal([]byte(r.URL.Query().Get("options")), &o); err != nil {
-		return nil, errs.New(errs.Invalid, "options of put: %w", err)
+	if options := r.URL.Query().Get("options"); options != "" {
+		if err := json.Unmarshal([]byte(options), &o); err != nil {
+			return nil, errs.New(errs.Invalid, "options of put: %w", err)
+		}
 	}
 	return ops.Put(r.Context(), r.Body, o)
 }

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"datamesh/internal/errs"
@@ -259,6 +260,14 @@ func TestAnyHTTPClientIsAnswered(t *testing.T) {
 		if resp.StatusCode != want.status || resp.Header.Get("Content-Type") != want.media {
 			t.Errorf("%s: got %d %s, want %+v", path, resp.StatusCode, resp.Header.Get("Content-Type"), want)
 		}
+	}
+	resp, err := (&http.Client{Transport: transport}).Post("http://node"+objectsPath, contentType, strings.NewReader("content"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 200 {
+		t.Errorf("a put without options: got %d, want 200", resp.StatusCode)
 	}
 	transport.CloseIdleConnections()
 	stop()

@@ -37,16 +37,27 @@ func TestDemoShowsItAndLeavesNothing(t *testing.T) {
 func TestInterruptedDemoLeavesNothing(t *testing.T) {
 	t.Parallel()
 	demo, tmp := demoCommand(t)
+	sockets, err := os.MkdirTemp("", "run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(sockets) })
+	long := filepath.Join(tmp, strings.Repeat("x", 100)) // too long for sockets, which lie elsewhere then
+	if err := os.Mkdir(long, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	demo.Env = append(demo.Env, "TMPDIR="+long, "XDG_RUNTIME_DIR="+sockets)
 	task := start(t, demo)
 	eventually(t, "the nodes of the demo store shards", func() bool {
-		stored, err := filepath.Glob(filepath.Join(tmp, "*", "*", "store", "shards", "*", "*"))
+		stored, err := filepath.Glob(filepath.Join(long, "*", "*", "store", "shards", "*", "*"))
 		return err == nil && len(stored) > 0 || !task.running()
 	})
 	task.signal(t, os.Interrupt)
 	if o := task.wait(t); o.code != 130 {
 		t.Errorf("exited with %d, want 130: %s", o.code, o.stderr)
 	}
-	leavesNothing(t, tmp)
+	leavesNothing(t, long)
+	leavesNothing(t, filepath.Join(sockets, "datamesh"))
 }
 
 // demoCommand prepares a demo whose homes are in a directory of its own.

@@ -108,14 +108,15 @@ func (p *process) waitReady(ctx context.Context) error {
 	return errs.New(errs.Unavailable, "%s did not start: %s", p.name, lastLine(p.log.Bytes()))
 }
 
-// kill ends the node as a power cut does.
+// kill ends the node as a power cut does, and removes the socket that it leaves.
 func (p *process) kill() {
 	if p.dead {
 		return
 	}
 	p.dead = true
-	p.cmd.Process.Kill() // its error is that the process has ended
-	p.cmd.Wait()         // its error is that it was killed
+	p.cmd.Process.Kill()       // its error is that the process has ended
+	p.cmd.Wait()               // its error is that it was killed
+	os.Remove(p.home.Socket()) // which may lie elsewhere than the home, or never have been
 }
 
 func (d *demo) killAll() {

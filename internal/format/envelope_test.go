@@ -56,13 +56,13 @@ func TestASealedManifestShowsNothing(t *testing.T) {
 			t.Errorf("%q can be read", secret)
 		}
 	}
-	seen := map[[32]byte]bool{}
-	for i := 300; i+32 <= len(a); i++ { // beyond the head of the age file, which is the same
-		seen[[32]byte(a[i:])] = true
+	seen := map[[16]byte]bool{}
+	for i := 0; i+16 <= len(a); i++ {
+		seen[[16]byte(a[i:])] = true
 	}
-	for i := 300; i+32 <= len(b); i++ {
-		if seen[[32]byte(b[i:])] {
-			t.Fatal("two envelopes of one manifest have 32 bytes in common")
+	for i := 0; i+16 <= len(b); i++ {
+		if seen[[16]byte(b[i:])] {
+			t.Fatalf("two envelopes of one manifest have %q in common", b[i:i+16])
 		}
 	}
 }

@@ -2,12 +2,14 @@ package format
 
 import (
 	"bytes"
+	"crypto/subtle"
 	"time"
 	"unicode/utf8"
 
 	"datamesh"
 	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
+	"datamesh/internal/hash"
 )
 
 // Limits of a manifest.
@@ -78,7 +80,7 @@ type SegmentList struct {
 type envelope struct {
 	Version    uint64   `cbor:"1,keyasint"`
 	Commitment [32]byte `cbor:"2,keyasint"` // to the key: all recipients open the same body
-	Wraps      [][]byte `cbor:"3,keyasint"` // the key in age envelopes, one a class
+	Wraps      [][]byte `cbor:"3,keyasint"` // the key in age envelopes, one a class, masked
 	Body       []byte   `cbor:"4,keyasint"` // the manifest in sealed frames
 }
 
@@ -102,7 +104,23 @@ func SealManifest(m *Manifest, to []crypt.Recipient) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Marshal(envelope{Version, crypt.Commit(key), wraps, sealed}), nil
+	e := envelope{Version, crypt.Commit(key), wraps, sealed}
+	for i, w := range wraps {
+		e.mask(i, w)
+	}
+	return Marshal(e), nil
+}
+
+// maskContext separates the masks of age envelopes.
+const maskContext = "datamesh v1 mask of a key envelope"
+
+// mask puts the mask on wrap i, or takes it off. It hides nothing: all age
+// files begin alike, and whatever is stored of two objects shall have nothing
+// in common.
+func (e *envelope) mask(i int, wrap []byte) {
+	mask := make([]byte, len(wrap))
+	hash.Stream(mask, maskContext, []byte{byte(i)}, e.Commitment[:])
+	subtle.XORBytes(wrap, wrap, mask)
 }
 
 // OpenManifest opens a sealed manifest with one of the identities. Kinds:
@@ -115,10 +133,11 @@ func OpenManifest(b []byte, ids []crypt.Identity) (*Manifest, error) {
 	if n := len(e.Wraps); n < 1 || n > maxWraps {
 		return nil, errs.New(errs.Serialization, "sealed manifest: %d key envelopes", n)
 	}
-	for _, w := range e.Wraps {
+	for i, w := range e.Wraps {
 		if len(w) > crypt.MaxWrap {
 			return nil, errs.New(errs.Serialization, "sealed manifest: key envelope of %d bytes", len(w))
 		}
+		e.mask(i, w) // a copy of what came
 	}
 	key, err := crypt.Unwrap(e.Wraps, ids)
 	if err != nil {

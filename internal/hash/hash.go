@@ -36,6 +36,16 @@ func Derive(context string, parts ...[]byte) (sum [32]byte) {
 	return sum
 }
 
+// Stream fills out with the hash of the parts under a context, as long as is
+// wanted: its first 32 bytes are those of [Derive].
+func Stream(out []byte, context string, parts ...[]byte) {
+	h := blake3.NewDeriveKey(context)
+	for _, p := range parts {
+		h.Write(p)
+	}
+	h.Digest().Read(out) // never fails, never short
+}
+
 // Keyed hashes the parts, one after the other, in BLAKE3's keyed mode.
 func Keyed(key [32]byte, parts ...[]byte) (sum [32]byte) {
 	h, err := blake3.NewKeyed(key[:])

@@ -54,7 +54,7 @@ func TestOnlySealedBytesAreHandedToTheNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects := object.New(client, func() (*keyring.Ring, error) { return owner, nil }, object.NewJournal(t.TempDir()), guard)
+	objects := object.New(client, func() (*keyring.Ring, error) { return owner, nil }, object.NewJournal(t.TempDir(), 0), guard)
 	for _, size := range []int64{100, 10_000, 1 << 20} {
 		content := marked(size)
 		stored, err := objects.Put(t.Context(), bytes.NewReader(content),
@@ -64,7 +64,7 @@ func TestOnlySealedBytesAreHandedToTheNetwork(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got bytes.Buffer
-		if _, err := objects.Get(t.Context(), stored.ID, func(*format.Manifest) (io.Writer, error) { return &got, nil }); err != nil {
+		if _, err := objects.Get(t.Context(), stored.ID, func(*format.Manifest) (io.Writer, int64, error) { return &got, 0, nil }); err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(got.Bytes(), content) {

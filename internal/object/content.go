@@ -14,8 +14,10 @@ import (
 )
 
 // content stores all that r gives, a few segments at a time, and returns the
-// references to them, in order.
-func (p *put) content(ctx context.Context, r io.Reader) ([]format.SegmentRef, error) {
+// references to them, in order. Segments that an interrupted put has stored
+// before are passed over. If there is a source, it keeps those that it stores
+// for a put that resumes this one.
+func (p *put) content(ctx context.Context, r io.Reader, source Source, before map[int]*reused) ([]format.SegmentRef, error) {
 	var mu sync.Mutex // guards refs
 	var refs []format.SegmentRef
 	group, gctx := errgroup.WithContext(ctx)
@@ -35,17 +37,30 @@ func (p *put) content(ctx context.Context, r io.Reader) ([]format.SegmentRef, er
 		i := len(refs)
 		refs = append(refs, format.SegmentRef{Length: n})
 		mu.Unlock()
+		if u := before[i]; u != nil && u.ref.Length == n {
+			l.end(true)
+			p.reuse(u)
+			mu.Lock()
+			defer mu.Unlock()
+			refs[i] = u.ref
+			return n == length, nil
+		}
 		group.Go(func() error {
 			defer l.end(true)
 			key, sealed := crypt.Seal(l.buf, n)
+			p.opt.Events.sealed(n)
 			d, err := p.segment(gctx, l.buf, len(sealed))
 			if err != nil {
 				return err
 			}
+			ref := format.SegmentRef{ID: d.Segment, Key: key, Length: n, K: d.K, M: d.M}
 			mu.Lock()
-			defer mu.Unlock()
-			refs[i].ID, refs[i].Key, refs[i].K, refs[i].M = d.Segment, key, d.K, d.M
-			return nil
+			refs[i] = ref
+			mu.Unlock()
+			if source == (Source{}) {
+				return nil
+			}
+			return p.keep(source, i, ref)
 		})
 		return n == length, nil
 	}
@@ -60,6 +75,29 @@ func (p *put) content(ctx context.Context, r io.Reader) ([]format.SegmentRef, er
 		err = gerr
 	}
 	return refs, err
+}
+
+// reuse takes over a segment that is stored already.
+func (p *put) reuse(u *reused) {
+	d := u.old.deletion.Descriptor
+	p.opt.Events.sealed(u.ref.Length)
+	for _, who := range u.holders {
+		if len(who) > 0 {
+			p.opt.Events.confirmed(d.ShardLen())
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.resumed += int64(u.ref.Length)
+	p.placed = append(p.placed, placed{d, u.holders})
+}
+
+// keep has a finished segment remembered.
+func (p *put) keep(source Source, i int, ref format.SegmentRef) error {
+	refs := []format.SegmentRef{ref}
+	m := &format.Manifest{Name: p.opt.Name, Size: int64(ref.Length), Peers: p.hint(refs)}
+	m.Segments = refs
+	return p.entry.keep(source, i, m, p.keys.Recipient)
 }
 
 // await calls read, but does not wait for a source that gives nothing once
@@ -98,7 +136,7 @@ func (p *put) list(ctx context.Context, m *format.Manifest, refs []format.Segmen
 		m.Segments = refs
 		return nil
 	}
-	list, err := p.content(ctx, bytes.NewReader(text))
+	list, err := p.content(ctx, bytes.NewReader(text), Source{}, nil)
 	m.List, m.Peers = list, p.hint(list)
 	return err
 }

@@ -14,12 +14,13 @@ import (
 )
 
 // Get reads an object. It calls open once it knows the manifest, and writes
-// the content, all of it authenticated, to what that returns. On an error
-// what was written so far is a true beginning of the content and no more.
+// the content from the offset that open returns on, all of it authenticated,
+// to the writer that open returns. On an error what was written so far is a
+// true part of the content from there and no more.
 // What went wrong on the way, and was made good, is returned in both cases.
 // Kinds: FileNotFound, Unavailable, Decryption, Integrity, and those of open
 // and its writer.
-func (o *Objects) Get(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (io.Writer, error)) ([]BadShard, error) {
+func (o *Objects) Get(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (w io.Writer, from int64, err error)) ([]BadShard, error) {
 	g := o.newGet(ctx)
 	err := g.run(ctx, id, open)
 	return g.findings(), err
@@ -47,7 +48,7 @@ func (o *Objects) newGet(ctx context.Context) *get {
 	return &get{o: o, ctx: ctx, silent: map[datamesh.PeerID]bool{}}
 }
 
-func (g *get) run(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (io.Writer, error)) error {
+func (g *get) run(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (io.Writer, int64, error)) error {
 	m, err := g.manifest(ctx, id)
 	if err != nil {
 		return err
@@ -56,14 +57,38 @@ func (g *get) run(ctx context.Context, id datamesh.ObjectID, open func(*format.M
 	if err != nil {
 		return err
 	}
-	w, err := open(m)
+	w, from, err := open(m)
 	if err != nil {
 		return err
 	}
+	if from < 0 || from > m.Size {
+		return errs.New(errs.Invalid, "there is no byte %d in %d", from, m.Size)
+	}
+	for len(refs) > 0 && from >= int64(refs[0].Length) {
+		from -= int64(refs[0].Length)
+		refs = refs[1:]
+	}
+	w = &tail{w, from}
 	if _, err := w.Write(m.Inline); err != nil {
 		return err
 	}
 	return g.content(ctx, w, refs, peers)
+}
+
+// A tail writes what comes after the first skip bytes.
+type tail struct {
+	w    io.Writer
+	skip int64
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	n := int(min(t.skip, int64(len(p))))
+	t.skip -= int64(n)
+	if n == len(p) {
+		return n, nil
+	}
+	m, err := t.w.Write(p[n:])
+	return n + m, err
 }
 
 func (g *get) manifest(ctx context.Context, id datamesh.ObjectID) (*format.Manifest, error) {

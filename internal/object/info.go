@@ -98,6 +98,11 @@ func askHolders(ctx context.Context, net Net, fetches []*fetch) map[held]bool {
 			byPeer[p.peer] = append(byPeer[p.peer], datamesh.ShardKey{Segment: f.id, Index: p.index})
 		}
 	}
+	return askPeers(ctx, net, byPeer)
+}
+
+// askPeers asks each peer which of its shards it has.
+func askPeers(ctx context.Context, net Net, byPeer map[datamesh.PeerID][]datamesh.ShardKey) map[held]bool {
 	var mu sync.Mutex // guards live
 	live := map[held]bool{}
 	var group errgroup.Group

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"datamesh"
 	"datamesh/internal/durable"
@@ -28,7 +29,8 @@ import (
 // a peer, both are on the disk, with the owner's signed deletion, so that
 // cleaning up needs no key. It is safe for concurrent use.
 type Journal struct {
-	dir string
+	dir    string
+	resume time.Duration
 
 	syncing sync.Mutex // held while the file is synced, and taken before mu; guards synced
 	synced  int64      // bytes that are on the disk
@@ -44,7 +46,7 @@ type Journal struct {
 }
 
 // A record is a line of the journal: what was planned, who was asked besides,
-// or that the put has ended.
+// what can be used again, or that the put, or a segment's part in it, has ended.
 type record struct {
 	Version  uint64             `cbor:"1,keyasint"`
 	Put      uint64             `cbor:"2,keyasint"`
@@ -52,6 +54,14 @@ type record struct {
 	Segment  datamesh.SegmentID `cbor:"4,keyasint"`
 	Peers    []datamesh.PeerID  `cbor:"5,keyasint,omitempty"`
 	End      bool               `cbor:"6,keyasint,omitempty"`
+
+	// Of a segment that is stored, and that a put of the same source can use.
+	Source []byte `cbor:"7,keyasint,omitempty"`  // 32 bytes
+	Place  int    `cbor:"8,keyasint,omitempty"`  // its number in the content
+	Kept   []byte `cbor:"9,keyasint,omitempty"`  // its reference, in a sealed manifest
+	Time   int64  `cbor:"10,keyasint,omitempty"` // Unix seconds
+
+	Given bool `cbor:"11,keyasint,omitempty"` // the segment is another put's now
 }
 
 const (
@@ -62,8 +72,9 @@ const (
 )
 
 // NewJournal returns the journal of this process in dir, where those of
-// others may be. The file is made by the first put.
-func NewJournal(dir string) *Journal { return &Journal{dir: dir} }
+// others may be. The file is made by the first put. What an interrupted put
+// has stored is kept for resume, so that the same put can go on from there.
+func NewJournal(dir string, resume time.Duration) *Journal { return &Journal{dir: dir, resume: resume} }
 
 // Close gives the journal up. If a put has left something behind, the file
 // stays for the next process.
@@ -99,6 +110,7 @@ type entry struct {
 type leftover struct {
 	deletion *datamesh.Deletion
 	peers    []datamesh.PeerID // that may know of it
+	kept     *kept             // nil: it is of no use to another put
 }
 
 func (j *Journal) begin() *entry {
@@ -115,7 +127,7 @@ func (e *entry) segment(del *datamesh.Deletion, peers []datamesh.PeerID) error {
 	peers = slices.Compact(peers)
 	id := del.Descriptor.Segment
 	e.mu.Lock()
-	e.what[id] = &leftover{del, slices.Clone(peers)}
+	e.what[id] = &leftover{deletion: del, peers: slices.Clone(peers)}
 	e.mu.Unlock()
 	return e.j.record(record{Put: e.put, Segment: id, Deletion: format.EncodeDeletion(del), Peers: peers})
 }
@@ -154,6 +166,12 @@ func (e *entry) undo(ctx context.Context, net Net) {
 		e.end()
 		return
 	}
+	e.leave()
+}
+
+// leave leaves what the put has sent to a put of the same source, or to a
+// sweep.
+func (e *entry) leave() {
 	e.j.mu.Lock()
 	defer e.j.mu.Unlock()
 	e.j.left = append(e.j.left, e)
@@ -199,11 +217,7 @@ func (j *Journal) record(r record) error {
 
 // write appends a record and returns how long the file is with it.
 func (j *Journal) write(r record) (upto int64, err error) {
-	r.Version = journalVersion
-	body := format.Marshal(r)
-	sum := hash.Shard(body)
-	msg := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
-	msg = append(append(msg, sum[:checkLen]...), body...)
+	msg := r.encode()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.open(); err != nil {
@@ -215,6 +229,14 @@ func (j *Journal) write(r record) (upto int64, err error) {
 	}
 	j.written += int64(len(msg))
 	return j.written, nil
+}
+
+func (r record) encode() []byte {
+	r.Version = journalVersion
+	body := format.Marshal(r)
+	sum := hash.Shard(body)
+	msg := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
+	return append(append(msg, sum[:checkLen]...), body...)
 }
 
 // open makes and locks the file of this process, durably.

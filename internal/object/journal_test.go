@@ -104,7 +104,7 @@ func TestSweepThatCannotAskTheCatalogDeletesNothing(t *testing.T) {
 func TestRunningPutsAreNotSwept(t *testing.T) {
 	u := newUser(t, newWorld(t, 6))
 	content := noise(1, 300_000)
-	other := NewJournal(u.dir)
+	other := NewJournal(u.dir, testResume)
 	defer other.Close()
 	result, err := u.Put(t.Context(), bytes.NewReader(content), options, func(PutResult) error {
 		for _, j := range []*Journal{u.journal, other} {
@@ -368,7 +368,7 @@ func TestFullDiskStopsThePutBeforeAnythingIsSent(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	u.journal = NewJournal(filepath.Join(file, "puts")) // where no folder can be
+	u.journal = NewJournal(filepath.Join(file, "puts"), testResume) // where no folder can be
 	u.Objects = New(w, u.Objects.keys, u.journal, testGrace)
 	_, err := u.Put(t.Context(), bytes.NewReader(noise(1, 300_000)), options, commit)
 	wantKind(t, "put", err, errs.IO)
@@ -417,10 +417,20 @@ func journalRecords(t testing.TB) []record {
 	}
 }
 
-// fixedJournal writes the records to a journal and returns its bytes.
-func fixedJournal(t testing.TB) []byte {
-	j := NewJournal(t.TempDir())
-	for _, r := range journalRecords(t) {
+// keptRecords has a record of each form that a put which can be resumed adds.
+func keptRecords(t testing.TB) []record {
+	first := journalRecords(t)[0]
+	return []record{
+		first,
+		{Version: journalVersion, Put: 7, Segment: first.Segment, Source: bytes.Repeat([]byte{9}, 32), Place: 3, Kept: []byte("sealed"), Time: 1_800_000_000},
+		{Version: journalVersion, Put: 7, Segment: first.Segment, Given: true},
+	}
+}
+
+// fixedJournal writes records to a journal and returns its bytes.
+func fixedJournal(t testing.TB, list []record) []byte {
+	j := NewJournal(t.TempDir(), testResume)
+	for _, r := range list {
 		if _, err := j.write(r); err != nil {
 			t.Fatal(err)
 		}
@@ -436,32 +446,35 @@ func fixedJournal(t testing.TB) []byte {
 }
 
 func TestJournalKeepsItsBytes(t *testing.T) {
-	b := fixedJournal(t)
-	file := filepath.Join("testdata", "journal.v1")
-	if *update {
-		if err := os.WriteFile(file, b, 0o644); err != nil {
+	for name, list := range map[string][]record{"journal.v1": journalRecords(t), "journal-kept.v1": keptRecords(t)} {
+		b := fixedJournal(t, list)
+		file := filepath.Join("testdata", name)
+		if *update {
+			if err := os.WriteFile(file, b, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(b, want) {
-		t.Errorf("%d bytes, other than the %d that were fixed", len(b), len(want))
-	}
-	var got []record
-	for r := range records(bytes.NewReader(want)) {
-		got = append(got, *r)
-	}
-	if diff := cmp.Diff(journalRecords(t), got); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
+		if !bytes.Equal(b, want) {
+			t.Errorf("%s: %d bytes, other than the %d that were fixed", name, len(b), len(want))
+		}
+		var got []record
+		for r := range records(bytes.NewReader(want)) {
+			got = append(got, *r)
+		}
+		if diff := cmp.Diff(list, got); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", name, diff)
+		}
 	}
 }
 
 // FuzzRecords reads whatever a disk may give. Each record has one encoding.
 func FuzzRecords(f *testing.F) {
-	b := fixedJournal(f)
+	f.Add(fixedJournal(f, keptRecords(f)))
+	b := fixedJournal(f, journalRecords(f))
 	f.Add(b)
 	f.Add(b[:len(b)-1])
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -10,6 +10,7 @@ import (
 	"datamesh"
 	"datamesh/internal/crypt"
 	"datamesh/internal/erasure"
+	"datamesh/internal/errs"
 	"datamesh/internal/format"
 	"datamesh/internal/keyring"
 	"datamesh/internal/placement"
@@ -25,6 +26,28 @@ type PutOptions struct {
 	K, M        int               // the code
 	MinSurvives int               // the bar for success; negative: half of m, or the best possible
 	MaxList     int               // bytes of a segment list inside the manifest; 0: format.MaxList
+	Source      Source            // of the content; zero: it comes once, and the put cannot be resumed
+	Events      PutEvents
+}
+
+// PutEvents are told how a put goes on, from many goroutines at once. Nil ones
+// are not.
+type PutEvents struct {
+	Sealed    func(n int) // bytes of content, ready to be sent
+	Sent      func(n int) // bytes of shards, on their way to a peer; again for each peer
+	Confirmed func(n int) // bytes of shards that a peer has acknowledged
+}
+
+func (f PutEvents) sealed(n int) {
+	if f.Sealed != nil {
+		f.Sealed(n)
+	}
+}
+
+func (f PutEvents) confirmed(n int) {
+	if f.Confirmed != nil {
+		f.Confirmed(n)
+	}
 }
 
 // PutResult is what came of a put.
@@ -37,11 +60,13 @@ type PutResult struct {
 	Missing     int   // not acknowledged within the grace
 	Peers       int   // distinct ones that acknowledged
 	Survives    int
+	Resumed     int64 // bytes of content that an interrupted put had stored before
 }
 
 // Put stores what r gives until its end. When enough peers have acknowledged,
 // it calls commit, which makes the object known to its user, and only if that
-// succeeds is the object stored; in all other cases its shards are deleted.
+// succeeds is the object stored; in all other cases its shards are deleted, or,
+// when the same put may go on later, kept for that as the journal says.
 // When ctx has ended, a read from r may go on after Put has returned. Kinds:
 // Unavailable (too few peers took it; the error says who did not and why),
 // Full, Invalid, and those of r and commit.
@@ -55,14 +80,22 @@ func (o *Objects) Put(ctx context.Context, r io.Reader, opt PutOptions, commit f
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if opt.Events.Sent != nil {
+		ctx = datamesh.WithSent(ctx, opt.Events.Sent)
+	}
 	p := &put{o: o, opt: opt, keys: keys, entry: o.journal.begin(), slow: map[datamesh.PeerID]time.Time{}, created: time.Now()}
+	p.source = p.journalSource(o.segmentLen(opt.K, opt.M))
 	id, size, err := p.run(ctx, r)
 	result := p.result(id, size)
 	if err == nil {
 		err = commit(result)
 	}
 	if err != nil {
-		p.undo(context.WithoutCancel(ctx))
+		if p.canGoOn(ctx, err) {
+			p.entry.leave()
+		} else {
+			p.undo(context.WithoutCancel(ctx))
+		}
 		return PutResult{}, err
 	}
 	p.entry.end()
@@ -76,11 +109,13 @@ type put struct {
 	keys    *keyring.Ring
 	entry   *entry // in the journal
 	created time.Time
-	found   int // registrars that know who holds the manifest, of which nothing else tells
+	source  Source // as the journal knows it
+	found   int    // registrars that know who holds the manifest, of which nothing else tells
 
-	mu     sync.Mutex // guards the rest
-	placed []placed
-	slow   map[datamesh.PeerID]time.Time // when a peer last kept this put waiting
+	mu      sync.Mutex // guards the rest
+	placed  []placed
+	resumed int64
+	slow    map[datamesh.PeerID]time.Time // when a peer last kept this put waiting
 }
 
 // placed is a segment with the peers that acknowledged each of its shards.
@@ -102,8 +137,13 @@ func (p *put) run(ctx context.Context, r io.Reader) (id datamesh.ObjectID, size 
 		return id, 0, err
 	case n <= format.MaxInline:
 		m.Inline, m.Size = head, int64(n)
+		p.opt.Events.sealed(n)
 	default:
-		refs, err := p.content(ctx, io.MultiReader(bytes.NewReader(head), r))
+		before, err := p.resume(ctx)
+		if err != nil {
+			return id, 0, err
+		}
+		refs, err := p.content(ctx, io.MultiReader(bytes.NewReader(head), r), p.source, before)
 		if err != nil {
 			return id, 0, err
 		}
@@ -148,6 +188,12 @@ func (p *put) segment(ctx context.Context, buf []byte, n int) (*datamesh.Descrip
 	return d, nil
 }
 
+// canGoOn reports whether the put ended for a reason that may pass, and has
+// stored something by then that is worth keeping.
+func (p *put) canGoOn(ctx context.Context, err error) bool {
+	return p.source != (Source{}) && (ctx.Err() != nil || errs.Retryable(err)) && p.o.journal.resumable(p.entry.what)
+}
+
 // undo deletes what the put has stored so far. What cannot be reached now
 // stays in the journal.
 func (p *put) undo(ctx context.Context) {
@@ -163,7 +209,7 @@ const undoTime = 5 * time.Second
 func (p *put) result(id datamesh.ObjectID, size int64) PutResult {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := PutResult{ID: id, Size: size, Segments: len(p.placed), Survives: p.found - 1}
+	r := PutResult{ID: id, Size: size, Resumed: p.resumed, Segments: len(p.placed), Survives: p.found - 1}
 	peers := map[datamesh.PeerID]bool{}
 	for _, s := range p.placed {
 		for _, who := range s.holders {

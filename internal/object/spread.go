@@ -172,6 +172,7 @@ func (s *spreading) run(ctx context.Context, first []datamesh.PeerID) [][]datame
 			left--
 			if a.ok {
 				holders[a.index] = []datamesh.PeerID{a.peer}
+				s.p.opt.Events.confirmed(s.d.ShardLen())
 			}
 			if grace == nil && placement.Survives(holders, s.d.K) >= s.bar {
 				grace = time.After(s.p.o.grace)

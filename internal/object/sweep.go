@@ -23,8 +23,9 @@ import (
 )
 
 // Sweep has deleted what failed puts, and those of processes that died, have
-// left behind, except those whose object stored knows. What cannot be reached
-// stays for the next sweep. It returns how many segments it has had deleted.
+// left behind, except those whose object stored knows, and those that may
+// still be resumed. What cannot be reached stays for the next sweep. It
+// returns how many segments it has had deleted.
 func (j *Journal) Sweep(ctx context.Context, net Net, stored func(datamesh.ObjectID) (bool, error)) (int, error) {
 	swept, err := j.sweepOwn(ctx, net, stored)
 	if err != nil {
@@ -35,7 +36,7 @@ func (j *Journal) Sweep(ctx context.Context, net Net, stored func(datamesh.Objec
 		return swept, errs.New(errs.IO, "journals: %w", err)
 	}
 	for _, name := range names {
-		n, err := sweepFile(ctx, name, net, stored)
+		n, err := j.sweepFile(ctx, name, net, stored)
 		if swept += n; err != nil {
 			return swept, err
 		}
@@ -50,7 +51,7 @@ func (j *Journal) sweepOwn(ctx context.Context, net Net, stored func(datamesh.Ob
 	j.left = nil
 	j.mu.Unlock()
 	for i, e := range left {
-		n, done, err := settle(ctx, net, e.what, false, stored)
+		n, done, err := j.settle(ctx, net, e.what, false, stored)
 		if swept += n; done {
 			e.end()
 			continue
@@ -70,7 +71,7 @@ func (j *Journal) sweepOwn(ctx context.Context, net Net, stored func(datamesh.Ob
 
 // sweepFile settles what a dead process has left in its journal, and removes
 // that when nothing more is to be done.
-func sweepFile(ctx context.Context, name string, net Net, stored func(datamesh.ObjectID) (bool, error)) (swept int, err error) {
+func (j *Journal) sweepFile(ctx context.Context, name string, net Net, stored func(datamesh.ObjectID) (bool, error)) (swept int, err error) {
 	lock := flock.New(name + ".lock")
 	if ok, err := lock.TryLock(); err != nil || !ok {
 		return 0, nil // its process lives
@@ -83,7 +84,7 @@ func sweepFile(ctx context.Context, name string, net Net, stored func(datamesh.O
 	info, err := os.Stat(name)
 	all, old := true, err == nil && time.Since(info.ModTime()) >= forgetTime
 	for _, what := range puts {
-		n, done, err := settle(ctx, net, what, old, stored)
+		n, done, err := j.settle(ctx, net, what, old, stored)
 		if err != nil {
 			return swept, err
 		}
@@ -101,14 +102,17 @@ func sweepFile(ctx context.Context, name string, net Net, stored func(datamesh.O
 // in the table sooner than that may have joined since the table was written.
 const forgetTime = 7 * 24 * time.Hour
 
-// settle deletes what a put has left behind, unless its object is stored. It
-// reports how many segments were deleted, and whether nothing more is to be
-// done.
-func settle(ctx context.Context, net Net, what map[datamesh.SegmentID]*leftover, old bool, stored func(datamesh.ObjectID) (bool, error)) (swept int, done bool, err error) {
+// settle deletes what a put has left behind, unless its object is stored or
+// the put may be resumed. It reports how many segments were deleted, and
+// whether nothing more is to be done.
+func (j *Journal) settle(ctx context.Context, net Net, what map[datamesh.SegmentID]*leftover, old bool, stored func(datamesh.ObjectID) (bool, error)) (swept int, done bool, err error) {
 	for id := range what {
 		if ok, err := stored(datamesh.ObjectID(id)); ok || err != nil {
 			return 0, ok, err
 		}
+	}
+	if j.resumable(what) {
+		return 0, false, nil
 	}
 	if !deleteAll(ctx, net, what, old) {
 		return 0, false, nil
@@ -134,12 +138,20 @@ func readJournal(name string) (map[uint64]map[datamesh.SegmentID]*leftover, erro
 			what = map[datamesh.SegmentID]*leftover{}
 			puts[r.Put] = what
 		}
-		if r.End {
+		old := what[r.Segment]
+		switch {
+		case r.End:
 			delete(puts, r.Put)
-		} else if old := what[r.Segment]; old != nil {
+		case r.Given:
+			delete(what, r.Segment)
+		case old != nil && len(r.Kept) > 0:
+			old.kept = keptOf(r)
+		case old != nil:
 			old.peers = append(old.peers, r.Peers...)
-		} else if del, err := format.DecodeDeletion(r.Deletion); err == nil && del.Descriptor.Segment == r.Segment {
-			what[r.Segment] = &leftover{del, r.Peers}
+		default:
+			if del, err := format.DecodeDeletion(r.Deletion); err == nil && del.Descriptor.Segment == r.Segment {
+				what[r.Segment] = &leftover{deletion: del, peers: r.Peers}
+			}
 		}
 	}
 	return puts, nil

@@ -285,6 +285,9 @@ type user struct {
 // testGrace is the grace of puts.
 const testGrace = 3 * time.Second
 
+// testResume is for how long an interrupted put can be resumed.
+const testResume = time.Hour
+
 func newUser(t testing.TB, w *world) *user {
 	t.Helper()
 	keys, err := keyring.New(keyring.Root{7})
@@ -299,7 +302,7 @@ func newUser(t testing.TB, w *world) *user {
 
 // begin gives the user a journal and objects of a new process.
 func (u *user) begin() {
-	u.journal = NewJournal(u.dir)
+	u.journal = NewJournal(u.dir, testResume)
 	u.Objects = New(u.w, func() (*keyring.Ring, error) { return u.ring, nil }, u.journal, testGrace)
 }
 
@@ -333,8 +336,8 @@ func (u *user) get(id datamesh.ObjectID, want []byte) []BadShard {
 }
 
 // to opens w for any object.
-func to(w io.Writer) func(*format.Manifest) (io.Writer, error) {
-	return func(*format.Manifest) (io.Writer, error) { return w, nil }
+func to(w io.Writer) func(*format.Manifest) (io.Writer, int64, error) {
+	return func(*format.Manifest) (io.Writer, int64, error) { return w, 0, nil }
 }
 
 // noise returns n bytes that belong to a seed.

@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"time"
@@ -77,7 +78,7 @@ func (x *exchange) do(ctx context.Context, s *lease, req request) (resp *respons
 		return resp, body, (err == nil || resp != nil && resp.Text != "") && stop(), err
 	}
 	sent := make(chan error, 1)
-	go func() { sent <- writeMessage(s, req, x.payload, moved) }()
+	go func() { sent <- writeMessage(teller{s, datamesh.Sent(ctx)}, req, x.payload, moved) }()
 	if resp, body, err = x.receive(s); err != nil {
 		s.abort() // the answer may have come before all was sent
 		<-sent
@@ -87,6 +88,18 @@ func (x *exchange) do(ctx context.Context, s *lease, req request) (resp *respons
 		return resp, nil, false, x.broken(err)
 	}
 	return resp, body, stop(), nil
+}
+
+// A teller tells how many bytes it has written.
+type teller struct {
+	w    io.Writer
+	sent func(int)
+}
+
+func (t teller) Write(p []byte) (int, error) {
+	n, err := t.w.Write(p)
+	t.sent(n)
+	return n, err
 }
 
 // receive takes the answer.

@@ -1,0 +1,346 @@
+package object
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/crypt"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+	"datamesh/internal/hash"
+	"datamesh/internal/placement"
+
+	"github.com/gofrs/flock"
+)
+
+// A Source stands for content that can be read again, byte for byte: a put of
+// the same source as one that was interrupted goes on where that stopped. The
+// zero Source stands for content that comes once. Whoever makes one vouches
+// that different content has another.
+type Source [32]byte
+
+// sourceContext separates what a journal knows a source by: the same content
+// cut in another way is another.
+const sourceContext = "datamesh v1 source of a put"
+
+// journalSource returns what the journal knows the source of a put by, which
+// cuts its content into pieces of length bytes.
+func (p *put) journalSource(length int) Source {
+	if p.opt.Source == (Source{}) {
+		return Source{}
+	}
+	var cut []byte
+	for _, n := range []int{p.opt.K, p.opt.M, length} {
+		cut = binary.BigEndian.AppendUint32(cut, uint32(n))
+	}
+	return hash.Derive(sourceContext, p.opt.Source[:], cut)
+}
+
+func (s Source) id() string { return hex.EncodeToString(s[:8]) }
+
+// kept is a finished segment of a put that has not ended.
+type kept struct {
+	source Source
+	place  int    // its number in the content
+	sealed []byte // the reference to it, in a sealed manifest
+	at     int64  // when it was finished, in Unix seconds; 0: it is forgotten
+}
+
+// keptOf returns what a record says of a finished segment, or nil.
+func keptOf(r *record) *kept {
+	if len(r.Source) != len(Source{}) || r.Place < 0 {
+		return nil
+	}
+	return &kept{Source(r.Source), r.Place, r.Kept, r.Time}
+}
+
+func keptRecord(put uint64, id datamesh.SegmentID, k *kept) record {
+	return record{Put: put, Segment: id, Source: k.source[:], Place: k.place, Kept: k.sealed, Time: k.at}
+}
+
+// resumable reports whether a put of the same source can use some of what
+// was left behind.
+func (j *Journal) resumable(what map[datamesh.SegmentID]*leftover) bool {
+	after := time.Now().Add(-j.resume).Unix()
+	for _, l := range what {
+		if l.kept != nil && l.kept.at > after {
+			return true
+		}
+	}
+	return false
+}
+
+// keep records that a segment is stored and can be used again. If that is
+// lost in a crash, so is the chance, and no more.
+func (e *entry) keep(source Source, place int, m *format.Manifest, to crypt.Recipient) error {
+	sealed, err := format.SealManifest(m, []crypt.Recipient{to})
+	if err != nil {
+		return err
+	}
+	k := &kept{source, place, sealed, time.Now().Unix()}
+	id := m.Segments[0].ID
+	e.mu.Lock()
+	e.what[id].kept = k
+	e.mu.Unlock()
+	_, err = e.j.write(keptRecord(e.put, id, k))
+	return err
+}
+
+// A reused segment is one of an interrupted put that a new one takes over.
+type reused struct {
+	ref     format.SegmentRef
+	holders [][]datamesh.PeerID
+	old     *leftover
+}
+
+// resume takes over what interrupted puts of the same source have finished,
+// by its place in the content. What no longer survives enough is left to the
+// sweep.
+func (p *put) resume(ctx context.Context) (map[int]*reused, error) {
+	found := map[int]*reused{}
+	if p.source == (Source{}) {
+		return found, nil
+	}
+	err := p.o.journal.each(func(what map[datamesh.SegmentID]*leftover) ([]datamesh.SegmentID, error) {
+		var given []datamesh.SegmentID
+		for _, u := range p.usable(ctx, what) {
+			if found[u.old.kept.place] != nil {
+				continue
+			}
+			if err := p.entry.adopt(u); err != nil {
+				return given, err
+			}
+			found[u.old.kept.place] = u
+			given = append(given, u.ref.ID)
+		}
+		return given, nil
+	})
+	return found, err
+}
+
+// usable returns the finished segments of this source that can be read with
+// the user's keys and whose holders, asked now, are enough.
+func (p *put) usable(ctx context.Context, what map[datamesh.SegmentID]*leftover) (all []*reused) {
+	keys := map[datamesh.PeerID][]datamesh.ShardKey{}
+	for id, l := range what {
+		if l.kept == nil || l.kept.source != p.source {
+			continue
+		}
+		m, err := format.OpenManifest(l.kept.sealed, p.keys.Identities)
+		if err != nil || len(m.Segments) != 1 || m.Segments[0].ID != id {
+			continue
+		}
+		u := &reused{ref: m.Segments[0], old: l, holders: make([][]datamesh.PeerID, len(l.deletion.Descriptor.Shards))}
+		for index, at := range u.ref.Hints {
+			if int64(at) < int64(len(m.Peers)) && index < len(u.holders) {
+				u.holders[index] = []datamesh.PeerID{m.Peers[at]}
+				keys[m.Peers[at]] = append(keys[m.Peers[at]], datamesh.ShardKey{Segment: id, Index: index})
+			}
+		}
+		all = append(all, u)
+	}
+	live := askPeers(ctx, p.o.net, keys)
+	return slices.DeleteFunc(all, func(u *reused) bool {
+		d := u.old.deletion.Descriptor
+		for index, who := range u.holders {
+			u.holders[index] = slices.DeleteFunc(who, func(peer datamesh.PeerID) bool {
+				return !live[held{peer, datamesh.ShardKey{Segment: d.Segment, Index: index}}]
+			})
+		}
+		return placement.Survives(u.holders, d.K) < p.bar(p.o.net.View(), d)
+	})
+}
+
+// adopt records, durably, that a segment of an interrupted put belongs to
+// this one.
+func (e *entry) adopt(u *reused) error {
+	if err := e.segment(u.old.deletion, slices.Clone(u.old.peers)); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	e.what[u.ref.ID].kept = u.old.kept
+	e.mu.Unlock()
+	_, err := e.j.write(keptRecord(e.put, u.ref.ID, u.old.kept))
+	return err
+}
+
+// each calls take with what each put that has ended too early has left
+// behind, and records, durably, that the segments that take returns are
+// theirs no more. Only then may the taker's object be stored: until then both
+// would have a segment deleted.
+func (j *Journal) each(take func(map[datamesh.SegmentID]*leftover) ([]datamesh.SegmentID, error)) error {
+	j.mu.Lock()
+	left := j.left
+	j.left = nil
+	j.mu.Unlock()
+	defer func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.left = append(j.left, left...)
+	}()
+	for _, e := range left {
+		given, err := take(e.what)
+		for _, id := range given {
+			delete(e.what, id)
+			err = errors.Join(err, j.record(record{Put: e.put, Segment: id, Given: true}))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return j.files(func(name string) error {
+		puts, err := readJournal(name)
+		if err != nil {
+			return err
+		}
+		var given []record
+		for put, what := range puts {
+			ids, takeErr := take(what)
+			err = errors.Join(err, takeErr)
+			for _, id := range ids {
+				given = append(given, record{Put: put, Segment: id, Given: true})
+			}
+		}
+		return errors.Join(err, appendRecords(name, given))
+	})
+}
+
+// files visits the journals of dead processes, each while it is locked.
+func (j *Journal) files(visit func(name string) error) error {
+	names, err := filepath.Glob(filepath.Join(j.dir, "*"+journalSuffix))
+	if err != nil {
+		return errs.New(errs.IO, "journals: %w", err)
+	}
+	for _, name := range names {
+		lock := flock.New(name + ".lock")
+		if ok, err := lock.TryLock(); err != nil || !ok {
+			continue // its process lives
+		}
+		err := visit(name)
+		lock.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// appendRecords adds records to the journal of a dead process, durably. A torn
+// end, after which nothing would be read, is cut off first.
+func appendRecords(name string, list []record) error {
+	if len(list) == 0 {
+		return nil
+	}
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return errs.New(errs.IO, "journal: %w", err)
+	}
+	defer f.Close()
+	end := int64(0)
+	for r := range records(f) {
+		end += int64(len(r.encode()))
+	}
+	if err := f.Truncate(end); err != nil {
+		return errs.New(errs.IO, "journal: %w", err)
+	}
+	for _, r := range list {
+		b := r.encode()
+		if _, err := f.WriteAt(b, end); err != nil {
+			return errs.New(errs.IO, "journal: %w", err)
+		}
+		end += int64(len(b))
+	}
+	if err := f.Sync(); err != nil {
+		return errs.New(errs.IO, "journal: %w", err)
+	}
+	return nil
+}
+
+// An Interrupted put is one that a put of the same source would resume.
+type Interrupted struct {
+	ID    string // of the source
+	Name  string
+	Bytes int64     // of content that are stored
+	At    time.Time // when the last of them were
+}
+
+// Interrupted lists the puts that can be resumed, as far as the identities
+// open what they have left, the oldest first.
+func (j *Journal) Interrupted(ids []crypt.Identity) (list []Interrupted, err error) {
+	bySource := map[Source]*Interrupted{}
+	err = j.each(func(what map[datamesh.SegmentID]*leftover) ([]datamesh.SegmentID, error) {
+		if !j.resumable(what) {
+			return nil, nil
+		}
+		for _, l := range what {
+			if l.kept == nil {
+				continue
+			}
+			m, err := format.OpenManifest(l.kept.sealed, ids)
+			if err != nil {
+				continue // another user's
+			}
+			i := bySource[l.kept.source]
+			if i == nil {
+				i = &Interrupted{ID: l.kept.source.id(), Name: m.Name}
+				bySource[l.kept.source] = i
+			}
+			i.Bytes += m.Size
+			if at := time.Unix(l.kept.at, 0); at.After(i.At) {
+				i.At = at
+			}
+		}
+		return nil, nil
+	})
+	for _, i := range bySource {
+		list = append(list, *i)
+	}
+	slices.SortFunc(list, func(a, b Interrupted) int { return a.At.Compare(b.At) })
+	return list, err
+}
+
+// Forget gives up an interrupted put: the next sweep deletes what it has
+// left. Kind: FileNotFound.
+func (j *Journal) Forget(id string) error {
+	found := false
+	matches := func(l *leftover) bool {
+		ok := l.kept != nil && l.kept.at > 0 && l.kept.source.id() == id
+		found = found || ok
+		return ok
+	}
+	j.mu.Lock()
+	for _, e := range j.left {
+		for _, l := range e.what {
+			if matches(l) {
+				l.kept = nil
+			}
+		}
+	}
+	j.mu.Unlock()
+	err := j.files(func(name string) error {
+		puts, err := readJournal(name)
+		if err != nil {
+			return err
+		}
+		var old []record
+		for put, what := range puts {
+			for id, l := range what {
+				if matches(l) {
+					old = append(old, keptRecord(put, id, &kept{l.kept.source, l.kept.place, l.kept.sealed, 0}))
+				}
+			}
+		}
+		return appendRecords(name, old)
+	})
+	if err == nil && !found {
+		return errs.New(errs.FileNotFound, "there is no interrupted put %s", id)
+	}
+	return err
+}

@@ -1,0 +1,240 @@
+package object
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+	"datamesh/internal/storetest"
+)
+
+// resumable are the options of a put that can be resumed.
+var resumable = PutOptions{Name: "film", K: 4, M: 2, MinSurvives: -1, Source: Source{1}}
+
+// stops gives content, and then stops the put.
+type stops struct {
+	io.Reader
+	stop func()
+}
+
+func (s stops) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if err == io.EOF {
+		s.stop()
+		return n, context.Canceled
+	}
+	return n, err
+}
+
+// interrupt puts the content and is interrupted after half of it, when as many
+// segments are confirmed.
+func (u *user) interrupt(content []byte, opt PutOptions) {
+	u.t.Helper()
+	ctx, cancel := context.WithCancel(u.t.Context())
+	defer cancel()
+	var confirmed atomic.Int64
+	half := len(content) / 2 / u.content * u.content
+	done := make(chan struct{})
+	opt.Events.Confirmed = func(n int) {
+		if confirmed.Add(int64(n)) >= int64(half)*3/2 {
+			select {
+			case <-done:
+			default:
+				close(done)
+			}
+		}
+	}
+	_, err := u.Put(ctx, stops{bytes.NewReader(content[:half]), func() { <-done; cancel() }}, opt, commit)
+	if !errors.Is(err, context.Canceled) {
+		u.t.Fatalf("an interrupted put: %v", err)
+	}
+}
+
+// The same process and the next one go on where a put was interrupted.
+func TestInterruptedPutIsResumed(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		w := newWorld(t, 6)
+		u := newUser(t, w)
+		u.content = 70_000
+		content := noise(1, 700_000)
+		u.interrupt(content, resumable)
+		if restart {
+			u.crash()
+			u.content = 70_000
+		}
+		if swept := u.sweep(); swept != 0 {
+			t.Errorf("%d segments were swept that can be used", swept)
+		}
+		list, err := u.journal.Interrupted(u.ring.Identities)
+		if err != nil || len(list) != 1 || list[0].Name != "film" || list[0].Bytes < 280_000 || list[0].Bytes > 350_000 {
+			t.Fatalf("interrupted %+v, %v", list, err)
+		}
+		puts := calls(w, storetest.Put)
+		result := u.put(content, resumable)
+		if result.Resumed != list[0].Bytes {
+			t.Errorf("%d bytes were resumed of %d", result.Resumed, list[0].Bytes)
+		}
+		left := (len(content) - int(result.Resumed)) / u.content
+		if got, want := calls(w, storetest.Put)-puts, left*6+3; got != want {
+			t.Errorf("%d shards were sent, want %d", got, want)
+		}
+		u.sweep(result.ID)
+		u.get(result.ID, content)
+		held := 0
+		for _, m := range w.members {
+			held += len(m.holds(t))
+		}
+		if want := 10*6 + 3; held != want { // the manifest is small
+			t.Errorf("the members hold %d shards, want %d", held, want)
+		}
+		if list, err := u.journal.Interrupted(u.ring.Identities); err != nil || len(list) > 0 {
+			t.Errorf("interrupted %+v, %v", list, err)
+		}
+	}
+}
+
+func calls(w *world, method storetest.Method) (n int) {
+	for _, m := range w.members {
+		n += m.called(method)
+	}
+	return n
+}
+
+// A put of another source or of another code begins anew.
+func TestOnlyTheSamePutIsResumed(t *testing.T) {
+	other, code := resumable, resumable
+	other.Source = Source{2}
+	code.K = 3
+	for name, opt := range map[string]PutOptions{"source": other, "code": code, "no source": options} {
+		u := newUser(t, newWorld(t, 6))
+		u.content = 70_000
+		u.interrupt(noise(1, 700_000), resumable)
+		content := noise(2, 700_000)
+		result := u.put(content, opt)
+		if result.Resumed != 0 {
+			t.Errorf("another %s: %d bytes were resumed", name, result.Resumed)
+		}
+		u.get(result.ID, content)
+	}
+}
+
+// What the holders have lost meanwhile is stored anew.
+func TestResumedPutAsksTheHolders(t *testing.T) {
+	w := newWorld(t, 6)
+	u := newUser(t, w)
+	u.content = 70_000
+	content := noise(1, 700_000)
+	u.interrupt(content, resumable)
+	w.kill(w.members[0], w.members[1], w.members[2])
+	result := u.put(content, resumable)
+	if result.Resumed != 0 || result.Survives < 1 {
+		t.Errorf("with half of each segment gone: %+v", result)
+	}
+	u.get(result.ID, content)
+}
+
+// A put that cannot be resumed any more, or shall not be, is swept.
+func TestInterruptedPutIsSweptInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, forget := range []bool{false, true} {
+			for _, restart := range []bool{false, true} {
+				u := newUser(t, newWorld(t, 6))
+				u.content = 70_000
+				u.interrupt(noise(1, 700_000), resumable)
+				if restart {
+					u.crash()
+				}
+				if forget {
+					list, err := u.journal.Interrupted(u.ring.Identities)
+					if err != nil || len(list) != 1 {
+						t.Fatalf("interrupted %+v, %v", list, err)
+					}
+					if err := u.journal.Forget(list[0].ID); err != nil {
+						t.Fatal(err)
+					}
+					wantKind(t, "forget it twice", u.journal.Forget(list[0].ID), errs.FileNotFound)
+				} else {
+					<-time.After(testResume + time.Second) // virtual
+				}
+				if swept := u.sweep(); swept == 0 {
+					t.Errorf("nothing was swept (forgotten %v, restart %v)", forget, restart)
+				}
+				u.clean()
+			}
+		}
+	})
+}
+
+// Whatever comes of a resumed put, nothing that is stored is swept with the
+// interrupted one.
+func TestResumedSegmentsBelongToTheNewPut(t *testing.T) {
+	u := newUser(t, newWorld(t, 6))
+	u.content = 70_000
+	content := noise(1, 700_000)
+	u.interrupt(content, resumable)
+	u.crash()
+	u.content = 70_000
+	id := u.die(content, resumable) // after its commit
+	u.content = 70_000
+	if swept := u.sweep(id); swept > 5 {
+		t.Errorf("%d segments were swept", swept)
+	}
+	u.get(id, content)
+
+	again := newUser(t, newWorld(t, 6))
+	again.content = 70_000
+	again.interrupt(content, resumable)
+	_, err := again.Put(t.Context(), bytes.NewReader(content), resumable, func(PutResult) error { return errTest })
+	if !errors.Is(err, errTest) {
+		t.Errorf("put: %v", err)
+	}
+	again.sweep()
+	again.clean()
+}
+
+func TestPutTellsHowItGoesOn(t *testing.T) {
+	u := newUser(t, newWorld(t, 6))
+	u.content = 70_000
+	var sealed, confirmed atomic.Int64
+	opt := options
+	opt.Events = PutEvents{Sealed: func(n int) { sealed.Add(int64(n)) }, Confirmed: func(n int) { confirmed.Add(int64(n)) }}
+	result := u.put(noise(1, 700_000), opt)
+	if sealed.Load() != 700_000 || confirmed.Load() != result.StoredBytes {
+		t.Errorf("sealed %d of %d, confirmed %d of %d", sealed.Load(), 700_000, confirmed.Load(), result.StoredBytes)
+	}
+	sealed.Store(0)
+	u.put([]byte("small"), opt)
+	if sealed.Load() != 5 {
+		t.Errorf("sealed %d of 5", sealed.Load())
+	}
+}
+
+func TestGetFromAnOffset(t *testing.T) {
+	u := newUser(t, newWorld(t, 6))
+	u.content = 70_000
+	for _, n := range []int{0, 1, 5_000, 300_000} {
+		content := noise(uint64(n), n)
+		id := u.put(content, options).ID
+		for _, from := range []int{0, 1, n / 2, 69_999, 70_000, 70_001, 140_000, n - 1, n} {
+			if from < 0 || from > n {
+				continue
+			}
+			var got bytes.Buffer
+			_, err := u.Get(t.Context(), id, func(*format.Manifest) (io.Writer, int64, error) { return &got, int64(from), nil })
+			if err != nil || !bytes.Equal(got.Bytes(), content[from:]) {
+				t.Errorf("from %d of %d: %d bytes, %v", from, n, got.Len(), err)
+			}
+		}
+		for _, from := range []int64{-1, int64(n) + 1} {
+			_, err := u.Get(t.Context(), id, func(*format.Manifest) (io.Writer, int64, error) { return io.Discard, from, nil })
+			wantKind(t, "a get from outside", err, errs.Invalid)
+		}
+	}
+}

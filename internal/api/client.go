@@ -94,10 +94,36 @@ func (c *Client) Stats(ctx context.Context) (*node.Stats, error) {
 	return ask[node.Stats](ctx, c, "GET", statsPath, nil, nil)
 }
 
-func (c *Client) Put(ctx context.Context, r io.Reader, o node.PutOptions) (*node.Stored, error) {
-	options, err := json.Marshal(o)
+func (c *Client) Plan(ctx context.Context, o node.PutOptions) (*node.Planned, error) {
+	query, err := withOptions(o)
 	if err != nil {
-		return nil, errs.New(errs.Invalid, "options of put: %w", err)
+		return nil, err
+	}
+	return ask[node.Planned](ctx, c, "GET", planPath, query, nil)
+}
+
+func (c *Client) Transfers(ctx context.Context, id string) (*node.Transfers, error) {
+	return ask[node.Transfers](ctx, c, "GET", transfersPath, url.Values{"id": {id}}, nil)
+}
+
+func (c *Client) CancelTransfer(ctx context.Context, id string) error {
+	_, err := ask[struct{}](ctx, c, "DELETE", transfersPath, url.Values{"id": {id}}, nil)
+	return err
+}
+
+// withOptions returns a query with the options of an operation.
+func withOptions(o any) (url.Values, error) {
+	b, err := json.Marshal(o)
+	if err != nil {
+		return nil, errs.New(errs.Invalid, "options: %w", err)
+	}
+	return url.Values{"options": {string(b)}}, nil
+}
+
+func (c *Client) Put(ctx context.Context, r io.Reader, o node.PutOptions) (*node.Stored, error) {
+	query, err := withOptions(o)
+	if err != nil {
+		return nil, err
 	}
 	source := &source{r: r}
 	body, feed := io.Pipe()
@@ -106,17 +132,22 @@ func (c *Client) Put(ctx context.Context, r io.Reader, o node.PutOptions) (*node
 		_, err := io.CopyBuffer(feed, source, make([]byte, 256<<10))
 		feed.CloseWithError(err)
 	}()
-	stored, err := ask[node.Stored](ctx, c, "POST", objectsPath, url.Values{"options": {string(options)}}, body)
+	stored, err := ask[node.Stored](ctx, c, "POST", objectsPath, query, body)
 	if cause := source.failure(); err != nil && cause != nil {
 		return nil, cause
 	}
 	return stored, err
 }
 
-func (c *Client) Get(ctx context.Context, ref string, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error) {
+func (c *Client) Get(ctx context.Context, ref string, o node.GetOptions, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error) {
+	query, err := withOptions(o)
+	if err != nil {
+		return nil, err
+	}
+	query.Set("ref", ref)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // which tells the node when this ends early
-	resp, err := c.do(ctx, "GET", contentPath, url.Values{"ref": {ref}}, nil)
+	resp, err := c.do(ctx, "GET", contentPath, query, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -137,10 +168,10 @@ func (c *Client) Get(ctx context.Context, ref string, open func(node.ObjectInfo)
 	case err != nil:
 		return nil, c.broken(ctx, err)
 	}
-	return c.end(ctx, resp.Trailer, n)
+	return c.end(ctx, resp.Trailer, info.From+n)
 }
 
-// end reads how a get ended after n bytes.
+// end reads how a get ended when n bytes of the object were there.
 func (c *Client) end(ctx context.Context, trailer http.Header, n int64) (*node.Fetched, error) {
 	if s := trailer.Get(problemTrailer); s != "" {
 		var p Problem

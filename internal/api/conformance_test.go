@@ -79,6 +79,13 @@ func testAnswers(t *testing.T, connect func(*testing.T, Operations) Operations) 
 	check("Info", func(o Operations) (any, error) { return o.Info(t.Context(), "a/b ?&%") })
 	check("Peers", func(o Operations) (any, error) { return o.Peers(t.Context()) })
 	check("Stats", func(o Operations) (any, error) { return o.Stats(t.Context()) })
+	check("Plan", func(o Operations) (any, error) { return o.Plan(t.Context(), node.PutOptions{Name: "a&b", Size: 5}) })
+	check("Transfers", func(o Operations) (any, error) { return o.Transfers(t.Context(), "") })
+	check("Transfers of an id", func(o Operations) (any, error) { return o.Transfers(t.Context(), "b") })
+	check("CancelTransfer", func(o Operations) (any, error) { return nil, o.CancelTransfer(t.Context(), "b") })
+	if err := ops.CancelTransfer(t.Context(), "c"); !errors.Is(err, errs.FileNotFound) {
+		t.Errorf("CancelTransfer of what is none: %v", err)
+	}
 }
 
 func testContent(t *testing.T, connect func(*testing.T, Operations) Operations) {
@@ -104,12 +111,24 @@ func testContent(t *testing.T, connect func(*testing.T, Operations) Operations) 
 		}
 		var info node.ObjectInfo
 		var got bytes.Buffer
-		fetched, err := ops.Get(t.Context(), put.ID.String(), func(i node.ObjectInfo) (io.Writer, error) {
+		fetched, err := ops.Get(t.Context(), put.ID.String(), node.GetOptions{}, func(i node.ObjectInfo) (io.Writer, error) {
 			info = i
 			return &got, nil
 		})
 		if err != nil || !bytes.Equal(got.Bytes(), content) {
 			t.Errorf("get of %d bytes: %v, %d bytes that may be wrong", size, err, got.Len())
+		}
+		got.Reset()
+		half := int64(size / 2)
+		resume := node.GetOptions{Resume: &node.Resume{ID: put.ID, From: half}}
+		_, err = ops.Get(t.Context(), put.ID.String(), resume, func(i node.ObjectInfo) (io.Writer, error) {
+			if i.From != half {
+				t.Errorf("it begins at %d, want %d", i.From, half)
+			}
+			return &got, nil
+		})
+		if err != nil || !bytes.Equal(got.Bytes(), content[half:]) {
+			t.Errorf("get of %d bytes from %d: %v, %d bytes that may be wrong", size, half, err, got.Len())
 		}
 		want := node.ObjectInfo{ID: put.ID, Name: options.Name, Size: int64(size), Mode: options.Mode, ModTime: options.ModTime}
 		if diff := cmp.Diff(want, info); diff != "" {
@@ -147,7 +166,7 @@ func testErrors(t *testing.T, connect func(*testing.T, Operations) Operations) {
 		check("List", err)
 		_, err = ops.Put(t.Context(), strings.NewReader("content"), node.PutOptions{})
 		check("Put", err)
-		_, err = ops.Get(t.Context(), "a", func(node.ObjectInfo) (io.Writer, error) { panic("opened") })
+		_, err = ops.Get(t.Context(), "a", node.GetOptions{}, func(node.ObjectInfo) (io.Writer, error) { panic("opened") })
 		check("Get", err)
 	}
 }
@@ -213,15 +232,15 @@ func testBrokenGet(t *testing.T, connect func(*testing.T, Operations) Operations
 		return nil, errs.WithHint(errs.New(errs.Unavailable, "3 of 4 shards"), "wait")
 	}})
 	n := 0
-	_, err := ops.Get(t.Context(), "a", func(node.ObjectInfo) (io.Writer, error) { return counter{&n}, nil })
+	_, err := ops.Get(t.Context(), "a", node.GetOptions{}, func(node.ObjectInfo) (io.Writer, error) { return counter{&n}, nil })
 	if !errors.Is(err, errs.Unavailable) || err.Error() != "3 of 4 shards" || errs.HintFor(err) != "wait" || n != 100*64<<10 {
 		t.Errorf("an error after %d bytes: got %v, want Unavailable after %d", n, err, 100*64<<10)
 	}
 	broken := errors.New("the disk is full")
-	if _, err := ops.Get(t.Context(), "a", func(node.ObjectInfo) (io.Writer, error) { return nil, broken }); !errors.Is(err, broken) {
+	if _, err := ops.Get(t.Context(), "a", node.GetOptions{}, func(node.ObjectInfo) (io.Writer, error) { return nil, broken }); !errors.Is(err, broken) {
 		t.Errorf("open fails: got %v, want its error", err)
 	}
-	if _, err := ops.Get(t.Context(), "a", func(node.ObjectInfo) (io.Writer, error) { return failing{broken}, nil }); !errors.Is(err, broken) {
+	if _, err := ops.Get(t.Context(), "a", node.GetOptions{}, func(node.ObjectInfo) (io.Writer, error) { return failing{broken}, nil }); !errors.Is(err, broken) {
 		t.Errorf("the writer fails: got %v, want its error", err)
 	}
 }
@@ -250,7 +269,7 @@ func testCancel(t *testing.T, connect func(*testing.T, Operations) Operations) {
 		"List": func(ctx context.Context) error { _, err := ops.List(ctx); return err },
 		"Put":  func(ctx context.Context) error { _, err := ops.Put(ctx, endless{}, node.PutOptions{}); return err },
 		"Get": func(ctx context.Context) error {
-			_, err := ops.Get(ctx, "a", func(node.ObjectInfo) (io.Writer, error) { return io.Discard, nil })
+			_, err := ops.Get(ctx, "a", node.GetOptions{}, func(node.ObjectInfo) (io.Writer, error) { return io.Discard, nil })
 			return err
 		},
 	} {

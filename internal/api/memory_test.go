@@ -54,16 +54,20 @@ func (m *memory) find(ref string) (stored, error) {
 	return stored{}, errs.New(errs.FileNotFound, "no object %s", ref)
 }
 
-func (m *memory) Get(ctx context.Context, ref string, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error) {
+func (m *memory) Get(ctx context.Context, ref string, options node.GetOptions, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error) {
 	o, err := m.find(ref)
 	if err != nil {
 		return nil, err
 	}
-	w, err := open(node.ObjectInfo{ID: o.ID, Name: o.Name, Size: o.Size, Mode: o.options.Mode, ModTime: o.options.ModTime})
+	info := node.ObjectInfo{ID: o.ID, Name: o.Name, Size: o.Size, Mode: o.options.Mode, ModTime: o.options.ModTime}
+	if options.Resume != nil && options.Resume.ID == o.ID {
+		info.From = options.Resume.From
+	}
+	w, err := open(info)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := io.Copy(w, bytes.NewReader(o.content)); err != nil {
+	if _, err := io.Copy(w, bytes.NewReader(o.content[info.From:])); err != nil {
 		return nil, err
 	}
 	bad := []node.BadShard{{Segment: datamesh.SegmentID(o.ID), Index: 3, Peer: datamesh.PeerID{7}, Reason: "wrong bytes"}}
@@ -100,6 +104,23 @@ func (m *memory) Stats(context.Context) (*node.Stats, error) {
 	return &node.Stats{PeerID: datamesh.PeerID{1}, Store: &node.StoreStats{Capacity: 5}, Catalog: node.CatalogStats{Objects: int64(len(m.objects))}}, nil
 }
 
+func (m *memory) Plan(_ context.Context, o node.PutOptions) (*node.Planned, error) {
+	return &node.Planned{Name: o.Name, Size: o.Size, DryRun: true}, nil
+}
+
+func (m *memory) Transfers(_ context.Context, id string) (*node.Transfers, error) {
+	all := []node.Transfer{{ID: "a", Kind: node.PutTransfer, Name: "ÿ", Size: -1, Sealed: 2, State: node.Running, Began: time.Unix(1, 0).UTC()},
+		{ID: "b", Kind: node.GetTransfer, State: node.Interrupted, Began: time.Unix(2, 0).UTC()}}
+	return &node.Transfers{Transfers: slices.DeleteFunc(all, func(t node.Transfer) bool { return id != "" && t.ID != id })}, nil
+}
+
+func (m *memory) CancelTransfer(_ context.Context, id string) error {
+	if id != "b" {
+		return errs.New(errs.FileNotFound, "no transfer %s", id)
+	}
+	return nil
+}
+
 // odd is a memory with other ways to put, get and list.
 type odd struct {
 	memory
@@ -112,7 +133,7 @@ func (o *odd) Put(ctx context.Context, r io.Reader, _ node.PutOptions) (*node.St
 	return o.put(ctx, r)
 }
 
-func (o *odd) Get(ctx context.Context, _ string, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error) {
+func (o *odd) Get(ctx context.Context, _ string, _ node.GetOptions, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error) {
 	return o.get(ctx, open)
 }
 

@@ -30,8 +30,9 @@ type Operations interface {
 
 	// Get reads the object that ref, its id or its name, means. It calls open
 	// once, before the first byte, and writes only verified bytes to what open
-	// returns. If it fails after that, the bytes written are no whole object.
-	Get(ctx context.Context, ref string, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error)
+	// returns, from where the info that open is told says. If it fails after
+	// that, the bytes written are not all.
+	Get(ctx context.Context, ref string, o node.GetOptions, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error)
 
 	// List returns the user's catalog, the newest object first.
 	List(ctx context.Context) (*node.List, error)
@@ -44,6 +45,16 @@ type Operations interface {
 
 	// Stats returns the figures of the node.
 	Stats(ctx context.Context) (*node.Stats, error)
+
+	// Plan says what a put of o.Size bytes would come to, and stores nothing.
+	Plan(ctx context.Context, o node.PutOptions) (*node.Planned, error)
+
+	// Transfers returns the running put or get of that id, or for "" all that
+	// run and all that were interrupted and can be resumed.
+	Transfers(ctx context.Context, id string) (*node.Transfers, error)
+
+	// CancelTransfer gives up one that was interrupted.
+	CancelTransfer(ctx context.Context, id string) error
 }
 
 // A Problem is an error in JSON. Commands print it with --json, and the API

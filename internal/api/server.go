@@ -109,6 +109,9 @@ func routes(ops Operations) http.Handler {
 	mux.Handle("GET "+infoPath, answer(func(r *http.Request) (*node.Info, error) { return ops.Info(r.Context(), ref(r)) }))
 	mux.Handle("GET "+peersPath, answer(func(r *http.Request) (*node.Peers, error) { return ops.Peers(r.Context()) }))
 	mux.Handle("GET "+statsPath, answer(func(r *http.Request) (*node.Stats, error) { return ops.Stats(r.Context()) }))
+	mux.Handle("GET "+planPath, answer(func(r *http.Request) (*node.Planned, error) { return plan(ops, r) }))
+	mux.Handle("GET "+transfersPath, answer(func(r *http.Request) (*node.Transfers, error) { return ops.Transfers(r.Context(), id(r)) }))
+	mux.Handle("DELETE "+transfersPath, answer(func(r *http.Request) (struct{}, error) { return struct{}{}, ops.CancelTransfer(r.Context(), id(r)) }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, errs.New(errs.Invalid, "the local API has no %s %s", r.Method, r.URL.Path))
 	})
@@ -116,6 +119,20 @@ func routes(ops Operations) http.Handler {
 }
 
 func ref(r *http.Request) string { return r.URL.Query().Get("ref") }
+
+func id(r *http.Request) string { return r.URL.Query().Get("id") }
+
+// options reads the options of an operation, if there are any.
+func options(r *http.Request, o any) error {
+	text := r.URL.Query().Get("options")
+	if text == "" {
+		return nil
+	}
+	if err := json.Unmarshal([]byte(text), o); err != nil {
+		return errs.New(errs.Invalid, "options: %w", err)
+	}
+	return nil
+}
 
 // answer serves an operation whose result is one JSON document.
 func answer[T any](op func(*http.Request) (T, error)) http.Handler {
@@ -149,17 +166,28 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 
 func put(ops Operations, r *http.Request) (*node.Stored, error) {
 	var o node.PutOptions
-	if options := r.URL.Query().Get("options"); options != "" {
-		if err := json.Unmarshal([]byte(options), &o); err != nil {
-			return nil, errs.New(errs.Invalid, "options of put: %w", err)
-		}
+	if err := options(r, &o); err != nil {
+		return nil, err
 	}
 	return ops.Put(r.Context(), r.Body, o)
 }
 
+func plan(ops Operations, r *http.Request) (*node.Planned, error) {
+	var o node.PutOptions
+	if err := options(r, &o); err != nil {
+		return nil, err
+	}
+	return ops.Plan(r.Context(), o)
+}
+
 func get(ops Operations, w http.ResponseWriter, r *http.Request) {
+	var o node.GetOptions
+	if err := options(r, &o); err != nil {
+		refuse(w, r, err)
+		return
+	}
 	opened := false
-	fetched, err := ops.Get(r.Context(), ref(r), func(info node.ObjectInfo) (io.Writer, error) {
+	fetched, err := ops.Get(r.Context(), ref(r), o, func(info node.ObjectInfo) (io.Writer, error) {
 		object, err := toHeader(info)
 		if err != nil {
 			return nil, errs.New(errs.Serialization, "object %v: %w", info.ID, err)

@@ -142,7 +142,7 @@ func TestStoppingServerFinishesWhatIsUnderWay(t *testing.T) {
 	}}, false)
 	got := make(chan error, 1)
 	go func() {
-		_, err := client.Get(t.Context(), "a", func(node.ObjectInfo) (io.Writer, error) { return io.Discard, nil })
+		_, err := client.Get(t.Context(), "a", node.GetOptions{}, func(node.ObjectInfo) (io.Writer, error) { return io.Discard, nil })
 		got <- err
 	}()
 	<-begun
@@ -194,7 +194,7 @@ func TestBrokenStreamIsNoWholeObject(t *testing.T) {
 		w.Write(make([]byte, 1000))
 		panic(http.ErrAbortHandler) // all bytes were sent, but not that they are all
 	}}, false)
-	_, err := client.Get(t.Context(), "a", func(node.ObjectInfo) (io.Writer, error) { return io.Discard, nil })
+	_, err := client.Get(t.Context(), "a", node.GetOptions{}, func(node.ObjectInfo) (io.Writer, error) { return io.Discard, nil })
 	if !errors.Is(err, errs.NoNode) {
 		t.Errorf("got %v, want NoNode", err)
 	}

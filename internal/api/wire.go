@@ -6,8 +6,8 @@ import (
 )
 
 // The paths of the API. An object is named by the query parameter ref; the
-// options of a put are JSON in the query parameter options, and the body is
-// the content.
+// options of a put, a plan or a get are JSON in the query parameter options,
+// and the body of a put is the content.
 const (
 	identityPath = "/v1/identity"
 	objectsPath  = "/v1/objects" // GET lists, POST puts
@@ -15,6 +15,9 @@ const (
 	infoPath     = "/v1/info"
 	peersPath    = "/v1/peers"
 	statsPath    = "/v1/stats"
+
+	planPath      = "/v1/plan"      // of a put
+	transfersPath = "/v1/transfers" // GET lists, DELETE cancels the one that the query parameter id names
 )
 
 const (

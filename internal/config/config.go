@@ -41,8 +41,9 @@ type Store struct {
 
 // Put says how objects are stored when a put does not say it.
 type Put struct {
-	Code  Code
-	Grace time.Duration // how long a successful put waits for the last shards
+	Code   Code
+	Grace  time.Duration // how long a successful put waits for the last shards
+	Resume time.Duration // how long an interrupted put or get can be resumed
 }
 
 // Mesh says how the node meets others.
@@ -69,7 +70,7 @@ func Default() Config {
 	return Config{
 		Ring:   Ring{Probe: 5 * time.Second},
 		Store:  Store{Reserve: 64 << 20},
-		Put:    Put{Code: Code{K: 4, M: 2}, Grace: 3 * time.Second},
+		Put:    Put{Code: Code{K: 4, M: 2}, Grace: 3 * time.Second, Resume: 24 * time.Hour},
 		Mesh:   Mesh{Listen: []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}},
 		Member: Member{Host: host},
 		Log:    Log{Level: slog.LevelInfo, Format: "text"},
@@ -91,6 +92,7 @@ func (c *Config) settings() []setting {
 		{"store.reserve", "a size such as 64M", into(&c.Store.Reserve, ParseSize)},
 		{"put.code", "k+m such as 4+2, at most 256 together", into(&c.Put.Code, ParseCode)},
 		{"put.grace", "a duration such as 3s", into(&c.Put.Grace, ParseDuration)},
+		{"put.resume", "a duration such as 24h, or 0s for never", into(&c.Put.Resume, ParseDuration)},
 		{"mesh.listen", "IP addresses separated by commas such as 0.0.0.0,::", into(&c.Mesh.Listen, parseAddrs)},
 		{"member.site", acceptLabel, into(&c.Member.Site, parseLabel)},
 		{"member.host", acceptLabel, into(&c.Member.Host, parseLabel)},

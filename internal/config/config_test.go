@@ -31,6 +31,7 @@ func TestEverySettingIsOverridden(t *testing.T) {
 		"DATAMESH_STORE_RESERVE=1GB",
 		"DATAMESH_PUT_CODE=10+4",
 		"DATAMESH_PUT_GRACE=0s",
+		"DATAMESH_PUT_RESUME=1h",
 		"DATAMESH_MESH_LISTEN=127.0.0.1, ::1",
 		"DATAMESH_MEMBER_SITE=Zürich",
 		"DATAMESH_MEMBER_HOST=rack 4",
@@ -44,7 +45,7 @@ func TestEverySettingIsOverridden(t *testing.T) {
 	want := Config{
 		Ring:   Ring{Probe: 250 * time.Millisecond},
 		Store:  Store{Capacity: 500 << 30, Reserve: 1e9},
-		Put:    Put{Code: Code{10, 4}},
+		Put:    Put{Code: Code{10, 4}, Resume: time.Hour},
 		Mesh:   Mesh{Listen: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}},
 		Member: Member{Site: "Zürich", Host: "rack 4"},
 		Log:    Log{Level: slog.LevelDebug, Format: "json"},
@@ -52,8 +53,8 @@ func TestEverySettingIsOverridden(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if n := len(new(Config).settings()); n != 11 {
-		t.Errorf("there are %d settings; this test knows 11", n)
+	if n := len(new(Config).settings()); n != 12 {
+		t.Errorf("there are %d settings; this test knows 12", n)
 	}
 }
 

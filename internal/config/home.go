@@ -61,6 +61,9 @@ func (h Home) Store() string { return h.path("store") }
 // Puts is the directory of the journals of puts that have not ended.
 func (h Home) Puts() string { return h.path("puts") }
 
+// Gets is the directory of the notes of gets that have not ended.
+func (h Home) Gets() string { return h.path("gets") }
+
 func (h Home) path(name string) string { return filepath.Join(string(h), name) }
 
 // maxSocket is what every system allows for the path of a Unix socket.

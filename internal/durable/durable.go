@@ -22,7 +22,7 @@ import (
 	"datamesh/internal/errs"
 )
 
-// A File is a file on its way to its name. It ends with Commit or Abort.
+// A File is a file on its way to its name. It ends with Commit, Abort or Leave.
 // It is not safe for concurrent use.
 type File struct {
 	path string   // the name that it will have
@@ -39,6 +39,43 @@ func Create(path string, perm fs.FileMode) (*File, error) {
 		return nil, classify("create", path, err)
 	}
 	return &File{path: path, temp: temp}, nil
+}
+
+// Reopen goes on with a file that will be called path: the first n bytes of
+// temp, a temporary file in the same directory that was left. Kinds: IO, Full.
+func Reopen(temp, path string, n int64) (*File, error) {
+	f, err := os.OpenFile(temp, os.O_WRONLY, 0)
+	if err != nil {
+		return nil, classify("go on with", path, err)
+	}
+	err = f.Truncate(n)
+	if err == nil {
+		_, err = f.Seek(n, io.SeekStart)
+	}
+	if err != nil {
+		f.Close()
+		return nil, classify("go on with", path, err)
+	}
+	return &File{path: path, temp: f}, nil
+}
+
+// Temp returns the name of the temporary file.
+func (f *File) Temp() string { return f.temp.Name() }
+
+// Sync makes what was written so far durable. Kinds: IO, Full.
+func (f *File) Sync() error {
+	if err := f.temp.Sync(); err != nil {
+		return classify("write", f.path, err)
+	}
+	return SyncDir(filepath.Dir(f.path))
+}
+
+// Leave gives the file up but leaves the temporary one for [Reopen].
+func (f *File) Leave() {
+	if f.temp != nil {
+		f.temp.Close()
+		f.temp = nil
+	}
 }
 
 // Write appends to the file. Kinds: IO, Full.

@@ -11,9 +11,10 @@ import (
 	"datamesh/internal/object"
 )
 
-// Get reads the object that ref means and writes it to what open returns.
-// Kinds: as [object.Objects.Get].
-func (n *Node) Get(ctx context.Context, ref string, open func(ObjectInfo) (io.Writer, error)) (*Fetched, error) {
+// Get reads the object that ref means and writes it to what open returns,
+// from where it is to be resumed if it still is the same object. Kinds: as
+// [object.Objects.Get].
+func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(ObjectInfo) (io.Writer, error)) (*Fetched, error) {
 	id, err := n.resolve(ctx, ref)
 	if err != nil {
 		return nil, err
@@ -23,9 +24,20 @@ func (n *Node) Get(ctx context.Context, ref string, open func(ObjectInfo) (io.Wr
 		return nil, err
 	}
 	var result Fetched
-	bad, err := l.objects.Get(ctx, id, func(m *format.Manifest) (io.Writer, error) {
-		result = Fetched{ID: id, Name: m.Name, Size: m.Size}
-		return open(ObjectInfo{ID: id, Name: m.Name, Size: m.Size, Mode: m.Mode, ModTime: format.Time(m.ModTime)})
+	end := func() {}
+	defer func() { end() }()
+	bad, err := l.objects.Get(ctx, id, func(m *format.Manifest) (io.Writer, int64, error) {
+		info := ObjectInfo{ID: id, Name: m.Name, Size: m.Size, Mode: m.Mode, ModTime: format.Time(m.ModTime)}
+		if o.Resume != nil && o.Resume.ID == id {
+			info.From = o.Resume.From
+		}
+		result = Fetched{ID: id, Name: m.Name, Size: m.Size, Resumed: info.From}
+		p := &progress{kind: GetTransfer, name: m.Name}
+		p.size.Store(m.Size)
+		p.received.Store(info.From)
+		end = n.board.begin(o.Transfer, p)
+		w, err := open(info)
+		return receiver{w, p}, info.From, err
 	})
 	result.Bad = badShards(bad)
 	return &result, l.absent(err)

@@ -20,6 +20,7 @@ import (
 	"datamesh"
 	"datamesh/internal/catalog"
 	"datamesh/internal/config"
+	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
 	"datamesh/internal/keyring"
 	"datamesh/internal/mesh"
@@ -67,6 +68,7 @@ type Node struct {
 	catalog *catalog.Catalog
 	journal *object.Journal
 	started time.Time
+	board   board
 
 	mu   sync.Mutex // guards link, and is held while it is made
 	link *link      // nil until an operation needs it
@@ -98,7 +100,7 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{opt: o, home: o.Home, log: o.Log, catalog: cat,
-		journal: object.NewJournal(o.Home.Puts()), started: time.Now()}
+		journal: object.NewJournal(o.Home.Puts(), o.Config.Put.Resume), started: time.Now()}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if o.Role == Storage || o.Bootstrap != nil {
 		if _, err := n.connect(ctx); err != nil {
@@ -208,6 +210,18 @@ func loadKeys(home config.Home, stored func() (catalog.Stats, error)) (*keyring.
 	}
 	keys, _, err = keyring.LoadOrNew(home.Identity())
 	return keys, err
+}
+
+// knownKeys returns the identities of the home's user, if there is one.
+func (n *Node) knownKeys() ([]crypt.Identity, error) {
+	ring, err := keyring.Load(n.home.Identity())
+	if errors.Is(err, errs.FileNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return ring.Identities, nil
 }
 
 // Addrs returns where a storage node can be reached.

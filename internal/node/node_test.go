@@ -128,7 +128,7 @@ func (r *running) put(content []byte, o PutOptions) *Stored {
 func (r *running) get(ref string, want []byte) {
 	r.t.Helper()
 	var got bytes.Buffer
-	fetched, err := r.Get(r.t.Context(), ref, func(ObjectInfo) (io.Writer, error) { return &got, nil })
+	fetched, err := r.Get(r.t.Context(), ref, GetOptions{}, func(ObjectInfo) (io.Writer, error) { return &got, nil })
 	if err != nil {
 		r.t.Errorf("get %s: %v", ref, err)
 		return
@@ -185,7 +185,7 @@ func TestHomeWithoutAMeshStoresAlone(t *testing.T) {
 	first := bootstrap(t, h)
 	first.get("large", large)
 	stranger := open(t, through(t, home(t), Storage, first))
-	_, err = stranger.Get(t.Context(), a.ID.String(), func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
+	_, err = stranger.Get(t.Context(), a.ID.String(), GetOptions{}, func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
 	wantKind(t, "get with another identity", err, errs.Decryption)
 	other := home(t)
 	carry(t, h, other)
@@ -214,14 +214,14 @@ func TestIdentityOpensFromAnyHome(t *testing.T) {
 	stored := owner.put(content, PutOptions{Name: "mine"})
 	other := home(t)
 	second := open(t, through(t, other, Client, first))
-	_, err := second.Get(t.Context(), stored.ID.String(), func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
+	_, err := second.Get(t.Context(), stored.ID.String(), GetOptions{}, func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
 	wantKind(t, "get before", err, errs.Decryption)
 	second.end()
 	third := home(t)
 	carry(t, h, third)
 	n := open(t, through(t, third, Client, first))
 	n.get(stored.ID.String(), content)
-	_, err = n.Get(t.Context(), "mine", func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
+	_, err = n.Get(t.Context(), "mine", GetOptions{}, func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
 	wantKind(t, "get by a name of another home's catalog", err, errs.FileNotFound)
 	a, err := LoadIdentity(h)
 	if err != nil {
@@ -256,7 +256,7 @@ func TestIdentityThatIsGoneIsNotReplaced(t *testing.T) {
 	}
 	_, err := n.Put(t.Context(), bytes.NewReader(content), PutOptions{Name: "later"})
 	wantKind(t, "put", err, errs.KeyManagement)
-	_, err = n.Get(t.Context(), "mine", func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
+	_, err = n.Get(t.Context(), "mine", GetOptions{}, func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
 	wantKind(t, "get", err, errs.KeyManagement)
 	_, err = LoadIdentity(h)
 	wantKind(t, "identity", err, errs.KeyManagement)
@@ -270,7 +270,7 @@ func TestIdentityThatIsGoneIsNotReplaced(t *testing.T) {
 func TestAHomeWithoutAMeshSaysSoOfWhatItDoesNotHave(t *testing.T) {
 	n := open(t, options(home(t), Client))
 	id := datamesh.ObjectID{1}.String()
-	_, err := n.Get(t.Context(), id, func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
+	_, err := n.Get(t.Context(), id, GetOptions{}, func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
 	_, infoErr := n.Info(t.Context(), id)
 	for what, err := range map[string]error{"get": err, "info": infoErr} {
 		wantKind(t, what, err, errs.FileNotFound)
@@ -421,7 +421,7 @@ func TestPutsThatMakeNoSense(t *testing.T) {
 	}
 	_, err := n.Put(t.Context(), strings.NewReader("x"), PutOptions{MinSurvives: &one})
 	wantKind(t, "a bar that is too high", err, errs.Unavailable)
-	_, err = n.Get(t.Context(), "no such name", nil)
+	_, err = n.Get(t.Context(), "no such name", GetOptions{}, nil)
 	wantKind(t, "get of no such name", err, errs.FileNotFound)
 	_, err = n.Info(t.Context(), "dmobj1qqqq")
 	wantKind(t, "info of a mistyped id", err, errs.Invalid)
@@ -443,7 +443,7 @@ func TestTwoMembersMirror(t *testing.T) {
 	carry(t, first.home, second.home)
 	first.end()
 	var got bytes.Buffer
-	_, err := second.Get(t.Context(), stored.ID.String(), func(ObjectInfo) (io.Writer, error) { return &got, nil })
+	_, err := second.Get(t.Context(), stored.ID.String(), GetOptions{}, func(ObjectInfo) (io.Writer, error) { return &got, nil })
 	if err != nil || !bytes.Equal(got.Bytes(), content) {
 		t.Errorf("get without the first: %d bytes, %v", got.Len(), err)
 	}

@@ -1,7 +1,9 @@
 package node
 
 import (
+	"cmp"
 	"context"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"time"
@@ -42,15 +44,18 @@ func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (*Stored, err
 		return nil, err
 	}
 	members := l.view().Len()
-	code := n.opt.Config.Put.Code
-	if o.Code != "" {
-		if code, err = config.ParseCode(o.Code); err != nil {
-			return nil, err
-		}
-	} else if members == 2 {
-		code.M = max(code.M, code.K) // either of the two may go
+	code, err := n.code(o.Code, members)
+	if err != nil {
+		return nil, err
 	}
 	opt.K, opt.M = code.K, code.M
+	if opt.Source, err = sourceOf(o.Source); err != nil {
+		return nil, err
+	}
+	p := &progress{kind: PutTransfer, name: o.Name, code: code}
+	p.size.Store(cmp.Or(o.Size, -1))
+	defer n.board.begin(o.Transfer, p)()
+	opt.Events = p.events()
 	result, err := l.objects.Put(ctx, r, opt, func(p object.PutResult) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
 		defer cancel()
@@ -61,8 +66,49 @@ func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (*Stored, err
 		return nil, err
 	}
 	return &Stored{ID: result.ID, Name: o.Name, Size: result.Size, StoredBytes: result.StoredBytes,
-		Segments: result.Segments, Shards: result.Shards, Peers: result.Peers, Survives: result.Survives,
+		Segments: result.Segments, Shards: result.Shards, Peers: result.Peers, Survives: result.Survives, Resumed: result.Resumed,
 		Warnings: append(warnings, cautions(l, members, result)...)}, nil
+}
+
+// code returns the code of a put: the one that is asked for, or that of the
+// settings.
+func (n *Node) code(asked string, members int) (config.Code, error) {
+	if asked != "" {
+		return config.ParseCode(asked)
+	}
+	code := n.opt.Config.Put.Code
+	if members == 2 {
+		code.M = max(code.M, code.K) // either of the two may go
+	}
+	return code, nil
+}
+
+// Plan says what a put of o.Size bytes would come to, and stores nothing.
+// Kinds: Invalid, Unavailable.
+func (n *Node) Plan(ctx context.Context, o PutOptions) (*Planned, error) {
+	l, err := n.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	code, err := n.code(o.Code, l.view().Len())
+	if err != nil {
+		return nil, err
+	}
+	p := l.objects.Plan(o.Size, code.K, code.M)
+	return &Planned{Name: o.Name, Size: p.Size, StoredBytes: p.StoredBytes, Segments: p.Segments, Shards: p.Shards,
+		Peers: p.Peers, Survives: p.Survives, DryRun: true}, nil
+}
+
+// sourceOf reads what stands for the content of a put. Kind: Invalid.
+func sourceOf(text string) (s object.Source, err error) {
+	if text == "" {
+		return s, nil
+	}
+	b, err := hex.DecodeString(text)
+	if err != nil || len(b) != len(s) {
+		return s, errs.New(errs.Invalid, "%q is not a source of 64 hex digits", text)
+	}
+	return object.Source(b), nil
 }
 
 // cautions tells what a user should know of an object that is stored, but not
@@ -86,20 +132,12 @@ func cautions(l *link, members int, r object.PutResult) (all []string) {
 // service now and then, since the peers that have them may be away.
 func (n *Node) sweep(l *link) {
 	for {
-		swept, err := n.journal.Sweep(n.ctx, &members{l}, func(id datamesh.ObjectID) (bool, error) {
-			_, err := n.catalog.ByID(n.ctx, id)
-			if errs.KindOf(err) == errs.FileNotFound {
-				return false, nil
-			}
-			return err == nil, err
-		})
+		err := n.sweepOnce(n.ctx, l)
 		if n.ctx.Err() != nil {
 			return
 		}
 		if err != nil {
 			n.log.Warn("leftovers of an interrupted put could not be deleted", "error", err)
-		} else if swept > 0 {
-			n.log.Info("leftovers of an interrupted put were deleted", "segments", swept)
 		}
 		if n.opt.Role != Storage {
 			return
@@ -110,6 +148,20 @@ func (n *Node) sweep(l *link) {
 			return
 		}
 	}
+}
+
+func (n *Node) sweepOnce(ctx context.Context, l *link) error {
+	swept, err := n.journal.Sweep(ctx, &members{l}, func(id datamesh.ObjectID) (bool, error) {
+		_, err := n.catalog.ByID(ctx, id)
+		if errs.KindOf(err) == errs.FileNotFound {
+			return false, nil
+		}
+		return err == nil, err
+	})
+	if swept > 0 {
+		n.log.Info("leftovers of an interrupted put were deleted", "segments", swept)
+	}
+	return err
 }
 
 const sweepInterval = 10 * time.Minute

@@ -27,6 +27,9 @@ type PutOptions struct {
 	MinSurvives *int      `json:"min_survives,omitempty"` // the bar for success; nil is half of m
 	Mode        uint32    `json:"mode,omitempty"`         // permission bits of the file
 	ModTime     time.Time `json:"mod_time,omitzero"`
+	Size        int64     `json:"size,omitempty"`     // of the content, if it is known
+	Source      string    `json:"source,omitempty"`   // 64 hex digits that stand for the content; "": the put cannot be resumed
+	Transfer    string    `json:"transfer,omitempty"` // the id that it is listed under
 }
 
 // Stored is the result of a put.
@@ -34,11 +37,12 @@ type Stored struct {
 	ID          datamesh.ObjectID `json:"id"`
 	Name        string            `json:"name"`
 	Size        int64             `json:"size"`
-	StoredBytes int64             `json:"stored_bytes"` // of all shards on all peers
-	Segments    int               `json:"segments"`     // the manifest's included
-	Shards      int               `json:"shards"`       // acknowledged
-	Peers       int               `json:"peers"`        // distinct ones that hold a shard
-	Survives    int               `json:"survives"`     // peers that may vanish
+	StoredBytes int64             `json:"stored_bytes"`      // of all shards on all peers
+	Segments    int               `json:"segments"`          // the manifest's included
+	Shards      int               `json:"shards"`            // acknowledged
+	Peers       int               `json:"peers"`             // distinct ones that hold a shard
+	Survives    int               `json:"survives"`          // peers that may vanish
+	Resumed     int64             `json:"resumed,omitempty"` // bytes of content that an interrupted put had stored before
 	Warnings    []string          `json:"warnings,omitempty"`
 }
 
@@ -49,6 +53,7 @@ type ObjectInfo struct {
 	Size    int64             `json:"size"`
 	Mode    uint32            `json:"mode,omitempty"`
 	ModTime time.Time         `json:"mod_time,omitzero"`
+	From    int64             `json:"from,omitempty"` // the byte that is the first to come
 }
 
 // Fetched is the result of a get.
@@ -58,6 +63,9 @@ type Fetched struct {
 	Size int64             `json:"size"`
 	Out  string            `json:"out"`
 	Bad  []BadShard        `json:"bad"`
+
+	Resumed int64 `json:"resumed,omitempty"` // bytes that an interrupted get had brought before
+	DryRun  bool  `json:"dry_run,omitempty"` // nothing was written
 }
 
 // A BadShard is one that a peer should have served and did not, or served wrong.

@@ -38,11 +38,12 @@ type Journal struct {
 	mu      sync.Mutex // guards the rest
 	lock    *flock.Flock
 	file    *os.File
-	active  int      // puts that have not ended
-	left    []*entry // those of them that failed, and have left something behind
-	written int64    // bytes of the file
-	next    uint64   // number of the next put
-	failed  error    // the file is no longer to be trusted
+	active  int                      // puts that have not ended
+	left    []*entry                 // those of them that failed, and have left something behind
+	written int64                    // bytes of the file
+	next    uint64                   // number of the next put
+	failed  error                    // the file is no longer to be trusted
+	visits  map[string]chan struct{} // of the journals of others; closed when one ends
 }
 
 // A record is a line of the journal: what was planned, who was asked besides,
@@ -66,6 +67,7 @@ type record struct {
 
 const (
 	journalSuffix  = ".journal"
+	lockSuffix     = ".lock"
 	journalVersion = 1
 	maxRecord      = 64 << 10
 	checkLen       = 8 // bytes of a record's hash
@@ -250,7 +252,7 @@ func (j *Journal) open() error {
 	var name [8]byte
 	rand.Read(name[:])
 	path := filepath.Join(j.dir, hex.EncodeToString(name[:])+journalSuffix)
-	lock := flock.New(path + ".lock")
+	lock := flock.New(path + lockSuffix)
 	if ok, err := lock.TryLock(); err != nil || !ok {
 		return errs.New(errs.IO, "lock %s: %v", path, err)
 	}

@@ -219,17 +219,51 @@ func (j *Journal) files(visit func(name string) error) error {
 		return errs.New(errs.IO, "journals: %w", err)
 	}
 	for _, name := range names {
-		lock := flock.New(name + ".lock")
-		if ok, err := lock.TryLock(); err != nil || !ok {
+		release, ok := j.visit(name)
+		if !ok {
 			continue // its process lives
 		}
 		err := visit(name)
-		lock.Close()
+		release()
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// visit locks the journal of a dead process, after any other visit of this
+// process has ended. ok is false if its process lives, or another visits it.
+func (j *Journal) visit(name string) (release func(), ok bool) {
+	ended := make(chan struct{})
+	for {
+		j.mu.Lock()
+		other := j.visits[name]
+		if other == nil {
+			if j.visits == nil {
+				j.visits = map[string]chan struct{}{}
+			}
+			j.visits[name] = ended
+			j.mu.Unlock()
+			break
+		}
+		j.mu.Unlock()
+		<-other
+	}
+	lock := flock.New(name + lockSuffix)
+	ok, err := lock.TryLock()
+	release = func() {
+		lock.Close()
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		delete(j.visits, name)
+		close(ended)
+	}
+	if err != nil || !ok {
+		release()
+		return nil, false
+	}
+	return release, true
 }
 
 // appendRecords adds records to the journal of a dead process, durably. A torn

@@ -18,7 +18,6 @@ import (
 	"datamesh/internal/hash"
 	"datamesh/internal/ring"
 
-	"github.com/gofrs/flock"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -72,11 +71,11 @@ func (j *Journal) sweepOwn(ctx context.Context, net Net, stored func(datamesh.Ob
 // sweepFile settles what a dead process has left in its journal, and removes
 // that when nothing more is to be done.
 func (j *Journal) sweepFile(ctx context.Context, name string, net Net, stored func(datamesh.ObjectID) (bool, error)) (swept int, err error) {
-	lock := flock.New(name + ".lock")
-	if ok, err := lock.TryLock(); err != nil || !ok {
+	release, ok := j.visit(name)
+	if !ok {
 		return 0, nil // its process lives
 	}
-	defer lock.Close()
+	defer release()
 	puts, err := readJournal(name)
 	if err != nil {
 		return 0, err
@@ -93,7 +92,7 @@ func (j *Journal) sweepFile(ctx context.Context, name string, net Net, stored fu
 	}
 	if all {
 		os.Remove(name)
-		os.Remove(lock.Path())
+		os.Remove(name + lockSuffix)
 	}
 	return swept, nil
 }

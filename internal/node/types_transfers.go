@@ -1,0 +1,59 @@
+package node
+
+import (
+	"time"
+
+	"datamesh"
+)
+
+// GetOptions says how an object is read. The zero value is the default.
+type GetOptions struct {
+	Transfer string  `json:"transfer,omitempty"` // the id that it is listed under
+	Resume   *Resume `json:"resume,omitempty"`   // nil: from the beginning
+}
+
+// Resume is the beginning of an object that is here already.
+type Resume struct {
+	ID   datamesh.ObjectID `json:"id"`
+	From int64             `json:"from"` // bytes
+}
+
+// Planned is what a put would come to: nothing was stored.
+type Planned struct {
+	Name        string `json:"name"`
+	Size        int64  `json:"size"`
+	StoredBytes int64  `json:"stored_bytes"` // an estimate
+	Segments    int    `json:"segments"`
+	Shards      int    `json:"shards"`
+	Peers       int    `json:"peers"`
+	Survives    int    `json:"survives"`
+	DryRun      bool   `json:"dry_run"`
+}
+
+// Transfers is the answer of transfers.
+type Transfers struct {
+	Transfers []Transfer `json:"transfers"` // running ones first, the oldest first
+}
+
+// The kinds and states of a transfer.
+const (
+	PutTransfer = "put"
+	GetTransfer = "get"
+	Running     = "running"
+	Interrupted = "interrupted" // the same command goes on with it
+)
+
+// A Transfer is a put or a get that has not ended.
+type Transfer struct {
+	ID        string    `json:"id"`
+	Kind      string    `json:"kind"`
+	Name      string    `json:"name"`
+	Size      int64     `json:"size"`      // bytes of content; -1: not known
+	Sealed    int64     `json:"sealed"`    // put: bytes of content that are sealed
+	Sent      int64     `json:"sent"`      // put: bytes sent to peers, all shards together
+	Confirmed int64     `json:"confirmed"` // put: bytes of shards that peers have acknowledged
+	Total     int64     `json:"total"`     // put: bytes of shards there will be, as far as is known
+	Received  int64     `json:"received"`  // get: bytes of content that are verified and written
+	State     string    `json:"state"`
+	Began     time.Time `json:"began"` // of an interrupted one: when it last went on
+}

@@ -28,6 +28,7 @@ type cli struct {
 
 	homeDir       string
 	json          bool
+	quiet         bool
 	bootstrapPeer string
 	bootstrapAddr string
 }
@@ -49,12 +50,13 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.homeDir, "home", "", "directory that keeps everything (default $DATAMESH_HOME, else datamesh in the user's data directory)")
 	flags.BoolVar(&c.json, "json", false, "print one JSON document")
+	flags.BoolVarP(&c.quiet, "quiet", "q", false, "print no progress, no notices and no advice")
 	flags.StringVar(&c.bootstrapPeer, "bootstrap-peer", "", "`PEER_ID` of a member to join the mesh through; remembered")
 	flags.StringVar(&c.bootstrapAddr, "bootstrap-addr", "", "`ADDR` of that member, such as /ip4/192.0.2.7/tcp/40871")
 	root.AddCommand(
 		c.bootstrapCommand(), c.serviceCommand(), c.idCommand(),
 		c.putCommand(), c.getCommand(), c.listCommand(), c.infoCommand(),
-		c.peersCommand(), c.statsCommand(), c.keysCommand(), c.demoCommand(), c.versionCommand())
+		c.peersCommand(), c.statsCommand(), c.transfersCommand(), c.keysCommand(), c.demoCommand(), c.versionCommand())
 	return root
 }
 

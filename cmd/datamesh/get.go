@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,11 +11,13 @@ import (
 	"golang.org/x/term"
 
 	"datamesh/internal/api"
+	"datamesh/internal/config"
+	"datamesh/internal/errs"
 	"datamesh/internal/node"
 )
 
 func (c *cli) getCommand() *cobra.Command {
-	var force bool
+	var force, dryRun bool
 	cmd := &cobra.Command{
 		Use:   "get ID|NAME [OUT]",
 		Short: "read a file back",
@@ -24,11 +27,15 @@ current directory. What was lost is rebuilt.`,
 		Args: arity(1, 2),
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "overwrite OUT; print binary content on a terminal")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be written where, and write nothing")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ref := args[0]
+		if dryRun {
+			return c.planGet(cmd.Context(), args, force)
+		}
 		switch {
 		case len(args) == 1:
-			return c.getFile(cmd.Context(), ref, &target{ref: ref, dir: ".", force: force})
+			return c.getFile(cmd.Context(), &target{ref: ref, dir: ".", force: force})
 		case args[1] == "-":
 			return c.getStdout(cmd.Context(), ref, force)
 		}
@@ -36,18 +43,64 @@ current directory. What was lost is rebuilt.`,
 		if err != nil {
 			return err
 		}
-		return c.getFile(cmd.Context(), ref, out)
+		return c.getFile(cmd.Context(), out)
 	}
 	return cmd
 }
 
-// getFile reads an object into a file that appears when it is whole.
-func (c *cli) getFile(ctx context.Context, ref string, out *target) error {
-	defer out.abort()
+// errPlanned ends a get that was only asked what it would do.
+var errPlanned = errors.New("planned")
+
+// planGet says what a get would write.
+func (c *cli) planGet(ctx context.Context, args []string, force bool) (err error) {
+	out := &target{ref: args[0], dir: ".", force: force}
+	toStdout := len(args) == 2 && args[1] == "-"
+	if len(args) == 2 && !toStdout {
+		if out, err = newTarget(args[0], args[1], force); err != nil {
+			return err
+		}
+	}
+	plan := node.Fetched{Out: "-", Bad: []node.BadShard{}, DryRun: true}
 	return c.withNode(ctx, func(ops api.Operations) error {
-		fetched, err := ops.Get(ctx, ref, out.open)
+		_, err := ops.Get(ctx, args[0], node.GetOptions{}, func(info node.ObjectInfo) (io.Writer, error) {
+			plan.ID, plan.Name, plan.Size = info.ID, info.Name, info.Size
+			if toStdout {
+				return nil, errPlanned
+			}
+			if err := out.settle(info); err != nil {
+				return nil, err
+			}
+			plan.Out = out.path
+			return nil, errPlanned
+		})
+		if !errors.Is(err, errPlanned) {
+			return fmt.Errorf("get %s: %w", args[0], err)
+		}
+		return c.print(plan, func(w io.Writer) {
+			fmt.Fprintf(w, "would write %s to %s\n", size(plan.Size), plain(plan.Out))
+		})
+	})
+}
+
+// getFile reads an object into a file that appears when it is whole.
+func (c *cli) getFile(ctx context.Context, out *target) error {
+	home, err := config.FindHome(c.homeDir)
+	if err != nil {
+		return err
+	}
+	out.begin(home)
+	defer out.abort()
+	o := node.GetOptions{Transfer: newTransfer(), Resume: out.before()}
+	return c.withNode(ctx, func(ops api.Operations) error {
+		stop := c.follow(ctx, ops, o.Transfer)
+		fetched, err := ops.Get(ctx, out.ref, o, out.open)
+		stop()
 		if err != nil {
-			return fmt.Errorf("get %s: %w", ref, err)
+			err = fmt.Errorf("get %s: %w", out.ref, err)
+			if (ctx.Err() != nil || errs.Retryable(err)) && out.leave() {
+				err = errs.WithHint(err, "type the same again: it goes on where it stopped")
+			}
+			return err
 		}
 		if err := out.commit(); err != nil {
 			return err
@@ -70,8 +123,11 @@ func (c *cli) getStdout(ctx context.Context, ref string, force bool) error {
 	if f, ok := c.out.(*os.File); ok && !force && term.IsTerminal(int(f.Fd())) {
 		out = terminal{out}
 	}
+	o := node.GetOptions{Transfer: newTransfer()}
 	return c.withNode(ctx, func(ops api.Operations) error {
-		fetched, err := ops.Get(ctx, ref, func(node.ObjectInfo) (io.Writer, error) { return out, nil })
+		stop := c.follow(ctx, ops, o.Transfer)
+		fetched, err := ops.Get(ctx, ref, o, func(node.ObjectInfo) (io.Writer, error) { return out, nil })
+		stop()
 		if err != nil {
 			return fmt.Errorf("get %s: %w", ref, err)
 		}

@@ -40,6 +40,15 @@ type interrupted struct{}
 func (interrupted) Error() string { return "interrupted" }
 func (interrupted) Unwrap() error { return context.Canceled }
 
+// interruption returns the error of a command that was stopped, with what it
+// says can be done.
+func interruption(err error) error {
+	if hint := errs.HintFor(err); hint != "" && errs.KindOf(err) == errs.Other {
+		return errs.WithHint(interrupted{}, "%s", hint)
+	}
+	return interrupted{}
+}
+
 // run executes a command line and returns its exit status.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -54,7 +63,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 0
 	}
 	if ctx.Err() != nil {
-		err = interrupted{}
+		err = interruption(err)
 	}
 	// An error in the flags may come before --json was read.
 	if c.json || slices.Contains(args, "--json") {

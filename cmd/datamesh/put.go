@@ -23,6 +23,7 @@ func (c *cli) putCommand() *cobra.Command {
 		o           node.PutOptions
 		tags        string
 		minSurvives uint8
+		dryRun      bool
 	)
 	cmd := &cobra.Command{
 		Use:   "put FILE",
@@ -36,6 +37,7 @@ func (c *cli) putCommand() *cobra.Command {
 	flags.StringArrayVar(&o.To, "to", nil, "`RECIPIENT` who may read it too; may be repeated")
 	flags.StringVar(&o.Code, "code", "", "`K+M`: any K of K+M shards suffice (default $DATAMESH_PUT_CODE, else 4+2)")
 	flags.Uint8Var(&minSurvives, "min-survives", 0, "`N` peers whose loss it must survive, or the put fails")
+	flags.BoolVar(&dryRun, "dry-run", false, "say what it would come to, and store nothing")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o.Tags = splitTags(tags)
 		if flags.Changed("min-survives") {
@@ -53,12 +55,12 @@ func (c *cli) putCommand() *cobra.Command {
 		if err := checkName(o.Name); err != nil {
 			return err
 		}
-		return c.put(cmd.Context(), args[0], o)
+		return c.put(cmd.Context(), args[0], o, dryRun)
 	}
 	return cmd
 }
 
-func (c *cli) put(ctx context.Context, file string, o node.PutOptions) error {
+func (c *cli) put(ctx context.Context, file string, o node.PutOptions, dryRun bool) error {
 	content, regular := c.in, false
 	if file != "-" {
 		source, err := openSource(ctx, file)
@@ -67,15 +69,24 @@ func (c *cli) put(ctx context.Context, file string, o node.PutOptions) error {
 		}
 		defer source.Close()
 		content, regular = source, source.regular()
-		o.Mode, o.ModTime = source.fileMode(), source.modTime()
+		o.Mode, o.ModTime, o.Size = source.fileMode(), source.modTime(), source.size()
+		if o.Source, err = source.fingerprint(); err != nil {
+			return err
+		}
+	}
+	if dryRun {
+		return c.planPut(ctx, file, regular, o)
 	}
 	if !regular {
 		content = cancellable(ctx, content) // nobody may ever write to it
 	}
+	o.Transfer = newTransfer()
 	return c.withNode(ctx, func(ops api.Operations) error {
+		stop := c.follow(ctx, ops, o.Transfer)
 		stored, err := ops.Put(ctx, content, o)
+		stop()
 		if err != nil {
-			return fmt.Errorf("put %s: %w", file, err)
+			return resumable(ctx, ops, o, fmt.Errorf("put %s: %w", file, err))
 		}
 		for _, w := range stored.Warnings {
 			c.warn("%s", w)
@@ -89,6 +100,39 @@ func (c *cli) put(ctx context.Context, file string, o node.PutOptions) error {
 			row(w, "survives", survives(stored.Survives))
 		})
 	})
+}
+
+// planPut says what a put would come to.
+func (c *cli) planPut(ctx context.Context, file string, regular bool, o node.PutOptions) error {
+	if !regular {
+		return errs.WithHint(errs.New(errs.Invalid, "how much %s has is known only when it is read", file), "leave out --dry-run, or name a file")
+	}
+	return c.withNode(ctx, func(ops api.Operations) error {
+		plan, err := ops.Plan(ctx, o)
+		if err != nil {
+			return fmt.Errorf("put %s: %w", file, err)
+		}
+		return c.print(plan, func(w io.Writer) {
+			fmt.Fprintf(w, "would store %s of %s, as about %s in %s of %s on %s; it would survive %s\n", size(plan.Size), plain(file), size(plan.StoredBytes),
+				count(plan.Shards, "shard"), count(plan.Segments, "segment"), count(plan.Peers, "peer"), survives(plan.Survives))
+		})
+	})
+}
+
+// resumable adds to the error of a put that it can go on, if it can.
+func resumable(ctx context.Context, ops api.Operations, o node.PutOptions, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stateTime)
+	defer cancel()
+	list, listErr := ops.Transfers(ctx, "")
+	if listErr != nil || o.Source == "" {
+		return err
+	}
+	for _, t := range list.Transfers {
+		if t.Kind == node.PutTransfer && t.State == node.Interrupted && t.Name == o.Name {
+			return errs.WithHint(err, "type the same again: %s are stored and will not be sent twice", size(t.Sealed))
+		}
+	}
+	return err
 }
 
 func splitTags(s string) []string {

@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"datamesh/internal/errs"
@@ -66,6 +70,14 @@ func (s *source) changed() error {
 		"put it again when nothing writes to it")
 }
 
+// size returns how many bytes it has, or 0 if that is not known.
+func (s *source) size() int64 {
+	if !s.regular() {
+		return 0
+	}
+	return s.began.Size()
+}
+
 func (s *source) regular() bool { return s.began.Mode().IsRegular() }
 
 func (s *source) Close() error { return s.file.Close() }
@@ -90,6 +102,20 @@ func (s *source) fileMode() uint32 {
 		return 0
 	}
 	return uint32(s.began.Mode().Perm())
+}
+
+// fingerprint stands for the content of the file for as long as nobody writes
+// to it; it is "" of what is no regular file. Kind: IO.
+func (s *source) fingerprint() (string, error) {
+	if !s.regular() {
+		return "", nil
+	}
+	path, err := filepath.Abs(s.file.Name())
+	if err != nil {
+		return "", errs.New(errs.IO, "%w", err)
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %s %s", s.began.Size(), s.began.ModTime().UnixNano(), inode(s.began), path))
+	return hex.EncodeToString(sum[:]), nil
 }
 
 // modTime returns the time to keep, or the zero time.

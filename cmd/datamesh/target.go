@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"io/fs"
@@ -10,9 +11,10 @@ import (
 	"strings"
 	"unicode"
 
-	"datamesh/internal/durable"
+	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
+	"datamesh/internal/partial"
 )
 
 // A target is where a get writes: path, or the stored name in dir.
@@ -22,7 +24,7 @@ type target struct {
 	path  string // "" until the stored name is known
 	force bool
 	info  node.ObjectInfo
-	file  *durable.File
+	get   *partial.Get // set by begin
 }
 
 // newTarget returns the target that the user calls out, if it can be written.
@@ -63,45 +65,60 @@ func (t *target) exists() error {
 	return errs.WithHint(errs.New(errs.Exists, "%s exists", t.path), "overwrite it with --force, or give another OUT")
 }
 
+// begin looks for an interrupted get that this one goes on with.
+func (t *target) begin(home config.Home) {
+	t.get = partial.Begin(home.Gets(), t.ref, cmp.Or(t.path, t.dir))
+}
+
+// before returns what an interrupted get has brought, or nil.
+func (t *target) before() *node.Resume {
+	id, from := t.get.Before()
+	if from == 0 {
+		return nil
+	}
+	return &node.Resume{ID: id, From: from}
+}
+
 // open begins the file once it is known what the object is.
 func (t *target) open(info node.ObjectInfo) (io.Writer, error) {
-	if t.path == "" {
-		name, err := safeName(info.Name)
-		if err != nil {
-			return nil, errs.WithHint(err, "say where to write it: datamesh get %s OUT", t.ref)
-		}
-		t.path = filepath.Join(t.dir, name)
-		if err := t.checkFree(); err != nil {
-			return nil, err
-		}
-	}
-	file, err := durable.Create(t.path, fileMode(info))
-	if err != nil {
+	if err := t.settle(info); err != nil {
 		return nil, err
 	}
-	t.info, t.file = info, file
-	return file, nil
+	t.info = info
+	return t.get, t.get.Open(info.ID, info.Name, info.Size, info.From, t.path, fileMode(info))
+}
+
+// settle finds out the path, if it is the stored name.
+func (t *target) settle(info node.ObjectInfo) error {
+	if t.path != "" {
+		return nil
+	}
+	name, err := safeName(info.Name)
+	if err != nil {
+		return errs.WithHint(err, "say where to write it: datamesh get %s OUT", t.ref)
+	}
+	t.path = filepath.Join(t.dir, name)
+	return t.checkFree()
 }
 
 // commit gives the file, now whole, its time and its name.
 func (t *target) commit() error {
 	if !t.info.ModTime.IsZero() {
-		if err := t.file.SetTime(t.info.ModTime); err != nil {
+		if err := t.get.SetTime(t.info.ModTime); err != nil {
 			return err
 		}
 	}
-	err := t.file.Commit(t.force)
+	err := t.get.Commit(t.force)
 	if errors.Is(err, errs.Exists) {
 		return t.exists()
 	}
 	return err
 }
 
-func (t *target) abort() {
-	if t.file != nil {
-		t.file.Abort()
-	}
-}
+// leave ends the get so that it can be resumed, and reports whether it can.
+func (t *target) leave() bool { return t.get.Leave() }
+
+func (t *target) abort() { t.get.Abort() }
 
 // fileMode returns the permissions of a file that is written for info.
 func fileMode(info node.ObjectInfo) fs.FileMode {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
 )
@@ -43,7 +44,9 @@ func TestStoredNamesNeverLeaveTheDirectory(t *testing.T) {
 }
 
 // fetch does with a target what a get does.
-func fetch(out *target, info node.ObjectInfo, content string) error {
+func fetch(t *testing.T, out *target, info node.ObjectInfo, content string) error {
+	t.Helper()
+	out.begin(config.Home(t.TempDir()))
 	defer out.abort()
 	w, err := out.open(info)
 	if err != nil {
@@ -66,7 +69,7 @@ func TestTargetIsTheFileOrIsInTheDirectory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := fetch(target, info, "content"); err != nil {
+		if err := fetch(t, target, info, "content"); err != nil {
 			t.Fatal(err)
 		}
 		if target.path != want {
@@ -98,7 +101,7 @@ func TestTargetIsNeverOverwrittenWithoutForce(t *testing.T) {
 	if _, err := newTarget("ref", path, false); !errors.Is(err, errs.Exists) {
 		t.Errorf("before the transfer: got %v, want Exists", err)
 	}
-	if err := fetch(free, node.ObjectInfo{}, "theirs"); !errors.Is(err, errs.Exists) || content() != "mine" {
+	if err := fetch(t, free, node.ObjectInfo{}, "theirs"); !errors.Is(err, errs.Exists) || content() != "mine" {
 		t.Errorf("made meanwhile: got %v and %q, want Exists and mine", err, content())
 	}
 	inside := &target{ref: "ref", dir: filepath.Dir(path)}
@@ -109,7 +112,7 @@ func TestTargetIsNeverOverwrittenWithoutForce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := fetch(forced, node.ObjectInfo{}, "theirs"); err != nil || content() != "theirs" {
+	if err := fetch(t, forced, node.ObjectInfo{}, "theirs"); err != nil || content() != "theirs" {
 		t.Errorf("forced: got %v and %q, want theirs", err, content())
 	}
 }
@@ -135,6 +138,7 @@ func TestAbortedTargetLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	out.begin(config.Home(t.TempDir()))
 	w, err := out.open(node.ObjectInfo{})
 	if err != nil {
 		t.Fatal(err)

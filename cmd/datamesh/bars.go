@@ -1,0 +1,54 @@
+package main
+
+import (
+	"io"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"datamesh/internal/node"
+)
+
+// bars are the progress bars of one transfer. They have no colours, and are
+// gone when it has ended.
+type bars struct {
+	all *mpb.Progress
+	of  []*mpb.Bar
+}
+
+// newBars draws on w, which is a terminal.
+func newBars(w io.Writer, kind string) *bars {
+	b := &bars{all: mpb.New(mpb.WithOutput(w), mpb.WithAutoRefresh(), mpb.WithRefreshRate(barsEvery))}
+	stages := []string{"received"}
+	if kind == node.PutTransfer {
+		stages = []string{"sealed", "sent", "confirmed"}
+	}
+	for _, stage := range stages {
+		b.of = append(b.of, b.all.New(0, mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"),
+			mpb.PrependDecorators(decor.Name(stage, decor.WCSyncSpaceR), decor.CountersKibiByte("% .1f / % .1f", decor.WCSyncSpace)),
+			mpb.AppendDecorators(decor.AverageSpeed(decor.SizeB1024(0), "% .1f"), decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO))))
+	}
+	return b
+}
+
+// Write writes whole lines above the bars.
+func (b *bars) Write(p []byte) (int, error) { return b.all.Write(p) }
+
+func (b *bars) set(t node.Transfer) {
+	values := [][2]int64{{t.Received, t.Size}}
+	if t.Kind == node.PutTransfer {
+		values = [][2]int64{{t.Sealed, t.Size}, {t.Sent, t.Total}, {t.Confirmed, t.Total}}
+	}
+	for i, v := range values {
+		done, total := v[0], v[1]
+		b.of[i].SetTotal(max(total, done), false)
+		b.of[i].SetCurrent(min(done, max(total, done)))
+	}
+}
+
+func (b *bars) close() {
+	for _, bar := range b.of {
+		bar.Abort(true)
+	}
+	b.all.Wait()
+}

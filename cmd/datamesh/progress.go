@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"datamesh/internal/api"
+	"datamesh/internal/node"
+)
+
+const (
+	showAfter = time.Second            // a transfer that ends before shows no progress
+	barsEvery = 200 * time.Millisecond // on a terminal
+	lineEvery = 30 * time.Second       // elsewhere
+	stateTime = 5 * time.Second        // for the node to tell how far it is
+)
+
+// newTransfer returns an id to follow a transfer by.
+func newTransfer() string { return rand.Text()[:10] }
+
+// follow shows people how a transfer goes on until stop is called: bars on a
+// terminal, a line now and then elsewhere, and a line whenever a signal asks.
+func (c *cli) follow(ctx context.Context, ops api.Operations, id string) (stop func()) {
+	if c.json {
+		return func() {}
+	}
+	f := &follower{ops: ops, id: id, out: c.err}
+	every := lineEvery
+	switch {
+	case c.quiet:
+		every = 0 // only when asked
+	case isTerminal(c.err) && os.Getenv("TERM") != "dumb":
+		every, f.onTerminal = barsEvery, true
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	asked := make(chan os.Signal, 1)
+	if len(stateSignals) > 0 {
+		signal.Notify(asked, stateSignals...)
+	}
+	var running sync.WaitGroup
+	running.Go(func() { f.run(ctx, every, asked) })
+	return func() {
+		cancel()
+		running.Wait()
+		signal.Stop(asked)
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// A follower shows how one transfer goes on.
+type follower struct {
+	ops        api.Operations
+	id         string
+	out        io.Writer
+	onTerminal bool
+	bars       *bars // nil until there is something to show
+}
+
+// run shows the state each time that every has gone by, unless it is 0, and
+// whenever it is asked for.
+func (f *follower) run(ctx context.Context, every time.Duration, asked <-chan os.Signal) {
+	defer f.close()
+	var next <-chan time.Time
+	if every > 0 {
+		next = time.After(max(showAfter, every))
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-asked:
+			f.show(ctx, f.line)
+		case <-next:
+			next = time.After(every)
+			if f.onTerminal {
+				f.show(ctx, f.draw)
+			} else {
+				f.show(ctx, f.line)
+			}
+		}
+	}
+}
+
+// show has the present state shown, if there is one.
+func (f *follower) show(ctx context.Context, how func(node.Transfer)) {
+	ctx, cancel := context.WithTimeout(ctx, stateTime)
+	defer cancel()
+	list, err := f.ops.Transfers(ctx, f.id)
+	if err != nil || len(list.Transfers) == 0 {
+		return // it has not begun, or has ended
+	}
+	how(list.Transfers[0])
+}
+
+// line writes one line, above the bars if there are any.
+func (f *follower) line(t node.Transfer) {
+	text := fmt.Sprintf("get: %s received", part(t.Received, t.Size))
+	if t.Kind == node.PutTransfer {
+		text = fmt.Sprintf("put: %s sealed, %s sent, %s confirmed", part(t.Sealed, t.Size), part(t.Sent, t.Total), part(t.Confirmed, t.Total))
+	}
+	out := f.out
+	if f.bars != nil {
+		out = f.bars
+	}
+	fmt.Fprintf(out, "%s after %s\n", text, time.Since(t.Began).Round(time.Second))
+}
+
+// part says how much of what is done.
+func part(n, of int64) string {
+	if of <= 0 {
+		return size(n)
+	}
+	n = min(n, of)
+	return fmt.Sprintf("%s of %s (%d %%)", size(n), size(of), n*100/of)
+}
+
+func (f *follower) draw(t node.Transfer) {
+	if f.bars == nil {
+		f.bars = newBars(f.out, t.Kind)
+	}
+	f.bars.set(t)
+}
+
+func (f *follower) close() {
+	if f.bars != nil {
+		f.bars.close()
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -29,6 +30,15 @@ func edit(t *testing.T, path string, change func([]byte) []byte) {
 	}
 }
 
+// wantHas compares what the store says that it has of index 0 and 1.
+func wantHas(t *testing.T, d *Disk, s *storetest.Sample, when string, want ...bool) {
+	t.Helper()
+	got, err := d.Has(t.Context(), []datamesh.ShardKey{s.Key(0), s.Key(1)})
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("has, %s: got %v, %v, want %v", when, got, err, want)
+	}
+}
+
 func TestDamagedFileIsIntegrityAndPutHealsIt(t *testing.T) {
 	d := openDisk(t, t.TempDir(), Options{})
 	s := storetest.Segment(t, 1, 2, 1, 2*large)
@@ -42,11 +52,15 @@ func TestDamagedFileIsIntegrityAndPutHealsIt(t *testing.T) {
 		"emptied":   func() { edit(t, path, func([]byte) []byte { return nil }) },
 		"grown":     func() { edit(t, path, func(b []byte) []byte { return append(b, 0) }) },
 		"deleted":   func() { os.Remove(path) },
+		"replaced": func() { os.Remove(path); os.Mkdir(path, 0o700) },
 		"swapped": func() {
 			edit(t, path, func([]byte) []byte { b, _ := os.ReadFile(other); return b })
 		},
 	} {
 		damage()
+		if what != "flipped" && what != "swapped" { // which no look at the length tells
+			wantHas(t, d, s, what, false, true)
+		}
 		n := len(s.Bytes[0])
 		if _, _, err := d.Get(t.Context(), s.Key(0), nil); !errors.Is(err, errs.Integrity) {
 			t.Errorf("get of a %s file: got %v, want kind Integrity", what, err)
@@ -54,7 +68,9 @@ func TestDamagedFileIsIntegrityAndPutHealsIt(t *testing.T) {
 		if _, _, err := d.GetRange(t.Context(), s.Key(0), n-10, 10); !errors.Is(err, errs.Integrity) {
 			t.Errorf("range of a %s file: got %v, want kind Integrity", what, err)
 		}
+		wantHas(t, d, s, what+" and read", false, true)
 		s.Put(t, d, 0)
+		wantHas(t, d, s, what+" and put again", true, true)
 		for i := range s.Bytes {
 			s.Check(t, d, i)
 		}
@@ -125,9 +141,29 @@ func TestRottenRowIsIntegrityAndPutHealsIt(t *testing.T) {
 	if _, _, err := d.GetRange(t.Context(), s.Key(0), 0, 1); !errors.Is(err, errs.Integrity) {
 		t.Errorf("range: got %v, want kind Integrity", err)
 	}
+	wantHas(t, d, s, "rotten and read", false, false)
 	s.Put(t, d, 0)
 	s.Check(t, d, 0)
+	wantHas(t, d, s, "put again", true, false)
 	checkAccount(t, d)
+}
+
+func TestShardThatReadsWellAgainIsThereAgain(t *testing.T) {
+	d := openDisk(t, t.TempDir(), Options{})
+	s := storetest.Segment(t, 1, 2, 1, 2*large)
+	s.Put(t, d, 0)
+	flip := func(b []byte) []byte { b[len(b)-1] ^= 1; return b }
+	edit(t, d.path(s.Key(0)), flip)
+	if _, _, err := d.Get(t.Context(), s.Key(0), nil); !errors.Is(err, errs.Integrity) {
+		t.Fatalf("get: got %v, want kind Integrity", err)
+	}
+	edit(t, d.path(s.Key(0)), flip)
+	if _, _, err := d.GetRange(t.Context(), s.Key(0), 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	wantHas(t, d, s, "after a good range", false, false)
+	s.Check(t, d, 0)
+	wantHas(t, d, s, "after a good read", true, false)
 }
 
 func TestLostFilesAreForgottenAtTheNextStart(t *testing.T) {

@@ -64,6 +64,7 @@ type Disk struct {
 	room   *room
 
 	healing sync.Mutex // held while a damaged shard is replaced
+	damaged damaged
 
 	// life is held for reading by every call, and for writing by Close.
 	life   sync.RWMutex

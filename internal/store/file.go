@@ -119,12 +119,35 @@ type shardFile struct {
 	n     int
 }
 
+// openRegular opens a file to be read. It does not touch what is no regular
+// file: a pipe would wait for a writer. Kind: Integrity, if it is none; other
+// errors are the system's.
+func openRegular(path string) (*os.File, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errs.New(errs.Integrity, "%s is no regular file", path)
+	}
+	return os.Open(path)
+}
+
+// isFile reports whether there is a regular file of that size.
+func isFile(path string, size int64) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode().IsRegular() && info.Size() == size
+}
+
 // openFile opens the file of a shard of n bytes, which the index says is size
 // bytes long. Kinds: Integrity (it is not), FileNotFound (there is none), IO.
 func (d *Disk) openFile(key datamesh.ShardKey, size int64, n int) (*shardFile, error) {
-	f, err := os.Open(d.path(key))
+	f, err := openRegular(d.path(key))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errs.New(errs.FileNotFound, "get %s: its file is gone", name(key))
+	}
+	if errors.Is(err, errs.Integrity) {
+		return nil, fmt.Errorf("get %s: %w", name(key), err)
 	}
 	if err != nil {
 		return nil, errs.New(kindOf(err), "get %s: %w", name(key), err)

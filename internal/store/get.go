@@ -26,7 +26,9 @@ func (d *Disk) Get(ctx context.Context, key datamesh.ShardKey, buf []byte) (*dat
 		return nil, nil, err
 	}
 	defer d.leave()
-	return d.get(key, buf)
+	desc, shard, err := d.get(key, buf)
+	d.damaged.note(key, err)
+	return desc, shard, err
 }
 
 func (d *Disk) get(key datamesh.ShardKey, buf []byte) (*datamesh.Descriptor, []byte, error) {
@@ -56,6 +58,14 @@ func (d *Disk) GetRange(ctx context.Context, key datamesh.ShardKey, off, n int) 
 		return nil, nil, err
 	}
 	defer d.leave()
+	desc, slice, err := d.getRange(key, off, n)
+	if err != nil { // a good slice says nothing of the rest
+		d.damaged.note(key, err)
+	}
+	return desc, slice, err
+}
+
+func (d *Disk) getRange(key datamesh.ShardKey, off, n int) (*datamesh.Descriptor, []byte, error) {
 	e, err := d.find(key, nil)
 	if err != nil {
 		return nil, nil, err

@@ -13,7 +13,9 @@ import (
 // maxKeys is how many keys one query of Has asks for.
 const maxKeys = 500
 
-// Has asks the index, not the files.
+// Has asks the index, and of a shard that is a file whether that is there in
+// its whole length. A shard that the last read has found damaged it does not
+// have, until it is put again; it does not itself read any.
 func (d *Disk) Has(ctx context.Context, keys []datamesh.ShardKey) ([]bool, error) {
 	if err := d.enter(); err != nil {
 		return nil, err
@@ -29,13 +31,13 @@ func (d *Disk) Has(ctx context.Context, keys []datamesh.ShardKey) ([]bool, error
 			return nil, err
 		}
 		for _, key := range some {
-			has = append(has, there[key])
+			has = append(has, there[key] && !d.damaged.has(key))
 		}
 	}
 	return has, nil
 }
 
-// present returns those of the keys that the index has.
+// present returns those of the keys that the index has, with their files.
 func (d *Disk) present(keys []datamesh.ShardKey) (map[datamesh.ShardKey]bool, error) {
 	args := make([]any, 0, 2*len(keys))
 	for _, key := range keys {
@@ -44,17 +46,19 @@ func (d *Disk) present(keys []datamesh.ShardKey) (map[datamesh.ShardKey]bool, er
 	there := make(map[datamesh.ShardKey]bool, len(keys))
 	rows, err := d.index.read.Query(`
 		WITH wanted (segment, idx) AS (VALUES `+strings.Repeat("(?,?),", len(keys)-1)+`(?,?))
-		SELECT s.segment, s.idx FROM wanted w CROSS JOIN shards s ON s.segment = w.segment AND s.idx = w.idx`, args...)
+		SELECT s.segment, s.idx, s.size, s.payload IS NULL FROM wanted w CROSS JOIN shards s ON s.segment = w.segment AND s.idx = w.idx`, args...)
 	if err != nil {
 		return nil, errs.New(kindOf(err), "store: has: %w", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
-		key, err := scanKey(rows)
+		var size int64
+		var inFile bool
+		key, err := scanKey(rows, &size, &inFile)
 		if err != nil {
 			return nil, errs.New(kindOf(err), "store: has: %w", err)
 		}
-		there[key] = true
+		there[key] = !inFile || isFile(d.path(key), size)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, errs.New(kindOf(err), "store: has: %w", err)

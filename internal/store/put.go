@@ -25,6 +25,14 @@ func (d *Disk) Put(ctx context.Context, desc *datamesh.Descriptor, index int, sh
 		return err
 	}
 	defer d.leave()
+	if err := d.keep(key, desc, shard); err != nil {
+		return err
+	}
+	d.damaged.note(key, nil)
+	return nil
+}
+
+func (d *Disk) keep(key datamesh.ShardKey, desc *datamesh.Descriptor, shard []byte) error {
 	was, err := d.known(key)
 	if err != nil {
 		return err
@@ -36,7 +44,7 @@ func (d *Disk) Put(ctx context.Context, desc *datamesh.Descriptor, index int, sh
 	if p.descriptor, err = authentic(desc, was.descriptor); err != nil {
 		return err
 	}
-	if err := checkShape(desc, index, len(shard)); err != nil {
+	if err := checkShape(desc, key.Index, len(shard)); err != nil {
 		return err
 	}
 	var id datamesh.ShardID
@@ -45,7 +53,7 @@ func (d *Disk) Put(ctx context.Context, desc *datamesh.Descriptor, index int, sh
 	} else {
 		p.outboard, id = hash.Outboard(shard) // its root is the hash: the bytes are read once
 	}
-	if err := checkID(desc, index, id); err != nil {
+	if err := checkID(desc, key.Index, id); err != nil {
 		return err
 	}
 	if !was.present {

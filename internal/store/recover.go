@@ -125,7 +125,7 @@ func (d *Disk) reconcileFolder(first byte) (int, error) {
 	var found []*header
 	for _, file := range files {
 		key, ok := parseFileName(file.Name())
-		if _, known := rows[key]; ok && known {
+		if _, known := rows[key]; ok && known && file.Type().IsRegular() {
 			delete(rows, key)
 			continue
 		}
@@ -174,7 +174,10 @@ func (d *Disk) rowsOf(first byte) (map[datamesh.ShardKey]bool, error) {
 // readShardFile reads the header of the file that should have the shard. Of
 // the shard it checks the length; its bytes are checked whenever it is read.
 func readShardFile(path string, key datamesh.ShardKey) (*header, error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
+	if errors.Is(err, errs.Integrity) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, errs.New(kindOf(err), "store: %w", err)
 	}

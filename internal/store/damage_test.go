@@ -52,7 +52,7 @@ func TestDamagedFileIsIntegrityAndPutHealsIt(t *testing.T) {
 		"emptied":   func() { edit(t, path, func([]byte) []byte { return nil }) },
 		"grown":     func() { edit(t, path, func(b []byte) []byte { return append(b, 0) }) },
 		"deleted":   func() { os.Remove(path) },
-		"replaced": func() { os.Remove(path); os.Mkdir(path, 0o700) },
+		"replaced":  func() { os.Remove(path); os.Mkdir(path, 0o700) },
 		"swapped": func() {
 			edit(t, path, func([]byte) []byte { b, _ := os.ReadFile(other); return b })
 		},

@@ -81,6 +81,27 @@ func shardFiles(t testing.TB, dir string) (paths []string) {
 	return paths
 }
 
+func TestSizeIsWhatAShardTakes(t *testing.T) {
+	d := openDisk(t, t.TempDir(), Options{})
+	a, b := storetest.Segment(t, 1, 4, 2, 4*small), storetest.Segment(t, 2, 4, 2, 4*large)
+	a.Put(t, d, 0)
+	b.Put(t, d, 0)
+	got := d.Usage().Used
+	for key, least := range map[datamesh.ShardKey]int64{a.Key(0): small, b.Key(0): large} {
+		size, err := d.Size(t.Context(), key)
+		if err != nil || size < least {
+			t.Errorf("size: %d, %v, want at least %d", size, err, least)
+		}
+		got -= size
+	}
+	if got != 0 {
+		t.Errorf("the sizes are %d bytes less than what is used", got)
+	}
+	if _, err := d.Size(t.Context(), a.Key(1)); !errors.Is(err, errs.FileNotFound) {
+		t.Errorf("size of what is not there: %v", err)
+	}
+}
+
 func TestShardsAreThereAfterReopening(t *testing.T) {
 	dir := t.TempDir()
 	d := openDisk(t, dir, Options{})

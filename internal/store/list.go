@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"slices"
 	"strings"
 
@@ -12,6 +13,26 @@ import (
 
 // maxKeys is how many keys one query of Has asks for.
 const maxKeys = 500
+
+// Size returns how many bytes a shard takes, which is at least its length.
+// Kinds: FileNotFound, Unavailable, Database.
+func (d *Disk) Size(ctx context.Context, key datamesh.ShardKey) (size int64, err error) {
+	if err := ready(ctx, "get", key); err != nil {
+		return 0, err
+	}
+	if err := d.enter(); err != nil {
+		return 0, err
+	}
+	defer d.leave()
+	err = d.index.row(`SELECT size FROM shards WHERE segment = ? AND idx = ?`, []any{key.Segment[:], key.Index}, &size)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return 0, errNotFound("get", key)
+	case err != nil:
+		return 0, errs.New(kindOf(err), "get %s: %w", name(key), err)
+	}
+	return size, nil
+}
 
 // Has asks the index, and of a shard that is a file whether that is there in
 // its whole length. A shard that the last read has found damaged it does not

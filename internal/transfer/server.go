@@ -22,6 +22,14 @@ type Registry interface {
 	Locate(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error)
 }
 
+// A sizer is a store that can tell how many bytes a shard takes, at least its
+// length, before it is read. Kind: FileNotFound.
+type sizer interface {
+	Size(ctx context.Context, key datamesh.ShardKey) (int64, error)
+}
+
+var _ sizer = (*store.Disk)(nil)
+
 const (
 	idleTime     = 2 * time.Minute  // after which a server closes an unused stream
 	stallTime    = 20 * time.Second // for each piece of a shard, whichever way it goes
@@ -96,6 +104,13 @@ func (s *Server) leave(from datamesh.PeerID) {
 // reserve waits until n bytes of the memory are free for a guest. Meanwhile it
 // tells the peer to wait, and waits no longer when that has gone.
 func (s *Server) reserve(ctx context.Context, g *guest, stream mesh.Stream, n int64) (release func(), err error) {
+	release = func() { s.memory.Release(n); g.memory.Release(n) }
+	if g.memory.TryAcquire(n) {
+		if s.memory.TryAcquire(n) {
+			return release, nil
+		}
+		g.memory.Release(n)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	var words sync.WaitGroup
 	defer words.Wait() // before others write
@@ -120,7 +135,7 @@ func (s *Server) reserve(ctx context.Context, g *guest, stream mesh.Stream, n in
 		g.memory.Release(n)
 		return nil, err
 	}
-	return func() { s.memory.Release(n); g.memory.Release(n) }, nil
+	return release, nil
 }
 
 // answer carries out a request and writes its response. An error means that

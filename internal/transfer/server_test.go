@@ -217,6 +217,84 @@ func (g *gate) Put(ctx context.Context, d *datamesh.Descriptor, index int, shard
 	return g.ShardStore.Put(ctx, d, index, shard)
 }
 
+// A lock is a gate whose gets wait too, with their shards.
+type lock struct{ *gate }
+
+func (g lock) Get(ctx context.Context, key datamesh.ShardKey, buf []byte) (*datamesh.Descriptor, []byte, error) {
+	d, shard, err := g.ShardStore.Get(ctx, key, buf)
+	g.inside.Add(1)
+	<-g.open
+	return d, shard, err
+}
+
+// A sized is a lock that knows how long its shards are.
+type sized struct {
+	lock
+	size int64
+}
+
+func (s sized) Size(context.Context, datamesh.ShardKey) (int64, error) {
+	if s.size == 0 {
+		return 0, errs.New(errs.FileNotFound, "no such shard")
+	}
+	return s.size, nil
+}
+
+func TestServerBoundsTheShardsThatItReads(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		size, known int // bytes of a shard, and what the store says
+		want        int64
+	}{
+		{"large", 16 << 20, 16 << 20, serverBytes / (16 << 20)},
+		{"common", 4 << 20, 4 << 20, serverBytes / (4 << 20)},
+		{"small", 1 << 10, 1 << 10, 24},
+		{"of a store that does not say", 16 << 20, -1, serverBytes / maxShard},
+		{"none", 1 << 10, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				sample := storetest.Segment(t, 1, 1, 0, c.size)
+				memory := store.NewMemory(1 << 30)
+				sample.Put(t, memory, 0)
+				g := &gate{ShardStore: memory, open: make(chan struct{})}
+				var shards datamesh.ShardStore = lock{g}
+				if c.known >= 0 {
+					shards = sized{lock{g}, int64(c.known)}
+				}
+				client := dialServer(t, shards)
+				var wait sync.WaitGroup
+				for i := range byte(6) {
+					for range 4 {
+						wait.Go(func() { client.Shards(datamesh.PeerID{i}).Get(t.Context(), sample.Key(0), nil) })
+					}
+				}
+				synctest.Wait()
+				if got := g.inside.Load(); got != c.want {
+					t.Errorf("%d shards are in memory, want %d", got, c.want)
+				}
+				close(g.open)
+				wait.Wait()
+			})
+		})
+	}
+}
+
+func TestFreeMemoryIsReservedAtOnce(t *testing.T) {
+	s := NewServer(store.NewMemory(1), newRegistry())
+	g := s.enter(anybody)
+	allocs := testing.AllocsPerRun(100, func() {
+		release, err := s.reserve(t.Context(), g, nil, maxShard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+	})
+	if allocs > 1 { // for what is returned
+		t.Errorf("%v allocations, want 1: nobody has to wait", allocs)
+	}
+}
+
 func TestServerBoundsTheShardsInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size = 4 << 20

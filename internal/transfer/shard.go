@@ -72,12 +72,19 @@ func (s *Server) get(ctx context.Context, g *guest, stream mesh.Stream, req *req
 	if len(req.Keys) != 1 {
 		return errs.New(errs.Serialization, "get of %d shards", len(req.Keys))
 	}
-	release, err := s.reserve(ctx, g, stream, datamesh.MaxSealed/4) // what a shard mostly is
+	key := shardKeys(req.Keys)[0]
+	n := int64(maxShard)
+	if sized, ok := s.shards.(sizer); ok {
+		var err error
+		if n, err = sized.Size(ctx, key); err != nil {
+			return respond(stream, failure(err), nil)
+		}
+	}
+	release, err := s.reserve(ctx, g, stream, n)
 	if err != nil {
 		return err
 	}
 	defer release()
-	key := shardKeys(req.Keys)[0]
 	if req.Op == opRange {
 		d, slice, err := s.shards.GetRange(ctx, key, req.Offset, req.Count)
 		return respondShard(stream, d, slice, err)

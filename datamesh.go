@@ -84,7 +84,9 @@ type ShardStore interface {
 	Put(ctx context.Context, d *Descriptor, index int, shard []byte) error
 
 	// Get returns the shard, checked against the descriptor beside it. It
-	// uses buf for the bytes where that is large enough. The caller checks
+	// uses buf for the bytes where that is large enough. Where it has room,
+	// but too little, a store that is believed nothing may refuse the shard as
+	// Integrity, and still return its descriptor. The caller checks
 	// that the descriptor is the one it wants: its SegmentID tells.
 	// Kinds: FileNotFound, Integrity, Unavailable.
 	Get(ctx context.Context, key ShardKey, buf []byte) (*Descriptor, []byte, error)

@@ -2,6 +2,7 @@ package object
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"testing"
 
@@ -105,6 +106,49 @@ func TestASegmentWhoseShardsAreNoCodeWordIsReadInOneWayOrNotAtAll(t *testing.T) 
 				t.Errorf("%s: got %v", what, err)
 			}
 		}
+	}
+}
+
+// A careful world refuses shards that are longer than their buffer, as package
+// transfer does.
+type careful struct{ *world }
+
+func (w careful) Shards(peer datamesh.PeerID) datamesh.ShardStore {
+	return refuser{w.world.Shards(peer)}
+}
+
+type refuser struct{ datamesh.ShardStore }
+
+func (r refuser) Get(ctx context.Context, key datamesh.ShardKey, buf []byte) (*datamesh.Descriptor, []byte, error) {
+	d, shard, err := r.ShardStore.Get(ctx, key, buf)
+	if err == nil && cap(buf) > 0 && cap(buf) < len(shard) {
+		return d, nil, errs.New(errs.Integrity, "%d bytes, %d were expected", len(shard), cap(buf))
+	}
+	return d, shard, err
+}
+
+// Those who hold a segment of another shape than the manifest says have done
+// nothing wrong.
+func TestManifestThatSaysTooLittleIsNotTheHoldersFault(t *testing.T) {
+	w := newWorld(t, 6)
+	u := newUser(t, w)
+	result := u.put(noise(1, 300_000), options)
+	m, err := u.Manifest(t.Context(), result.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := New(careful{w}, u.keys, u.journal, testGrace)
+	g := o.newGet(t.Context())
+	f := g.newFetch(t.Context(), m.Segments[0].ID)
+	defer f.close()
+	ref := m.Segments[0]
+	ref.Length /= 2
+	f.expect(&ref, m.Peers)
+	_, err = f.run(make([]byte, f.shape.bufferLen()))
+	wantKind(t, "get", err, errs.Integrity)
+	f.close()
+	if bad := g.findings(); len(bad) > 0 {
+		t.Errorf("bad %v", bad)
 	}
 }
 

@@ -237,11 +237,16 @@ func (f *fetch) finish(a *attempt) error {
 		a.err = errs.New(errs.Integrity, "the shard of another segment")
 	}
 	f.tried[a.place] = a.err
+	if a.desc != nil && a.desc.Segment == f.id { // also of a shard that did not fit
+		if err := f.check(a.desc); err != nil {
+			return err
+		}
+	}
 	if a.err == nil {
 		f.answered[a.peer] = true
 		f.got[a.index] = a.shard
 		f.g.o.pace.served(a.peer, len(a.shard), a.took)
-		return f.check(a.desc)
+		return nil
 	}
 	if a.slot >= f.shape.k {
 		f.spare = append(f.spare, a.slot)

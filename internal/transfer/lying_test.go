@@ -106,6 +106,21 @@ func TestGetBelievesNothing(t *testing.T) {
 	}
 }
 
+// What a descriptor says is the word of whoever made it, and not of those who
+// expect a short shard.
+func TestShardLongerThanTheBufferIsRefused(t *testing.T) {
+	sample := storetest.Segment(t, 1, 1, 0, 16<<20)
+	d := format.EncodeDescriptor(sample.Descriptor)
+	synctest.Test(t, func(t *testing.T) {
+		shards := lie(t, say(response{Descriptor: d, Length: 16 << 20}, nil)).Shards(anybody)
+		got, _, err := shards.Get(t.Context(), sample.Key(0), make([]byte, 1000))
+		wantKind(t, "get", err, errs.Integrity) // and not silence: nothing was read
+		if got == nil || got.Segment != sample.Descriptor.Segment {
+			t.Errorf("descriptor: got %v, want that of the segment", got)
+		}
+	})
+}
+
 // A peer that always says to wait is given up in time, however seldom it says so.
 func TestBusyPeerIsNotWaitedForForEver(t *testing.T) {
 	sample := storetest.Segment(t, 1, 1, 0, 500_000)

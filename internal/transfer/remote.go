@@ -25,6 +25,8 @@ func (r *remote) Put(ctx context.Context, d *datamesh.Descriptor, index int, sha
 	return err
 }
 
+// Get takes no shard that is longer than a buf that has room: its length is
+// the word of whoever made the descriptor.
 func (r *remote) Get(ctx context.Context, k datamesh.ShardKey, buf []byte) (*datamesh.Descriptor, []byte, error) {
 	var d *datamesh.Descriptor
 	req := request{Op: opGet, Keys: wireKeys([]datamesh.ShardKey{k})}
@@ -36,13 +38,16 @@ func (r *remote) Get(ctx context.Context, k datamesh.ShardKey, buf []byte) (*dat
 		if k.Index < 0 || k.Index >= len(d.Shards) || resp.Length != d.ShardLen() {
 			return nil, errs.New(errs.Integrity, "shard of %d bytes, its descriptor says %d", resp.Length, d.ShardLen())
 		}
+		if cap(buf) > 0 && cap(buf) < resp.Length {
+			return nil, errs.New(errs.Integrity, "shard of %d bytes, %d were expected", resp.Length, cap(buf))
+		}
 		if cap(buf) < resp.Length {
 			buf = make([]byte, resp.Length)
 		}
 		return buf[:resp.Length], nil
 	}})
 	if err != nil {
-		return nil, nil, err
+		return d, nil, err
 	}
 	if hash.Shard(shard) != d.Shards[k.Index] {
 		return nil, nil, errs.New(errs.Integrity, "the bytes are not those of the shard")

@@ -70,15 +70,15 @@ func (g *get) aside(do func(context.Context)) {
 	})
 }
 
-// mute reports whether a peer did not answer a question in this get.
+// mute reports whether a peer did not answer the last question in this get.
 func (g *get) mute(peer datamesh.PeerID) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.silent[peer]
 }
 
-func (g *get) setMute(peer datamesh.PeerID) {
+func (g *get) setMute(peer datamesh.PeerID, mute bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.silent[peer] = true
+	g.silent[peer] = mute
 }

@@ -33,6 +33,8 @@ func (s shape) bufferLen() int { return s.slots() * s.shardLen() }
 // A fetch brings the shards of one segment together. It asks for k of them at
 // once, the data shards first; when one fails, or is late, it asks for
 // another; when no known place is left it asks more peers where others are.
+// When all was in vain it tries once more those that were silent: a peer that
+// has much to do may be late without being gone.
 //
 // Its caller's goroutine alone touches it. Attempts and questions are
 // goroutines that tell it what came of them, and end with ctx.
@@ -55,7 +57,9 @@ type fetch struct {
 	rest     []datamesh.PeerID         // of the stage, yet to be asked
 	asked    int                       // questions that have no answer yet
 	answered map[datamesh.PeerID]bool  // that said something, be it no
-	silent   map[datamesh.PeerID]error // why those did not that are not waited for again
+	silent   map[datamesh.PeerID]error // why those did not that are not waited for again in this round
+	polled   map[datamesh.PeerID]bool  // that said which shards they have themselves
+	second   bool                      // round, over those that were silent
 
 	places []place          // not yet tried
 	claims map[place]claim  // all that were ever named
@@ -86,7 +90,7 @@ type attempt struct {
 // newFetch begins a fetch, which is to be closed.
 func (g *get) newFetch(ctx context.Context, id datamesh.SegmentID) *fetch {
 	f := &fetch{g: g, id: id, done: make(chan *attempt), found: make(chan finding),
-		answered: map[datamesh.PeerID]bool{}, silent: map[datamesh.PeerID]error{},
+		answered: map[datamesh.PeerID]bool{}, silent: map[datamesh.PeerID]error{}, polled: map[datamesh.PeerID]bool{},
 		claims: map[place]claim{}, fails: map[int]int{}, tried: map[place]error{},
 		busy: map[int]*attempt{}, got: map[int][]byte{}}
 	f.ctx, f.cancel = context.WithCancel(ctx)
@@ -116,7 +120,7 @@ func shapeOf(ref *format.SegmentRef) shape {
 // run fetches the segment, whose shape is known, into buf, and returns its
 // sealed bytes, which lie there. Kinds: Unavailable, Integrity.
 func (f *fetch) run(buf []byte) ([]byte, error) {
-	f.buf = buf
+	f.buf, f.second = buf, false // whatever it took to find the shape
 	for slot := f.shape.k; slot < f.shape.slots(); slot++ {
 		f.spare = append(f.spare, slot)
 	}
@@ -140,6 +144,9 @@ func (f *fetch) gather() error {
 				continue
 			}
 			if len(f.busy) == 0 {
+				if f.again() {
+					continue
+				}
 				return f.failure()
 			}
 		}

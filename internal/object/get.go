@@ -41,7 +41,7 @@ type get struct {
 
 	mu     sync.Mutex // guards the rest
 	bad    []BadShard
-	silent map[datamesh.PeerID]bool // that did not answer a question
+	silent map[datamesh.PeerID]bool // that did not answer the last question
 }
 
 func (o *Objects) newGet(ctx context.Context) *get {

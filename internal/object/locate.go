@@ -40,7 +40,7 @@ func (f *fetch) survey() error {
 func (f *fetch) learn(enough func() bool) error {
 	for !enough() {
 		if f.asked == 0 {
-			if !f.advance() {
+			if !f.advance() && !f.again() {
 				return f.unknown()
 			}
 			continue
@@ -76,6 +76,31 @@ func (f *fetch) advance() bool {
 	return true
 }
 
+// again begins the second round, and reports whether there is one: whether any
+// of those that were silent are alive to the mesh.
+func (f *fetch) again() bool {
+	if f.second {
+		return false
+	}
+	f.second = true
+	some := false
+	for m := range f.g.o.net.View().All() {
+		peer := m.Record.Peer
+		if m.State == ring.Dead || f.silent[peer] == nil && (f.answered[peer] || !f.g.mute(peer)) {
+			continue
+		}
+		some = true
+		delete(f.silent, peer)
+		for p, err := range f.tried {
+			if p.peer == peer && errs.Retryable(err) {
+				f.places = append(f.places, p)
+			}
+		}
+	}
+	f.stage = fromHints // they have been added
+	return some
+}
+
 // toAsk returns the peers to ask in this stage, the nearest first.
 func (f *fetch) toAsk() []datamesh.PeerID {
 	view := f.g.o.net.View()
@@ -89,7 +114,7 @@ func (f *fetch) toAsk() []datamesh.PeerID {
 	case f.stage == fromOthers && f.shape.k == 0:
 		return f.unheard(everybody)
 	case f.stage == fromEverybody && f.shape.k > 0:
-		return slices.DeleteFunc(everybody, f.mute)
+		return slices.DeleteFunc(everybody, func(p datamesh.PeerID) bool { return f.polled[p] || f.mute(p) })
 	}
 	return nil
 }
@@ -105,7 +130,9 @@ func (f *fetch) unheard(peers []datamesh.PeerID) []datamesh.PeerID {
 }
 
 // mute reports whether a peer has had its time.
-func (f *fetch) mute(p datamesh.PeerID) bool { return f.silent[p] != nil || f.g.mute(p) }
+func (f *fetch) mute(p datamesh.PeerID) bool {
+	return f.silent[p] != nil || !f.second && f.g.mute(p)
+}
 
 func (f *fetch) addHints() bool {
 	for _, p := range f.hints {
@@ -133,6 +160,7 @@ func (f *fetch) add(p place, c claim) {
 // A finding is what one peer says of a segment.
 type finding struct {
 	from   datamesh.PeerID
+	poll   bool                 // of what it has itself
 	desc   *datamesh.Descriptor // may be nil
 	places []place
 	err    error
@@ -159,12 +187,16 @@ func (f *fetch) ask(peer datamesh.PeerID) {
 // cannot be reached, whoever names them.
 func (f *fetch) note(r finding) {
 	f.asked--
+	if r.err == nil && r.poll {
+		f.polled[r.from] = true
+	}
 	if r.err == nil || errors.Is(r.err, errs.FileNotFound) {
 		f.answered[r.from] = true
+		f.g.setMute(r.from, false)
 	}
 	if errs.Retryable(r.err) {
 		f.silent[r.from] = r.err
-		f.g.setMute(r.from)
+		f.g.setMute(r.from, true)
 	}
 	if r.err != nil {
 		return
@@ -202,7 +234,7 @@ func (f *fetch) holder(peer datamesh.PeerID) finding {
 			found = append(found, place{i, peer})
 		}
 	}
-	return finding{places: found, err: err}
+	return finding{poll: true, places: found, err: err}
 }
 
 func placesOf(holdings []store.Holding) []place {

@@ -67,7 +67,7 @@ func Open(ctx context.Context, path string) (*Catalog, error) {
 func create(ctx context.Context, path string) error {
 	dir, err := os.MkdirTemp(filepath.Dir(path), ".datamesh-*.tmp")
 	if err != nil {
-		return errs.New(errs.IO, "create %s: %w", path, err)
+		return errs.New(durable.KindOf(err), "create %s: %w", path, err)
 	}
 	defer os.RemoveAll(dir)
 	c, err := connect(filepath.Join(dir, "empty.db"))
@@ -149,9 +149,23 @@ func (c *Catalog) classify(ctx context.Context, err error) error {
 	case sqlite3.SQLITE_FULL:
 		return errs.New(errs.Full, "catalog %s: %w", c.path, err)
 	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY:
+		if fullDisk(filepath.Dir(c.path)) {
+			return errs.New(errs.Full, "catalog %s: %w", c.path, err)
+		}
 		return errs.New(errs.IO, "catalog %s: %w", c.path, err)
 	}
 	return errs.New(errs.Database, "catalog %s: %w", c.path, err)
+}
+
+// fullDisk reports whether there is no room for what SQLite keeps beside a
+// database: when it cannot make or grow those files it does not say why.
+func fullDisk(dir string) bool {
+	f, err := durable.Create(filepath.Join(dir, "room"), 0o600)
+	if err == nil {
+		_, err = f.Write(make([]byte, 64<<10))
+		f.Abort()
+	}
+	return errors.Is(err, errs.Full)
 }
 
 func isUnique(err error) bool {

@@ -206,14 +206,18 @@ func classify(op, path string, err error) error {
 	if err == nil {
 		return nil
 	}
-	kind := errs.IO
+	return errs.New(KindOf(err), "%s %s: %w", op, path, cause(err))
+}
+
+// KindOf returns the kind of an error of the system: Exists, Full or IO.
+func KindOf(err error) errs.Kind {
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		kind = errs.Exists
+		return errs.Exists
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		kind = errs.Full
+		return errs.Full
 	}
-	return errs.New(kind, "%s %s: %w", op, path, cause(err))
+	return errs.IO
 }
 
 func cause(err error) error {

@@ -46,8 +46,14 @@ func kindOf(err error) errs.Kind {
 	}
 }
 
-// noRoom reports whether err says that the disk is full.
-func noRoom(err error) bool { return noSpace(err) || sqliteCode(err) == sqlite3.SQLITE_FULL }
+// noRoom reports whether err says that the disk is full. So does SQLite, too,
+// when it cannot grow the file of shared memory.
+func noRoom(err error) bool {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE {
+		return true
+	}
+	return noSpace(err) || sqliteCode(err) == sqlite3.SQLITE_FULL
+}
 
 // sqliteCode returns the primary result code of an error of SQLite's, or
 // SQLITE_OK for any other.

@@ -27,23 +27,33 @@ import (
 // they end, so that after a crash the next process can have it deleted. It is
 // a file that its process holds locked; before a shard of a segment is sent to
 // a peer, both are on the disk, with the owner's signed deletion, so that
-// cleaning up needs no key. It is safe for concurrent use.
+// cleaning up needs no key. A file that could not be written takes no more
+// puts: the next begins another one. It is safe for concurrent use.
 type Journal struct {
 	dir    string
 	resume time.Duration
+
+	mu     sync.Mutex // guards the rest
+	files  []*journalFile
+	left   []*entry // puts that failed, have left something behind, and so have not ended
+	next   uint64   // number of the next put
+	closed bool
+	visits map[string]chan struct{} // of the journals of others; closed when one ends
+}
+
+// A journalFile is the file of some puts.
+type journalFile struct {
+	dir string
 
 	syncing sync.Mutex // held while the file is synced, and taken before mu; guards synced
 	synced  int64      // bytes that are on the disk
 
 	mu      sync.Mutex // guards the rest
 	lock    *flock.Flock
-	file    *os.File
-	active  int                      // puts that have not ended
-	left    []*entry                 // those of them that failed, and have left something behind
-	written int64                    // bytes of the file
-	next    uint64                   // number of the next put
-	failed  error                    // the file is no longer to be trusted
-	visits  map[string]chan struct{} // of the journals of others; closed when one ends
+	file    *os.File // nil before the first record
+	active  int      // puts that have not ended
+	written int64    // bytes of the file
+	failed  error    // the file is no longer to be trusted
 }
 
 // A record is a line of the journal: what was planned, who was asked besides,
@@ -78,23 +88,42 @@ const (
 // has stored is kept for resume, so that the same put can go on from there.
 func NewJournal(dir string, resume time.Duration) *Journal { return &Journal{dir: dir, resume: resume} }
 
-// Close gives the journal up. If a put has left something behind, the file
+// Close gives the journal up. If a put has left something behind, its file
 // stays for the next process.
 func (j *Journal) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.file == nil {
+	j.closed = true
+	var all []error
+	for _, f := range j.files {
+		all = append(all, f.close())
+	}
+	return errors.Join(all...)
+}
+
+var errClosed = errs.New(errs.Unavailable, "the node is shutting down")
+
+func (f *journalFile) close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failed = errClosed
+	return f.release(f.active == 0)
+}
+
+// release closes the file, and removes it if nothing in it is of use.
+func (f *journalFile) release(remove bool) error {
+	if f.file == nil {
 		return nil
 	}
-	name, left := j.file.Name(), j.active > 0
-	err := j.file.Close()
-	j.file, j.failed = nil, errs.New(errs.Unavailable, "the node is shutting down")
-	if !left {
+	name := f.file.Name()
+	err := f.file.Close()
+	f.file = nil
+	if remove {
 		err = errors.Join(err, os.Remove(name))
 	}
-	err = errors.Join(err, j.lock.Close())
-	if !left {
-		os.Remove(j.lock.Path())
+	err = errors.Join(err, f.lock.Close())
+	if remove {
+		os.Remove(f.lock.Path())
 	}
 	return err
 }
@@ -102,6 +131,7 @@ func (j *Journal) Close() error {
 // An entry is one put in the journal.
 type entry struct {
 	j   *Journal
+	f   *journalFile
 	put uint64
 
 	mu   sync.Mutex // guards what
@@ -119,8 +149,30 @@ func (j *Journal) begin() *entry {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.next++
-	j.active++
-	return &entry{j: j, put: j.next, what: map[datamesh.SegmentID]*leftover{}}
+	e := &entry{j: j, put: j.next, what: map[datamesh.SegmentID]*leftover{}}
+	for _, f := range j.files {
+		if f.join() {
+			e.f = f
+			return e
+		}
+	}
+	e.f = &journalFile{dir: j.dir, active: 1}
+	if j.closed {
+		e.f.failed = errClosed
+	}
+	j.files = append(j.files, e.f)
+	return e
+}
+
+// join adds a put to a file that can be trusted.
+func (f *journalFile) join() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failed != nil {
+		return false
+	}
+	f.active++
+	return true
 }
 
 // segment records, durably, that shards of a segment will be sent to peers.
@@ -131,7 +183,7 @@ func (e *entry) segment(del *datamesh.Deletion, peers []datamesh.PeerID) error {
 	e.mu.Lock()
 	e.what[id] = &leftover{deletion: del, peers: slices.Clone(peers)}
 	e.mu.Unlock()
-	return e.j.record(record{Put: e.put, Segment: id, Deletion: format.EncodeDeletion(del), Peers: peers})
+	return e.f.record(record{Put: e.put, Segment: id, Deletion: format.EncodeDeletion(del), Peers: peers})
 }
 
 // asked records, durably, that a peer will be sent a shard or a report, unless
@@ -143,7 +195,7 @@ func (e *entry) asked(segment datamesh.SegmentID, peer datamesh.PeerID) error {
 	if known {
 		return nil
 	}
-	if err := e.j.record(record{Put: e.put, Segment: segment, Peers: []datamesh.PeerID{peer}}); err != nil {
+	if err := e.f.record(record{Put: e.put, Segment: segment, Peers: []datamesh.PeerID{peer}}); err != nil {
 		return err
 	}
 	e.mu.Lock()
@@ -156,9 +208,14 @@ func (e *entry) asked(segment datamesh.SegmentID, peer datamesh.PeerID) error {
 // not be durable: of an object that is stored nothing is deleted anyway.
 func (e *entry) end() {
 	if len(e.what) > 0 {
-		e.j.write(record{Put: e.put, End: true})
+		e.f.write(record{Put: e.put, End: true})
 	}
-	e.j.done()
+	if e.f.done() {
+		return
+	}
+	e.j.mu.Lock()
+	defer e.j.mu.Unlock()
+	e.j.files = slices.DeleteFunc(e.j.files, func(f *journalFile) bool { return f == e.f })
 }
 
 // undo deletes what the put has sent. If that succeeds everywhere the put has
@@ -179,58 +236,64 @@ func (e *entry) leave() {
 	e.j.left = append(e.j.left, e)
 }
 
-// done empties the file when no put is on its way: it has signed deletions of
-// what was stored, which nobody should find there.
-func (j *Journal) done() {
-	j.syncing.Lock()
-	defer j.syncing.Unlock()
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.active--; j.active == 0 && j.file != nil {
-		if err := j.file.Truncate(0); err == nil {
-			j.written, j.synced = 0, 0
-		}
+// done empties the file when no put of it is on its way: it has signed
+// deletions of what was stored, which nobody should find there. It is false
+// when the file is of no more use.
+func (f *journalFile) done() bool {
+	f.syncing.Lock()
+	defer f.syncing.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.active--
+	switch {
+	case f.active > 0 || f.file == nil && f.failed == nil:
+	case f.failed != nil:
+		f.release(true) // its error is of no use either
+		return false
+	case f.file.Truncate(0) == nil:
+		f.written, f.synced = 0, 0
 	}
+	return true
 }
 
 // record writes a record and returns when it is on the disk.
-func (j *Journal) record(r record) error {
-	upto, err := j.write(r)
+func (f *journalFile) record(r record) error {
+	upto, err := f.write(r)
 	if err != nil {
 		return err
 	}
-	j.syncing.Lock() // whoever waits here may find its record synced by another
-	defer j.syncing.Unlock()
-	if j.synced >= upto {
+	f.syncing.Lock() // whoever waits here may find its record synced by another
+	defer f.syncing.Unlock()
+	if f.synced >= upto {
 		return nil
 	}
-	j.mu.Lock()
-	all, file := j.written, j.file
-	j.mu.Unlock()
+	f.mu.Lock()
+	all, file := f.written, f.file
+	f.mu.Unlock()
 	if err := file.Sync(); err != nil { // what a second try would say is not to be trusted
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		j.failed = errs.New(errs.IO, "journal: %w", err)
-		return j.failed
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.failed = errs.New(durable.KindOf(err), "journal: %w", err)
+		return f.failed
 	}
-	j.synced = all
+	f.synced = all
 	return nil
 }
 
 // write appends a record and returns how long the file is with it.
-func (j *Journal) write(r record) (upto int64, err error) {
+func (f *journalFile) write(r record) (upto int64, err error) {
 	msg := r.encode()
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if err := j.open(); err != nil {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.open(); err != nil {
 		return 0, err
 	}
-	if _, err := j.file.Write(msg); err != nil {
-		j.failed = errs.New(errs.IO, "journal: %w", err)
-		return 0, j.failed
+	if _, err := f.file.Write(msg); err != nil {
+		f.failed = errs.New(durable.KindOf(err), "journal: %w", err)
+		return 0, f.failed
 	}
-	j.written += int64(len(msg))
-	return j.written, nil
+	f.written += int64(len(msg))
+	return f.written, nil
 }
 
 func (r record) encode() []byte {
@@ -241,30 +304,32 @@ func (r record) encode() []byte {
 	return append(append(msg, sum[:checkLen]...), body...)
 }
 
-// open makes and locks the file of this process, durably.
-func (j *Journal) open() error {
-	if j.file != nil || j.failed != nil {
-		return j.failed
+// open makes and locks the file, durably.
+func (f *journalFile) open() error {
+	if f.file != nil || f.failed != nil {
+		return f.failed
 	}
-	if err := os.MkdirAll(j.dir, 0o700); err != nil {
-		return errs.New(errs.IO, "journal: %w", err)
+	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+		return errs.New(durable.KindOf(err), "journal: %w", err)
 	}
 	var name [8]byte
 	rand.Read(name[:])
-	path := filepath.Join(j.dir, hex.EncodeToString(name[:])+journalSuffix)
+	path := filepath.Join(f.dir, hex.EncodeToString(name[:])+journalSuffix)
 	lock := flock.New(path + lockSuffix)
 	if ok, err := lock.TryLock(); err != nil || !ok {
-		return errs.New(errs.IO, "lock %s: %v", path, err)
+		return errs.New(durable.KindOf(err), "lock %s: %v", path, err)
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_APPEND|os.O_WRONLY, 0o600)
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return errors.Join(errs.New(errs.IO, "journal: %w", err), lock.Close())
+		err = errors.Join(errs.New(durable.KindOf(err), "journal: %w", err), lock.Close())
+		os.Remove(lock.Path())
+		return err
 	}
-	j.lock, j.file = lock, f
-	for _, dir := range []string{j.dir, filepath.Dir(j.dir)} {
+	f.lock, f.file = lock, file
+	for _, dir := range []string{f.dir, filepath.Dir(f.dir)} {
 		if err := durable.SyncDir(dir); err != nil {
-			j.failed = fmt.Errorf("journal: %w", err)
-			return j.failed
+			f.failed = fmt.Errorf("journal: %w", err)
+			return f.failed
 		}
 	}
 	return nil

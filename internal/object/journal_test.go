@@ -379,6 +379,50 @@ func TestFullDiskStopsThePutBeforeAnythingIsSent(t *testing.T) {
 	}
 }
 
+// A file that could not be written is not trusted again; another one is.
+func TestPutAfterAFailureOfTheJournalBeginsANewFile(t *testing.T) {
+	for _, left := range []bool{false, true} {
+		w := newWorld(t, 6)
+		u := newUser(t, w)
+		content := noise(1, 300_000)
+		_, err := u.Put(t.Context(), bytes.NewReader(content), options, func(PutResult) error {
+			u.journal.files[0].file.Close() // no record will be written any more
+			if e := u.journal.begin(); true {
+				d := storetest.Segment(t, 1, 2, 1, 10)
+				wantKind(t, "record", e.segment(d.Deletion(1), nil), errs.IO)
+				e.end()
+			}
+			if left {
+				w.kill(w.members[1], w.members[3])
+			}
+			return errTest
+		})
+		if !errors.Is(err, errTest) {
+			t.Fatalf("put: %v", err)
+		}
+		want := 1 // that of the next put
+		if left {
+			want = 2
+		}
+		result := u.put(content, options)
+		if files := u.files(); len(files) != want {
+			t.Errorf("journals %v, want %d", files, want)
+		}
+		for _, m := range w.members {
+			m.set(storetest.None)
+		}
+		w.see(nil)
+		u.sweep(result.ID)
+		u.get(result.ID, content)
+		if err := u.journal.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		if files, err := os.ReadDir(u.dir); err != nil || len(files) > 0 {
+			t.Errorf("the journal has left %v, %v", files, err)
+		}
+	}
+}
+
 func TestUndoDoesNotTakeForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 6)
@@ -429,15 +473,15 @@ func keptRecords(t testing.TB) []record {
 
 // fixedJournal writes records to a journal and returns its bytes.
 func fixedJournal(t testing.TB, list []record) []byte {
-	j := NewJournal(t.TempDir(), testResume)
+	f := &journalFile{dir: t.TempDir()}
 	for _, r := range list {
-		if _, err := j.write(r); err != nil {
+		if _, err := f.write(r); err != nil {
 			t.Fatal(err)
 		}
 	}
-	b, err := os.ReadFile(j.file.Name())
+	b, err := os.ReadFile(f.file.Name())
 	if err == nil {
-		err = j.Close()
+		err = f.close()
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -89,7 +89,7 @@ func (e *entry) keep(source Source, place int, m *format.Manifest, to crypt.Reci
 	e.mu.Lock()
 	e.what[id].kept = k
 	e.mu.Unlock()
-	_, err = e.j.write(keptRecord(e.put, id, k))
+	_, err = e.f.write(keptRecord(e.put, id, k))
 	return err
 }
 
@@ -167,7 +167,7 @@ func (e *entry) adopt(u *reused) error {
 	e.mu.Lock()
 	e.what[u.ref.ID].kept = u.old.kept
 	e.mu.Unlock()
-	_, err := e.j.write(keptRecord(e.put, u.ref.ID, u.old.kept))
+	_, err := e.f.write(keptRecord(e.put, u.ref.ID, u.old.kept))
 	return err
 }
 
@@ -189,13 +189,13 @@ func (j *Journal) each(take func(map[datamesh.SegmentID]*leftover) ([]datamesh.S
 		given, err := take(e.what)
 		for _, id := range given {
 			delete(e.what, id)
-			err = errors.Join(err, j.record(record{Put: e.put, Segment: id, Given: true}))
+			err = errors.Join(err, e.f.record(record{Put: e.put, Segment: id, Given: true}))
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return j.files(func(name string) error {
+	return j.others(func(name string) error {
 		puts, err := readJournal(name)
 		if err != nil {
 			return err
@@ -212,8 +212,8 @@ func (j *Journal) each(take func(map[datamesh.SegmentID]*leftover) ([]datamesh.S
 	})
 }
 
-// files visits the journals of dead processes, each while it is locked.
-func (j *Journal) files(visit func(name string) error) error {
+// others visits the journals of dead processes, each while it is locked.
+func (j *Journal) others(visit func(name string) error) error {
 	names, err := filepath.Glob(filepath.Join(j.dir, "*"+journalSuffix))
 	if err != nil {
 		return errs.New(errs.IO, "journals: %w", err)
@@ -358,7 +358,7 @@ func (j *Journal) Forget(id string) error {
 		}
 	}
 	j.mu.Unlock()
-	err := j.files(func(name string) error {
+	err := j.others(func(name string) error {
 		puts, err := readJournal(name)
 		if err != nil {
 			return err

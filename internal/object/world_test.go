@@ -381,8 +381,11 @@ func (u *user) clean() {
 // another one.
 func (u *user) crash() {
 	u.t.Helper()
-	if u.journal.lock != nil {
-		if err := u.journal.lock.Close(); err != nil {
+	for _, f := range u.journal.files {
+		if f.lock == nil {
+			continue
+		}
+		if err := f.lock.Close(); err != nil {
 			u.t.Fatal(err)
 		}
 	}

@@ -104,6 +104,15 @@ func checkVersion(what string, b []byte, limit int, err error) error {
 
 var looseMode = must(strict.DecMode())
 
+// Newer returns an error if b is a map whose version, under key 1, is greater
+// than the one that is known; its fields are not looked at. Kind: Serialization.
+func Newer(what string, b []byte, known uint64) error {
+	if v, ok := versionIn(b); ok && v > known {
+		return errs.WithHint(errs.New(errs.Serialization, "%s: version %d, this program knows %d", what, v, known), newer)
+	}
+	return nil
+}
+
 // versionIn returns the version in a map whose other fields are not looked at.
 func versionIn(b []byte) (version uint64, ok bool) {
 	var v struct {

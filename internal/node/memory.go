@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"io/fs"
@@ -58,6 +59,9 @@ func loadMemory(home config.Home) (*memory, error) {
 		return nil, errs.New(errs.IO, "%w", err)
 	}
 	m, err := decodeMemory(b)
+	if err != nil && errs.HintFor(err) != "" { // it is of a newer version
+		return nil, errs.New(errs.Configuration, "%s: %w", home.Mesh(), err)
+	}
 	if err != nil {
 		return nil, errs.WithHint(errs.New(errs.Configuration, "%s: %w", home.Mesh(), err),
 			"move it away and join again with --bootstrap-peer and --bootstrap-addr; keys, catalog and shards are not in it")
@@ -68,6 +72,9 @@ func loadMemory(home config.Home) (*memory, error) {
 func decodeMemory(b []byte) (*memory, error) {
 	var file memoryFile
 	if err := format.Unmarshal("memory of the mesh", b, maxMemory, &file); err != nil {
+		return nil, cmp.Or(format.Newer("memory of the mesh", b, memoryVersion), err)
+	}
+	if err := format.Newer("memory of the mesh", b, memoryVersion); err != nil {
 		return nil, err
 	}
 	if file.Version != memoryVersion {

@@ -115,7 +115,7 @@ func TestKeepNeedsTheDiskOnlyForWhatIsNew(t *testing.T) {
 
 func TestMemoryThatIsDamagedSaysSo(t *testing.T) {
 	for what, change := range map[string]func(*memoryFile){
-		"another version":        func(f *memoryFile) { f.Version++ },
+		"no version":             func(f *memoryFile) { f.Version-- },
 		"no genesis":             func(f *memoryFile) { f.Genesis = nil },
 		"a port that is none":    func(f *memoryFile) { f.Port = 1 << 16 },
 		"a port below 0":         func(f *memoryFile) { f.Port = -1 },
@@ -132,6 +132,27 @@ func TestMemoryThatIsDamagedSaysSo(t *testing.T) {
 		wantKind(t, what, err, errs.Configuration)
 		if !strings.Contains(errs.HintFor(err), "--bootstrap-peer") {
 			t.Errorf("%s: hint %q", what, errs.HintFor(err))
+		}
+	}
+}
+
+func TestMemoryOfANewerVersionSaysToUpdate(t *testing.T) {
+	future := struct { // with a field that is not known
+		memoryFile
+		More string `cbor:"9,keyasint"`
+	}{fixedMemory(t), "more"}
+	future.Version++
+	same, known := fixedMemory(t), future.memoryFile
+	same.Members[0].Record = format.Marshal(map[int]any{1: format.Marshal(map[int]any{1: ring.Version + 1, 99: 0}), 2: make([]byte, 64)})
+	for what, file := range map[string]any{"with the same fields": known, "with others": future, "with a newer member": same} {
+		h := home(t)
+		if err := os.WriteFile(h.Mesh(), format.Marshal(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := loadMemory(h)
+		wantKind(t, what, err, errs.Configuration)
+		if !strings.Contains(errs.HintFor(err), "update datamesh") {
+			t.Errorf("%s: %v, hint %q", what, err, errs.HintFor(err))
 		}
 	}
 }

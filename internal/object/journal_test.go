@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -256,6 +257,42 @@ func TestRegistrarsOfTheLastMomentAreInTheJournal(t *testing.T) {
 	u.clean()
 }
 
+// wholeRecords returns those at the head of b.
+func wholeRecords(b []byte) (all []*record) {
+	for r := range records(bytes.NewReader(b)) {
+		all = append(all, r)
+	}
+	return all
+}
+
+func TestJournalOfANewerVersionIsLeftToIt(t *testing.T) {
+	u := newUser(t, newWorld(t, 6))
+	u.die(noise(1, 300_000), options)
+	name := u.files()[0]
+	body := format.Marshal(map[int]any{1: journalVersion + 1, 2: "another form"})
+	sum := hash.Shard(body)
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = append(append(append(b, 0, 0, 0, byte(len(body))), sum[:checkLen]...), body...)
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	u.die(noise(2, 300_000), options) // in a file of its own, which is swept
+	swept, err := u.journal.Sweep(t.Context(), u.w, func(datamesh.ObjectID) (bool, error) { return false, nil })
+	wantKind(t, "sweep", err, errs.Configuration)
+	if hint := errs.HintFor(err); !strings.Contains(hint, "update datamesh") {
+		t.Errorf("hint %q", hint)
+	}
+	if files := u.files(); swept == 0 || len(files) != 1 || files[0] != name {
+		t.Errorf("%d segments were swept, and journals %v left, want %s", swept, files, name)
+	}
+	if now, err := os.ReadFile(name); err != nil || !bytes.Equal(now, b) {
+		t.Errorf("it was changed: %d of %d bytes, %v", len(now), len(b), err)
+	}
+}
+
 func TestTornEndOfAJournalLosesNoWholeRecord(t *testing.T) {
 	w := newWorld(t, 6)
 	u := newUser(t, w)
@@ -266,7 +303,7 @@ func TestTornEndOfAJournalLosesNoWholeRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := slices.Collect(records(bytes.NewReader(whole)))
+	want := wholeRecords(whole)
 	var ends []int
 	for n, r := 0, bytes.NewReader(whole); ; ends = append(ends, n) {
 		var head [4]byte
@@ -289,7 +326,7 @@ func TestTornEndOfAJournalLosesNoWholeRecord(t *testing.T) {
 			"zeroed":    append(bytes.Clone(whole[:cut]), make([]byte, len(whole)-cut)...),
 			"scrambled": append(bytes.Clone(whole[:cut]), noise(9, 100)...),
 		} {
-			if got := slices.Collect(records(bytes.NewReader(torn))); len(got) != complete {
+			if got := wholeRecords(torn); len(got) != complete {
 				t.Fatalf("%s at %d of %d: %d records, want %d", what, cut, len(whole), len(got), complete)
 			}
 		}
@@ -523,7 +560,10 @@ func FuzzRecords(f *testing.F) {
 	f.Add(b[:len(b)-1])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var again []byte
-		for r := range records(bytes.NewReader(b)) {
+		for r, err := range records(bytes.NewReader(b)) {
+			if err != nil {
+				break
+			}
 			body := format.Marshal(r)
 			sum := hash.Shard(body)
 			again = append(again, byte(len(body)>>24), byte(len(body)>>16), byte(len(body)>>8), byte(len(body)))

@@ -212,7 +212,8 @@ func (j *Journal) each(take func(map[datamesh.SegmentID]*leftover) ([]datamesh.S
 	})
 }
 
-// others visits the journals of dead processes, each while it is locked.
+// others visits the journals of dead processes, each while it is locked, as
+// far as this version knows what is in them.
 func (j *Journal) others(visit func(name string) error) error {
 	names, err := filepath.Glob(filepath.Join(j.dir, "*"+journalSuffix))
 	if err != nil {
@@ -225,7 +226,7 @@ func (j *Journal) others(visit func(name string) error) error {
 		}
 		err := visit(name)
 		release()
-		if err != nil {
+		if err != nil && errs.KindOf(err) != errs.Configuration { // a newer version's is left alone
 			return err
 		}
 	}
@@ -278,7 +279,10 @@ func appendRecords(name string, list []record) error {
 	}
 	defer f.Close()
 	end := int64(0)
-	for r := range records(f) {
+	for r, err := range records(f) {
+		if err != nil {
+			return err
+		}
 		end += int64(len(r.encode()))
 	}
 	if err := f.Truncate(end); err != nil {

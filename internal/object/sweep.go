@@ -3,11 +3,13 @@ package object
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"time"
@@ -23,8 +25,10 @@ import (
 
 // Sweep has deleted what failed puts, and those of processes that died, have
 // left behind, except those whose object stored knows, and those that may
-// still be resumed. What cannot be reached stays for the next sweep. It
-// returns how many segments it has had deleted.
+// still be resumed. What cannot be reached stays for the next sweep, and what
+// a newer version has left for that. It returns how many segments it has had
+// deleted. Kinds: IO, Configuration (a newer version has left something), and
+// those of stored.
 func (j *Journal) Sweep(ctx context.Context, net Net, stored func(datamesh.ObjectID) (bool, error)) (int, error) {
 	swept, err := j.sweepOwn(ctx, net, stored)
 	if err != nil {
@@ -34,13 +38,18 @@ func (j *Journal) Sweep(ctx context.Context, net Net, stored func(datamesh.Objec
 	if err != nil {
 		return swept, errs.New(errs.IO, "journals: %w", err)
 	}
+	var newer error
 	for _, name := range names {
 		n, err := j.sweepFile(ctx, name, net, stored)
-		if swept += n; err != nil {
+		swept += n
+		switch {
+		case errs.KindOf(err) == errs.Configuration:
+			newer = err // which keeps nobody from the others
+		case err != nil:
 			return swept, err
 		}
 	}
-	return swept, ctx.Err()
+	return swept, cmp.Or(ctx.Err(), newer)
 }
 
 // sweepOwn tries again to undo the failed puts of this process.
@@ -121,6 +130,7 @@ func (j *Journal) settle(ctx context.Context, net Net, what map[datamesh.Segment
 
 // readJournal returns what each put that has not ended has sent. A torn or
 // damaged end is where a crash has cut the file; what stands before it counts.
+// Kinds: IO, Configuration (a newer version wrote it).
 func readJournal(name string) (map[uint64]map[datamesh.SegmentID]*leftover, error) {
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -131,7 +141,10 @@ func readJournal(name string) (map[uint64]map[datamesh.SegmentID]*leftover, erro
 	}
 	defer f.Close()
 	puts := map[uint64]map[datamesh.SegmentID]*leftover{}
-	for r := range records(bufio.NewReader(f)) {
+	for r, err := range records(bufio.NewReader(f)) {
+		if err != nil {
+			return nil, errs.New(errs.Configuration, "%s: %w", name, err)
+		}
 		what := puts[r.Put]
 		if what == nil {
 			what = map[datamesh.SegmentID]*leftover{}
@@ -156,9 +169,10 @@ func readJournal(name string) (map[uint64]map[datamesh.SegmentID]*leftover, erro
 	return puts, nil
 }
 
-// records yields the whole records at the head of r.
-func records(r io.Reader) func(func(*record) bool) {
-	return func(yield func(*record) bool) {
+// records yields the whole records at the head of r, and an error for one of
+// a newer version, which is the last.
+func records(r io.Reader) iter.Seq2[*record, error] {
+	return func(yield func(*record, error) bool) {
 		for {
 			var head [4 + checkLen]byte
 			if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -175,8 +189,12 @@ func records(r io.Reader) func(func(*record) bool) {
 			if sum := hash.Shard(body); !bytes.Equal(sum[:checkLen], head[4:]) {
 				return
 			}
+			if err := format.Newer("journal record", body, journalVersion); err != nil {
+				yield(nil, err)
+				return
+			}
 			rec := new(record)
-			if format.Unmarshal("journal record", body, maxRecord, rec) != nil || rec.Version != journalVersion || !yield(rec) {
+			if format.Unmarshal("journal record", body, maxRecord, rec) != nil || rec.Version != journalVersion || !yield(rec, nil) {
 				return
 			}
 		}

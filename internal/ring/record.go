@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"fmt"
 	"math"
@@ -114,11 +115,14 @@ func parseRecord(b []byte) (*Record, []byte, error) {
 	if err := format.Unmarshal("member record", b, MaxRecord, &s); err != nil {
 		return nil, nil, err
 	}
-	if err := format.Unmarshal("member record", s.Body, MaxRecord, &r); err != nil {
-		return nil, nil, err
+	err := format.Unmarshal("member record", s.Body, MaxRecord, &r)
+	if err == nil {
+		if wrong := r.check(); wrong != nil {
+			err = errs.New(errs.Serialization, "member record: %w", wrong)
+		}
 	}
-	if err := r.check(); err != nil {
-		return nil, nil, errs.New(errs.Serialization, "member record: %w", err)
+	if err != nil { // whose reason may be that it is of a newer version
+		return nil, nil, cmp.Or(format.Newer("member record", s.Body, Version), err)
 	}
 	r.Signature = s.Signature
 	return &r, s.Body, nil

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -43,12 +44,18 @@ type Stats struct {
 // methods may fail with the kinds Database (the file is damaged), Full, IO, and
 // Locked (other processes kept it busy for too long).
 type Catalog struct {
-	db   *sql.DB
-	path string
+	db     *sql.DB
+	path   string
+	adding sync.RWMutex // held for reading by Add, and for writing by Close
 }
 
-// Close closes the catalog. No iteration of List may be under way.
-func (c *Catalog) Close() error { return c.classify(context.Background(), c.db.Close()) }
+// Close closes the catalog, once no Add is under way: what is not there then
+// will never be. No iteration of List may be under way.
+func (c *Catalog) Close() error {
+	c.adding.Lock()
+	defer c.adding.Unlock()
+	return c.classify(context.Background(), c.db.Close())
+}
 
 // Add adds an object. Kinds: Invalid (the name or a tag is not valid UTF-8 or
 // too long), Exists (the id is there).
@@ -61,6 +68,8 @@ func (c *Catalog) Add(ctx context.Context, e Entry) error {
 			return errs.New(errs.Invalid, "a tag is not valid UTF-8")
 		}
 	}
+	c.adding.RLock()
+	defer c.adding.RUnlock()
 	tags, err := json.Marshal(e.Tags)
 	if err != nil {
 		return errs.New(errs.Serialization, "tags: %w", err)

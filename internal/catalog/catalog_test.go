@@ -160,6 +160,34 @@ func TestManyMayCreateAndAddAtOnce(t *testing.T) {
 	}
 }
 
+// Who closes a catalog gives up the journal next, and then others may delete
+// what is not in the catalog.
+func TestNothingIsAddedAfterClose(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "user.db")
+	open(t, path)
+	for i := range byte(50) {
+		c, err := catalog.Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began, added := make(chan bool), make(chan error)
+		go func() {
+			close(began)
+			added <- c.Add(t.Context(), entry(i, ""))
+		}()
+		<-began
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		other := open(t, path)
+		_, then := other.ByID(t.Context(), entry(i, "").ID)
+		err = <-added
+		if (err == nil) != (then == nil) {
+			t.Errorf("entry %d: add %v, though after the close it was: %v", i, err, then)
+		}
+	}
+}
+
 func TestListStopsWhenAskedAndAllowsAddsMeanwhile(t *testing.T) {
 	c := open(t, filepath.Join(t.TempDir(), "user.db"))
 	for n := range byte(5) {

@@ -140,7 +140,8 @@ func (n *Node) close() error {
 	if l := n.link; l != nil {
 		err = l.close()
 	}
-	return errors.Join(err, n.journal.Close(), n.catalog.Close())
+	err = errors.Join(err, n.catalog.Close()) // no put is committed once others may sweep its journal
+	return errors.Join(err, n.journal.Close())
 }
 
 func (l *link) close() error {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"io/fs"
+	"os"
 	"time"
 
 	"datamesh"
@@ -35,6 +37,7 @@ func (n *Node) connect(ctx context.Context) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
+	_, lost := os.Lstat(n.home.NodeKey())
 	self, err := nodeID(n.home)
 	if err != nil {
 		return nil, err
@@ -50,6 +53,12 @@ func (n *Node) connect(ctx context.Context) (*link, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if l.disk != nil && errors.Is(lost, fs.ErrNotExist) {
+		if shards := l.disk.Usage().Shards; shards > 0 {
+			n.log.Warn("the key of this node was gone and it has a new peer id; the shards in its store are looked for under the old one until the key is back",
+				"key", n.home.NodeKey(), "peer", self, "shards", shards)
+		}
 	}
 	n.link = l
 	l.objects = object.New(&members{l}, n.keys, n.journal, n.opt.Config.Put.Grace)

@@ -280,6 +280,38 @@ func TestAHomeWithoutAMeshSaysSoOfWhatItDoesNotHave(t *testing.T) {
 	}
 }
 
+func TestNodeWhoseKeyIsGoneSaysSo(t *testing.T) {
+	h := home(t)
+	first := bootstrap(t, h)
+	first.put(noise(1, 1000), PutOptions{})
+	first.end()
+	start := func() (peer, said string) {
+		var log bytes.Buffer
+		o := options(h, Storage)
+		o.NewMesh, o.Log = true, slog.New(slog.NewTextHandler(&log, nil))
+		n := open(t, o)
+		self, err := nodeID(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.end()
+		return self.String(), log.String()
+	}
+	const gone = "the key of this node was gone"
+	if _, said := start(); strings.Contains(said, gone) {
+		t.Errorf("of a node that has its key: %s", said)
+	}
+	if err := os.Remove(h.NodeKey()); err != nil {
+		t.Fatal(err)
+	}
+	if peer, said := start(); !strings.Contains(said, gone) || !strings.Contains(said, peer) {
+		t.Errorf("it said %q, want that it is now %s", said, peer)
+	}
+	if _, said := start(); strings.Contains(said, gone) {
+		t.Errorf("once more: %s", said)
+	}
+}
+
 func TestHomeRemembersItsMesh(t *testing.T) {
 	h1, h2, h3 := home(t), home(t), home(t)
 	first := bootstrap(t, h1)

@@ -47,6 +47,19 @@ type Config struct {
 	// Serve has what answers the mesh's protocols, by name. It is ready before
 	// others hear of the node, and runs until the peer is served or the node ends.
 	Serve map[string]func(ctx context.Context, from datamesh.PeerID, s Stream)
+
+	Events Events
+}
+
+// Events tells what a node does on its own account. Any of its functions may
+// be nil. They are called by many goroutines at once, and must not block.
+type Events struct {
+	// RingCalled tells that a question to another member's table has ended,
+	// for which so many bytes went out and came in.
+	RingCalled func(out, in int, err error)
+
+	// RingServed tells that a question of another was answered.
+	RingServed func(in, out int)
 }
 
 // A Peer is where to find a peer.
@@ -63,6 +76,7 @@ type Net struct {
 	prefix  string // of all protocols of the mesh
 	usage   func() (capacity, used int64)
 	role    ring.Role
+	events  Events
 	start   time.Time
 
 	view    atomic.Pointer[ring.View]
@@ -89,7 +103,7 @@ func New(ctx context.Context, cfg Config) (*Net, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Net{host: h, genesis: cfg.Genesis, usage: cfg.Usage, role: cfg.Role, start: time.Now(),
+	n := &Net{host: h, genesis: cfg.Genesis, usage: cfg.Usage, role: cfg.Role, events: cfg.Events, start: time.Now(),
 		met: make(chan struct{}), changed: make(chan struct{}, 1), do: make(chan func(*state), 64), busy: make(map[peer.ID]int)}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.open(ctx, cfg); err != nil {

@@ -135,7 +135,13 @@ func (n *Net) call(c ring.Call) {
 	n.event(ring.Response{Token: c.Token, Message: answer, Took: took})
 }
 
-func (n *Net) ask(c ring.Call) (*ring.Message, time.Duration, error) {
+func (n *Net) ask(c ring.Call) (answer *ring.Message, took time.Duration, err error) {
+	var out, in int
+	defer func() {
+		if tell := n.events.RingCalled; tell != nil && n.ctx.Err() == nil {
+			tell(out, in, err)
+		}
+	}()
 	ctx, cancel := context.WithTimeout(n.ctx, c.Timeout)
 	defer cancel()
 	s, err := n.openAt(ctx, c.To, c.Addrs, ringProtocol)
@@ -145,14 +151,17 @@ func (n *Net) ask(c ring.Call) (*ring.Message, time.Duration, error) {
 	defer Abort(s)
 	defer context.AfterFunc(ctx, func() { Abort(s) })()
 	start := time.Now()
-	if err := writeFrame(s, c.Message.Encode()); err != nil {
+	question := c.Message.Encode()
+	if err := writeFrame(s, question); err != nil {
 		return nil, 0, err
 	}
+	out = len(question)
 	b, err := readFrame(s, ring.MaxMessage)
 	if err != nil {
 		return nil, 0, err
 	}
-	answer, err := ring.DecodeMessage(b)
+	in = len(b)
+	answer, err = ring.DecodeMessage(b)
 	return answer, time.Since(start), err
 }
 
@@ -191,8 +200,12 @@ func (n *Net) answerRing(ctx context.Context, from datamesh.PeerID, s Stream) er
 		if answer == nil {
 			return errs.New(errs.Serialization, "ring: peer %s breaks the protocol", from)
 		}
-		if err := writeFrame(s, answer.Encode()); err != nil {
+		text := answer.Encode()
+		if err := writeFrame(s, text); err != nil {
 			return err
+		}
+		if tell := n.events.RingServed; tell != nil {
+			tell(len(b), len(text))
 		}
 		return s.Close()
 	case <-ctx.Done():

@@ -20,8 +20,13 @@ type BadShard struct {
 func (g *get) blame(key datamesh.ShardKey, peer datamesh.PeerID, reason error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !slices.ContainsFunc(g.bad, func(b BadShard) bool { return b.Key == key && b.Peer == peer }) {
-		g.bad = append(g.bad, BadShard{key, peer, reason}) // the first reason counts
+	if slices.ContainsFunc(g.bad, func(b BadShard) bool { return b.Key == key && b.Peer == peer }) {
+		return // the first reason counts
+	}
+	bad := BadShard{key, peer, reason}
+	g.bad = append(g.bad, bad)
+	if tell := g.o.Events.Bad; tell != nil {
+		tell(bad)
 	}
 }
 

@@ -306,6 +306,9 @@ func (f *fetch) passBy(patience time.Duration) time.Duration {
 			again = min(again, left)
 		default:
 			a.late = true
+			if tell := f.g.o.Events.Late; tell != nil {
+				tell(a.peer)
+			}
 			f.g.probe(datamesh.ShardKey{Segment: f.id, Index: a.index}, a.peer)
 		}
 	}

@@ -40,8 +40,21 @@ const (
 	maxMemory = 4 * (datamesh.MaxSealed * 3 / 2) // bytes of all puts at once, and of all gets
 )
 
+// Events tells what happens on the way. Any of its functions may be nil. They
+// are called by many goroutines at once, and must not block.
+type Events struct {
+	// Late tells of a peer that kept a get waiting, so that another was asked
+	// in its stead.
+	Late func(peer datamesh.PeerID)
+
+	// Bad tells of a shard that a peer should have served and did not.
+	Bad func(BadShard)
+}
+
 // Objects puts and gets objects for one user. It is safe for concurrent use.
 type Objects struct {
+	Events Events // not to be changed once a put or get has begun
+
 	net     Net
 	keys    func() (*keyring.Ring, error)
 	journal *Journal

@@ -1,0 +1,187 @@
+// Package metrics counts what a node does, for Prometheus and for people.
+//
+// Nothing below package node knows of it: it counts by wrapping, and in
+// functions that fit the event hooks of other packages. A Metrics is made for
+// one node, and starts at zero with it. The names, labels and meanings are an
+// interface to others: docs/metrics.md lists them.
+package metrics
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"datamesh/internal/errs"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// Metrics are the counters of one node. They are safe for concurrent use.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	shardOps     *prometheus.CounterVec   // store, operation, result
+	shardBytes   *prometheus.CounterVec   // store, operation
+	shardSeconds *prometheus.HistogramVec // store, operation
+
+	objectOps     *prometheus.CounterVec   // operation, result
+	objectBytes   *prometheus.CounterVec   // operation
+	objectSeconds *prometheus.HistogramVec // operation
+
+	lateShards prometheus.Counter
+	badShards  *prometheus.CounterVec // reason
+
+	ringCalls  *prometheus.CounterVec // result
+	ringServed prometheus.Counter
+	ringBytes  *prometheus.CounterVec // direction
+
+	state state
+}
+
+// The buckets of the histograms, in seconds.
+var (
+	shardBuckets  = []float64{.001, .005, .025, .1, .5, 2.5, 10}
+	objectBuckets = []float64{.01, .1, 1, 10, 100, 1000}
+)
+
+// New returns metrics that are all zero.
+func New() *Metrics {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m := &Metrics{
+		registry: r,
+
+		shardOps: counters(r, "shard_operations_total",
+			"Operations on stores of shards that have ended: the node's own store (local), for peers too, and those of peers (remote), as a client.", "store", "operation", "result"),
+		shardBytes: counters(r, "shard_bytes_total",
+			"Bytes of shards that were put into stores, or got from them.", "store", "operation"),
+		shardSeconds: histograms(r, "shard_operation_seconds",
+			"How long operations on stores of shards took, whatever came of them.", shardBuckets, "store", "operation"),
+
+		objectOps: counters(r, "object_operations_total",
+			"Puts and gets of objects that have ended, for the user of this node.", "operation", "result"),
+		objectBytes: counters(r, "object_bytes_total",
+			"Bytes of content of the objects that were put, or got.", "operation"),
+		objectSeconds: histograms(r, "object_operation_seconds",
+			"How long puts and gets of objects took, whatever came of them.", objectBuckets, "operation"),
+
+		lateShards: counters(r, "late_shards_total",
+			"Shards that a peer was slow to serve, so that another peer was asked in its stead.").WithLabelValues(),
+		badShards: counters(r, "bad_shards_total",
+			"Shards that a peer should have served and did not, or served wrong.", "reason"),
+
+		ringCalls: counters(r, "ring_calls_total",
+			"Questions of the member table to other members: probes, and comparisons of tables.", "result"),
+		ringServed: counters(r, "ring_served_total",
+			"Questions of other members about the member table that were answered.").WithLabelValues(),
+		ringBytes: counters(r, "ring_bytes_total",
+			"Bytes of the messages of the member table, without what the transport adds.", "direction"),
+
+		state: newState(r),
+	}
+	m.begin()
+	return m
+}
+
+// begin makes the series that every node has, so that they start at zero.
+func (m *Metrics) begin() {
+	for _, store := range []string{Local, Remote} {
+		for _, op := range shardOperations {
+			m.shardOps.WithLabelValues(store, op, ok)
+			m.shardSeconds.WithLabelValues(store, op)
+		}
+		m.shardBytes.WithLabelValues(store, "put")
+		m.shardBytes.WithLabelValues(store, "get")
+	}
+	for _, op := range []string{"put", "get"} {
+		m.objectOps.WithLabelValues(op, ok)
+		m.objectBytes.WithLabelValues(op)
+		m.objectSeconds.WithLabelValues(op)
+	}
+	m.badShards.WithLabelValues(errs.Integrity.Name())
+	m.ringCalls.WithLabelValues(ok)
+	m.ringCalls.WithLabelValues("failed")
+	m.ringBytes.WithLabelValues("in")
+	m.ringBytes.WithLabelValues("out")
+}
+
+const namespace = "datamesh"
+
+func counters(r prometheus.Registerer, name, help string, labels ...string) *prometheus.CounterVec {
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	r.MustRegister(v)
+	return v
+}
+
+func gauges(r prometheus.Registerer, name, help string, labels ...string) *prometheus.GaugeVec {
+	v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	r.MustRegister(v)
+	return v
+}
+
+func histograms(r prometheus.Registerer, name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}, labels)
+	r.MustRegister(v)
+	return v
+}
+
+// ok is the result of what went well. Other results are the names of kinds
+// of errors, as --json has them, or canceled.
+const ok = "ok"
+
+func result(err error) string {
+	switch {
+	case err == nil:
+		return ok
+	case errs.KindOf(err) == errs.Other && errors.Is(err, context.Canceled):
+		return "canceled"
+	}
+	return errs.KindOf(err).Name()
+}
+
+// PutEnded counts a put of an object of so many bytes.
+func (m *Metrics) PutEnded(bytes int64, took time.Duration, err error) {
+	m.objectEnded("put", bytes, took, err)
+}
+
+// GetEnded counts a get of an object of so many bytes.
+func (m *Metrics) GetEnded(bytes int64, took time.Duration, err error) {
+	m.objectEnded("get", bytes, took, err)
+}
+
+func (m *Metrics) objectEnded(op string, bytes int64, took time.Duration, err error) {
+	m.objectOps.WithLabelValues(op, result(err)).Inc()
+	m.objectSeconds.WithLabelValues(op).Observe(took.Seconds())
+	if err == nil {
+		m.objectBytes.WithLabelValues(op).Add(float64(bytes))
+	}
+}
+
+// LateShard counts a shard for which another peer was asked.
+func (m *Metrics) LateShard() { m.lateShards.Inc() }
+
+// BadShard counts a shard that was not served, for that reason.
+func (m *Metrics) BadShard(reason error) { m.badShards.WithLabelValues(result(reason)).Inc() }
+
+// RingCalled counts a question to another member, and the bytes that went out
+// for it and came in.
+func (m *Metrics) RingCalled(out, in int, err error) {
+	came := ok
+	if err != nil {
+		came = "failed"
+	}
+	m.ringCalls.WithLabelValues(came).Inc()
+	m.ringMoved(out, in)
+}
+
+// RingServed counts a question of another member that was answered.
+func (m *Metrics) RingServed(in, out int) {
+	m.ringServed.Inc()
+	m.ringMoved(out, in)
+}
+
+func (m *Metrics) ringMoved(out, in int) {
+	m.ringBytes.WithLabelValues("out").Add(float64(out))
+	m.ringBytes.WithLabelValues("in").Add(float64(in))
+}

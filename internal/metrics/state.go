@@ -1,0 +1,60 @@
+package metrics
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// A State is what a node is at one moment, in figures that are not counted up
+// but looked at. Sizes are bytes.
+type State struct {
+	Alive, Suspect, Dead int // members, this node included
+	Connections          int
+	Store                Store // zero in a node that stores nothing
+	CatalogObjects       int64
+	CatalogBytes         int64
+}
+
+// A Store is how the room of a store is divided.
+type Store struct{ Capacity, Used, Reserve, Free, Shards int64 }
+
+// state has the gauges of a State.
+type state struct {
+	members     *prometheus.GaugeVec // state
+	connections *prometheus.GaugeVec
+
+	capacity, used, reserve, free, shards *prometheus.GaugeVec
+	objects, bytes                        *prometheus.GaugeVec
+}
+
+func newState(r prometheus.Registerer) state {
+	return state{
+		members:     gauges(r, "members", "Storage members that the mesh remembers, this node included, by what this node believes of them.", "state"),
+		connections: gauges(r, "connections", "Peers that there is a connection to, clients included."),
+		capacity:    gauges(r, "store_capacity_bytes", "Bytes that the store may use: used + reserve + free."),
+		used:        gauges(r, "store_used_bytes", "Bytes that shards take."),
+		reserve:     gauges(r, "store_reserve_bytes", "Bytes that no shard may take."),
+		free:        gauges(r, "store_free_bytes", "Bytes that shards may still take."),
+		shards:      gauges(r, "store_shards", "Shards in the store."),
+		objects:     gauges(r, "catalog_objects", "Objects in the catalog of this home."),
+		bytes:       gauges(r, "catalog_bytes", "Bytes of content of the objects in the catalog of this home."),
+	}
+}
+
+func (g *state) set(s State) {
+	for _, x := range []struct {
+		gauge prometheus.Gauge
+		value int64
+	}{
+		{g.members.WithLabelValues("alive"), int64(s.Alive)},
+		{g.members.WithLabelValues("suspect"), int64(s.Suspect)},
+		{g.members.WithLabelValues("dead"), int64(s.Dead)},
+		{g.connections.WithLabelValues(), int64(s.Connections)},
+		{g.capacity.WithLabelValues(), s.Store.Capacity},
+		{g.used.WithLabelValues(), s.Store.Used},
+		{g.reserve.WithLabelValues(), s.Store.Reserve},
+		{g.free.WithLabelValues(), s.Store.Free},
+		{g.shards.WithLabelValues(), s.Store.Shards},
+		{g.objects.WithLabelValues(), s.CatalogObjects},
+		{g.bytes.WithLabelValues(), s.CatalogBytes},
+	} {
+		x.gauge.Set(float64(x.value))
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 
@@ -92,6 +93,14 @@ func (c *Client) Peers(ctx context.Context) (*node.Peers, error) {
 
 func (c *Client) Stats(ctx context.Context) (*node.Stats, error) {
 	return ask[node.Stats](ctx, c, "GET", statsPath, nil, nil)
+}
+
+func (c *Client) Health(ctx context.Context, quick bool) (*node.Health, error) {
+	return ask[node.Health](ctx, c, "GET", healthPath, url.Values{"quick": {strconv.FormatBool(quick)}}, nil)
+}
+
+func (c *Client) Metrics(ctx context.Context) (*node.Metrics, error) {
+	return ask[node.Metrics](ctx, c, "GET", metricsPath, nil, nil)
 }
 
 func (c *Client) Plan(ctx context.Context, o node.PutOptions) (*node.Planned, error) {

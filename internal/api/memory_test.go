@@ -11,6 +11,7 @@ import (
 
 	"datamesh"
 	"datamesh/internal/errs"
+	"datamesh/internal/metrics"
 	"datamesh/internal/node"
 )
 
@@ -102,6 +103,19 @@ func (m *memory) Stats(context.Context) (*node.Stats, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return &node.Stats{PeerID: datamesh.PeerID{1}, Store: &node.StoreStats{Capacity: 5}, Catalog: node.CatalogStats{Objects: int64(len(m.objects))}}, nil
+}
+
+func (m *memory) Health(_ context.Context, quick bool) (*node.Health, error) {
+	h := &node.Health{Verdict: "all is well", Members: node.MemberStats{Alive: 1}, Objects: []node.ObjectHealth{}}
+	if !quick {
+		h.Degraded = true
+		h.Objects = append(h.Objects, node.ObjectHealth{ID: datamesh.ObjectID{1}, Name: "ÿ\n", Survives: -1, Possible: 2, Lost: 3, Problem: "x"})
+	}
+	return h, nil
+}
+
+func (m *memory) Metrics(context.Context) (*node.Metrics, error) {
+	return &node.Metrics{Metrics: []metrics.Sample{{Name: "x_bucket", Type: "histogram", Help: "h", Labels: map[string]string{"le": "+Inf"}, Value: 1e300}}}, nil
 }
 
 func (m *memory) Plan(_ context.Context, o node.PutOptions) (*node.Planned, error) {

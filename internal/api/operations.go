@@ -46,6 +46,13 @@ type Operations interface {
 	// Stats returns the figures of the node.
 	Stats(ctx context.Context) (*node.Stats, error)
 
+	// Health asks the peers what all objects of the user survive now, or, if
+	// it shall be quick, tells only of the members.
+	Health(ctx context.Context, quick bool) (*node.Health, error)
+
+	// Metrics returns the counters of the node.
+	Metrics(ctx context.Context) (*node.Metrics, error)
+
 	// Plan says what a put of o.Size bytes would come to, and stores nothing.
 	Plan(ctx context.Context, o node.PutOptions) (*node.Planned, error)
 

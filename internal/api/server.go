@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -109,6 +111,8 @@ func routes(ops Operations) http.Handler {
 	mux.Handle("GET "+infoPath, answer(func(r *http.Request) (*node.Info, error) { return ops.Info(r.Context(), ref(r)) }))
 	mux.Handle("GET "+peersPath, answer(func(r *http.Request) (*node.Peers, error) { return ops.Peers(r.Context()) }))
 	mux.Handle("GET "+statsPath, answer(func(r *http.Request) (*node.Stats, error) { return ops.Stats(r.Context()) }))
+	mux.Handle("GET "+healthPath, answer(func(r *http.Request) (*node.Health, error) { return health(ops, r) }))
+	mux.Handle("GET "+metricsPath, answer(func(r *http.Request) (*node.Metrics, error) { return ops.Metrics(r.Context()) }))
 	mux.Handle("GET "+planPath, answer(func(r *http.Request) (*node.Planned, error) { return plan(ops, r) }))
 	mux.Handle("GET "+transfersPath, answer(func(r *http.Request) (*node.Transfers, error) { return ops.Transfers(r.Context(), id(r)) }))
 	mux.Handle("DELETE "+transfersPath, answer(func(r *http.Request) (struct{}, error) { return struct{}{}, ops.CancelTransfer(r.Context(), id(r)) }))
@@ -170,6 +174,14 @@ func put(ops Operations, r *http.Request) (*node.Stored, error) {
 		return nil, err
 	}
 	return ops.Put(r.Context(), r.Body, o)
+}
+
+func health(ops Operations, r *http.Request) (*node.Health, error) {
+	quick, err := strconv.ParseBool(cmp.Or(r.URL.Query().Get("quick"), "false"))
+	if err != nil {
+		return nil, errs.New(errs.Invalid, "quick: %w", err)
+	}
+	return ops.Health(r.Context(), quick)
 }
 
 func plan(ops Operations, r *http.Request) (*node.Planned, error) {

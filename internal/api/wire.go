@@ -15,6 +15,8 @@ const (
 	infoPath     = "/v1/info"
 	peersPath    = "/v1/peers"
 	statsPath    = "/v1/stats"
+	healthPath   = "/v1/health"
+	metricsPath  = "/v1/metrics"
 
 	planPath      = "/v1/plan"      // of a put
 	transfersPath = "/v1/transfers" // GET lists, DELETE cancels the one that the query parameter id names

@@ -61,7 +61,9 @@ func (n *Node) connect(ctx context.Context) (*link, error) {
 		}
 	}
 	n.link = l
+	l.remote = n.remote(l)
 	l.objects = object.New(&members{l}, n.keys, n.journal, n.opt.Config.Put.Grace)
+	l.objects.Events = n.objectEvents()
 	n.wg.Go(func() { n.sweep(l) })
 	return l, nil
 }
@@ -86,7 +88,8 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		port = m.port
 	}
 	l := n.opt.Config.Member
-	server := transfer.NewServer(disk, disk)
+	local := n.local(disk)
+	server := transfer.NewServer(local, disk)
 	cfg := mesh.Config{Key: key, Role: Storage, Listen: n.opt.Config.Mesh.Listen, Port: port,
 		Serve:  map[string]func(context.Context, datamesh.PeerID, mesh.Stream){transfer.Protocol: server.Handle},
 		Labels: ring.Labels{Site: l.Site, Host: l.Host, Owner: l.Owner},
@@ -103,7 +106,7 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		disk.Close()
 		return nil, err
 	}
-	made.disk = disk
+	made.disk, made.local = disk, local
 	known := m.genesis != nil && m.port != 0
 	m.port = made.net.Port()
 	m.genesis = made.net.Genesis()
@@ -111,7 +114,7 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		made.close()
 		return nil, err
 	}
-	n.wg.Go(func() { n.remember(made.net, m) })
+	n.wg.Go(func() { n.follow(made.net, m) })
 	return made, nil
 }
 
@@ -163,7 +166,7 @@ func (n *Node) join(ctx context.Context, cfg mesh.Config, m *memory, timeout tim
 		defer cancel()
 	}
 	cfg.Agent, cfg.Probe = Agent, n.opt.Config.Ring.Probe
-	cfg.Genesis, cfg.Known = m.genesis, m.members
+	cfg.Genesis, cfg.Known, cfg.Events = m.genesis, m.members, n.meshEvents()
 	if b := n.opt.Bootstrap; b != nil {
 		cfg.Join = &mesh.Peer{ID: b.ID, Addr: b.Addr}
 	}
@@ -206,7 +209,7 @@ func (n *Node) alone(m *memory) (*link, error) {
 		var machine *ring.Machine
 		if machine, err = ring.New(ring.Config{Mesh: id}, self, key); err == nil {
 			view := machine.View()
-			return &link{self: self.Peer, disk: disk, view: func() *ring.View { return view }, client: transfer.NewClient(noStream)}, nil
+			return &link{self: self.Peer, disk: disk, local: n.local(disk), view: func() *ring.View { return view }, client: transfer.NewClient(noStream)}, nil
 		}
 	}
 	disk.Close()
@@ -220,17 +223,7 @@ func noStream(context.Context, datamesh.PeerID) (mesh.Stream, error) {
 
 func (n *Node) openDisk() (*store.Disk, error) {
 	c := n.opt.Config.Store
-	return store.Open(n.home.Store(), store.Options{Capacity: int64(c.Capacity), Reserve: int64(c.Reserve), Events: store.Events{
-		Rebuilt: func(aside string, files, rows int) {
-			n.log.Warn("the index of the store was missing or damaged and has been rebuilt", "files", files, "rows", rows, "damaged", aside)
-		},
-		Lost: func(key datamesh.ShardKey) {
-			n.log.Error("a shard's file is gone", "segment", key.Segment, "index", key.Index)
-		},
-		Strange: func(path string, err error) {
-			n.log.Warn("a file in the store is not one of its own", "file", path, "error", err)
-		},
-	}})
+	return store.Open(n.home.Store(), store.Options{Capacity: int64(c.Capacity), Reserve: int64(c.Reserve), Events: n.storeEvents()})
 }
 
 func nodeID(home config.Home) (datamesh.PeerID, error) {

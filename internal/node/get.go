@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"datamesh"
 	"datamesh/internal/errs"
@@ -14,8 +15,11 @@ import (
 // Get reads the object that ref means and writes it to what open returns,
 // from where it is to be resumed if it still is the same object. Kinds: as
 // [object.Objects.Get].
-func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(ObjectInfo) (io.Writer, error)) (*Fetched, error) {
-	id, err := n.resolve(ctx, ref)
+func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(ObjectInfo) (io.Writer, error)) (fetched *Fetched, err error) {
+	began := time.Now()
+	var id datamesh.ObjectID
+	defer func() { n.getEnded(began, id, fetched, err) }()
+	id, err = n.resolve(ctx, ref)
 	if err != nil {
 		return nil, err
 	}

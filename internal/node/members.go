@@ -23,9 +23,9 @@ func (m *members) Probe(ctx context.Context, peer datamesh.PeerID) error {
 
 func (m *members) Shards(peer datamesh.PeerID) datamesh.ShardStore {
 	if peer == m.link.self && m.link.disk != nil {
-		return m.link.disk
+		return m.link.local
 	}
-	return m.link.client.Shards(peer)
+	return m.link.remote(peer)
 }
 
 func (m *members) Report(ctx context.Context, peer datamesh.PeerID, reports []store.Report) error {

@@ -14,7 +14,6 @@ import (
 	"datamesh/internal/durable"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
-	"datamesh/internal/mesh"
 	"datamesh/internal/ring"
 )
 
@@ -110,8 +109,8 @@ func (m *memory) save(home config.Home, view *ring.View) error {
 	})
 }
 
-// keep saves m at the start of a node. A home that knows its mesh already can
-// do with what it knew: on a full disk its node must serve what it has.
+// keep saves m. A home that knows its mesh already can do with what it knew: on
+// a full disk its node must serve what it has.
 func (n *Node) keep(m *memory, view *ring.View, known bool) error {
 	err := m.save(n.home, view)
 	if err != nil && known {
@@ -129,26 +128,4 @@ func (m *memory) knowsOther(self datamesh.PeerID) bool {
 		}
 	}
 	return false
-}
-
-// rememberTime is how long changes of the member table are gathered before
-// they are written down.
-const rememberTime = 2 * time.Second
-
-// remember writes the member table down as it changes.
-func (n *Node) remember(net *mesh.Net, m *memory) {
-	for {
-		select {
-		case <-net.Changes():
-		case <-n.ctx.Done():
-			return
-		}
-		select {
-		case <-time.After(rememberTime):
-		case <-n.ctx.Done():
-		}
-		if err := m.save(n.home, net.View()); err != nil {
-			n.log.Error("the members of the mesh could not be written down", "error", err)
-		}
-	}
 }

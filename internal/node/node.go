@@ -24,6 +24,7 @@ import (
 	"datamesh/internal/errs"
 	"datamesh/internal/keyring"
 	"datamesh/internal/mesh"
+	"datamesh/internal/metrics"
 	"datamesh/internal/object"
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
@@ -57,6 +58,7 @@ type Options struct {
 	NewMesh     bool          // make a mesh when the home has none
 	Port        int           // 0: the remembered one, or any if that is taken; -1: the remembered one, or any if there is none
 	JoinTimeout time.Duration // to give up joining after; 0: a storage node goes on for ever
+	Version     string        // of the program, for the log
 	Log         *slog.Logger
 }
 
@@ -67,6 +69,7 @@ type Node struct {
 	log     *slog.Logger
 	catalog *catalog.Catalog
 	journal *object.Journal
+	metrics *metrics.Metrics
 	started time.Time
 	board   board
 
@@ -83,7 +86,9 @@ type link struct {
 	self    datamesh.PeerID
 	net     *mesh.Net // nil when the node is alone
 	client  *transfer.Client
-	disk    *store.Disk // nil in a client of the mesh
+	disk    *store.Disk         // nil in a client of the mesh
+	local   datamesh.ShardStore // that of disk, watched
+	remote  func(datamesh.PeerID) datamesh.ShardStore
 	view    func() *ring.View
 	objects *object.Objects
 }
@@ -100,13 +105,14 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{opt: o, home: o.Home, log: o.Log, catalog: cat,
-		journal: object.NewJournal(o.Home.Puts(), o.Config.Put.Resume), started: time.Now()}
+		journal: object.NewJournal(o.Home.Puts(), o.Config.Put.Resume), metrics: metrics.New(), started: time.Now()}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if o.Role == Storage || o.Bootstrap != nil {
 		if _, err := n.connect(ctx); err != nil {
 			return nil, errors.Join(err, n.Close(context.WithoutCancel(ctx)))
 		}
 	}
+	n.begun()
 	return n, nil
 }
 
@@ -129,6 +135,7 @@ func (n *Node) Close(ctx context.Context) error {
 }
 
 func (n *Node) close() error {
+	defer n.ends()()
 	if n.opt.Role == Storage {
 		n.cancel() // a service sweeps again when it starts
 	}

@@ -21,7 +21,9 @@ import (
 const commitTime = 30 * time.Second
 
 // Put stores what r has until its end. Kinds: as [object.Objects.Put].
-func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (*Stored, error) {
+func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (stored *Stored, err error) {
+	began := time.Now()
+	defer func() { n.putEnded(began, stored, err) }()
 	opt := object.PutOptions{Name: o.Name, Tags: o.Tags, Mode: o.Mode, ModTime: o.ModTime, MinSurvives: -1}
 	var warnings []string
 	for _, text := range o.To {

@@ -1,0 +1,104 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"datamesh"
+	"datamesh/internal/catalog"
+	"datamesh/internal/object"
+	"datamesh/internal/placement"
+)
+
+const (
+	surveyObjects = 256      // that are asked about at once
+	surveyBytes   = 64 << 30 // of their content: so much has 4,096 segments
+)
+
+// Health asks the peers what all objects of the catalog survive now. A quick
+// answer asks of none, and only tells what is known here.
+func (n *Node) Health(ctx context.Context, quick bool) (*Health, error) {
+	l, err := n.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	h := &Health{Objects: []ObjectHealth{}}
+	if !quick {
+		if h.Objects, err = n.survey(ctx, l); err != nil {
+			return nil, err
+		}
+	}
+	s, err := n.Stats(ctx) // after the objects, so that it is no older than they are
+	if err != nil {
+		return nil, err
+	}
+	h.Members, h.Catalog = s.Members, s.Catalog
+	h.judge(quick, l.net == nil)
+	return h, nil
+}
+
+// survey returns the health of all objects, the worst first, then in the order
+// of the catalog.
+func (n *Node) survey(ctx context.Context, l *link) ([]ObjectHealth, error) {
+	var entries []catalog.Entry // the catalog is not kept open for as long as peers may take
+	for e, err := range n.catalog.List(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	all := []ObjectHealth{}
+	for len(entries) > 0 {
+		batch := entries[:batchOf(entries)]
+		entries = entries[len(batch):]
+		ids := make([]datamesh.ObjectID, len(batch))
+		for i, e := range batch {
+			ids[i] = e.ID
+		}
+		for i, a := range l.objects.Infos(ctx, ids...) {
+			all = append(all, healthOf(batch[i], a, l.view().Len()))
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortStableFunc(all, func(a, b ObjectHealth) int { return cmp.Compare(a.rank(), b.rank()) })
+	return all, nil
+}
+
+// batchOf returns how many of the entries are asked about at once.
+func batchOf(entries []catalog.Entry) (n int) {
+	var bytes int64
+	for _, e := range entries {
+		if bytes += e.Size; n > 0 && (n == surveyObjects || bytes > surveyBytes) {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+func healthOf(e catalog.Entry, a object.Answer, members int) ObjectHealth {
+	o := ObjectHealth{ID: e.ID, Name: e.Name, Survives: -1, Possible: -1}
+	if a.Err != nil {
+		o.Problem = a.Err.Error()
+		return o
+	}
+	o.Survives, o.Possible = a.Info.Survives, datamesh.MaxShards
+	for _, s := range a.Info.Segments {
+		o.Possible = min(o.Possible, placement.BestSurvives(members, s.K, s.M))
+		o.Lost += s.Lost()
+	}
+	return o
+}
+
+func (o ObjectHealth) rank() int {
+	switch {
+	case o.Survives < 0:
+		return 0
+	case o.Weak():
+		return 1
+	}
+	return 2
+}

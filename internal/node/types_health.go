@@ -1,0 +1,27 @@
+package node
+
+import "datamesh"
+
+// Health is the answer of health: what the objects of the user survive now.
+type Health struct {
+	Verdict  string         `json:"verdict"`  // one sentence
+	Degraded bool           `json:"degraded"` // something is worse than it could be
+	Members  MemberStats    `json:"members"`
+	Catalog  CatalogStats   `json:"catalog"`
+	Objects  []ObjectHealth `json:"objects"` // the worst first; none if they were not asked for
+}
+
+// ObjectHealth is what the peers say now of one object.
+type ObjectHealth struct {
+	ID       datamesh.ObjectID `json:"id"`
+	Name     string            `json:"name"`
+	Survives int               `json:"survives"`          // peers that may vanish; -1: it cannot be read now
+	Possible int               `json:"possible"`          // what it would survive, spread over all members, the dead ones too; -1: not known, as its manifest cannot be read
+	Lost     int               `json:"lost"`              // shards that no peer has now
+	Problem  string            `json:"problem,omitempty"` // why nothing more is known
+}
+
+// Weak reports whether an object is worse off than it could be.
+func (o ObjectHealth) Weak() bool {
+	return o.Survives < 0 || o.Survives < o.Possible || o.Lost > 0
+}

@@ -56,6 +56,8 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 	root.AddCommand(
 		c.bootstrapCommand(), c.serviceCommand(), c.idCommand(),
 		c.putCommand(), c.getCommand(), c.listCommand(), c.infoCommand(),
+		c.healthCommand(),
+		c.metricsCommand(),
 		c.peersCommand(), c.statsCommand(), c.transfersCommand(), c.keysCommand(), c.demoCommand(), c.versionCommand())
 	return root
 }
@@ -96,7 +98,7 @@ func arity(least, most int) cobra.PositionalArgs {
 
 // options returns how a node of this command line is opened.
 func (c *cli) options(role node.Role) (node.Options, error) {
-	o := node.Options{Role: role, Port: -1}
+	o := node.Options{Role: role, Port: -1, Version: version}
 	var err error
 	if o.Home, err = config.FindHome(c.homeDir); err != nil {
 		return o, err
@@ -165,6 +167,22 @@ func (c *cli) withNode(ctx context.Context, f func(api.Operations) error) error 
 	})
 }
 
+// withService runs f with the operations of the home's running node, and not
+// without one: it is for what the node of one command does not have. Kind:
+// NoNode.
+func (c *cli) withService(ctx context.Context, f func(api.Operations) error) error {
+	o, err := c.options(node.Client)
+	if err != nil {
+		return err
+	}
+	client, err := api.Dial(ctx, o.Home.Socket())
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return f(client)
+}
+
 // closeNode closes n even when ctx has ended, but does not wait for ever.
 func closeNode(ctx context.Context, n *node.Node) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
@@ -220,5 +238,13 @@ func (o output) Write(p []byte) (int, error) {
 func (c *cli) warn(format string, args ...any) {
 	if !c.json {
 		fmt.Fprintf(c.err, "warning: %s\n", plain(fmt.Sprintf(format, args...)))
+	}
+}
+
+// next tells people, and not programs, a command that they may want to type
+// now.
+func (c *cli) next(format string, args ...any) {
+	if !c.json {
+		fmt.Fprintf(c.err, "next: datamesh %s\n", plain(fmt.Sprintf(format, args...)))
 	}
 }

@@ -7,12 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"datamesh/internal/api"
-	"datamesh/internal/catalog"
 	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
@@ -52,7 +50,7 @@ func (c *cli) putCommand() *cobra.Command {
 		if args[0] != "-" && !flags.Changed("name") {
 			o.Name = filepath.Base(args[0])
 		}
-		if err := checkName(o.Name); err != nil {
+		if err := node.CheckName(o.Name); err != nil {
 			return err
 		}
 		return c.put(cmd.Context(), args[0], o, dryRun)
@@ -143,14 +141,6 @@ func splitTags(s string) []string {
 		}
 	}
 	return tags
-}
-
-// checkName refuses a name that the catalog would, before anything is sent.
-func checkName(name string) error {
-	if len(name) > catalog.MaxName || !utf8.ValidString(name) {
-		return errs.WithHint(errs.New(errs.Invalid, "a name is at most %d bytes of UTF-8", catalog.MaxName), "give another with --name NAME")
-	}
-	return nil
 }
 
 // openSource opens a file to be put. Kinds: FileNotFound, Invalid, IO.

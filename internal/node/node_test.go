@@ -463,6 +463,19 @@ func TestPutsThatMakeNoSense(t *testing.T) {
 	}
 }
 
+func TestNamesThatReadLikeIDsAreRefused(t *testing.T) {
+	n := open(t, options(home(t), Client))
+	id := n.put(noise(1, 10), PutOptions{Name: "photo.jpg"}).ID.String()
+	for _, name := range []string{id, strings.ToUpper(id), id[:len(id)-1], strings.Repeat("0a", 32)} {
+		_, err := n.Put(t.Context(), bytes.NewReader(noise(1, 10)), PutOptions{Name: name})
+		wantKind(t, "put under "+name, err, errs.Invalid)
+		if hint := errs.HintFor(err); !strings.Contains(hint, "--name") {
+			t.Errorf("%s: hint %q", name, hint)
+		}
+	}
+	n.put(noise(1, 10), PutOptions{Name: strings.Repeat("0a", 31)})
+}
+
 func TestTwoMembersMirror(t *testing.T) {
 	first := bootstrap(t, home(t))
 	second := open(t, through(t, home(t), Storage, first))

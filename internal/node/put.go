@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"time"
+	"unicode/utf8"
 
 	"datamesh"
 	"datamesh/internal/catalog"
@@ -20,11 +22,28 @@ import (
 // are stored.
 const commitTime = 30 * time.Second
 
+// CheckName refuses a name that the catalog would, and one that no get would
+// look up because it reads like an id. Kind: Invalid.
+func CheckName(name string) error {
+	var err error
+	if len(name) > catalog.MaxName || !utf8.ValidString(name) {
+		err = errs.New(errs.Invalid, "a name is at most %d bytes of UTF-8", catalog.MaxName)
+	} else if _, notID := datamesh.ParseObjectID(name); !errors.Is(notID, datamesh.ErrNoID) {
+		err = errs.New(errs.Invalid, "the name %q would be taken for an id", name)
+	} else {
+		return nil
+	}
+	return errs.WithHint(err, "give another with --name NAME")
+}
+
 // Put stores what r has until its end. Kinds: as [object.Objects.Put].
 func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (stored *Stored, err error) {
 	began := time.Now()
 	defer func() { n.putEnded(began, stored, err) }()
 	opt := object.PutOptions{Name: o.Name, Tags: o.Tags, Mode: o.Mode, ModTime: o.ModTime, MinSurvives: -1}
+	if err := CheckName(o.Name); err != nil {
+		return nil, err
+	}
 	var warnings []string
 	for _, text := range o.To {
 		to, err := crypt.ParseRecipient(text)

@@ -362,3 +362,17 @@ func TestShardsAreWhatTheirDescriptorSays(t *testing.T) {
 		t.Errorf("%d registrars know the manifest, want 6", registrars)
 	}
 }
+
+func TestOneOfAnythingIsNotMany(t *testing.T) {
+	for members, want := range map[int]string{
+		1: "by 1 peer: that survives 0 losses, ",
+		2: "by 2 peers: that survives 1 loss, ",
+	} {
+		u := newUser(t, newWorld(t, members))
+		_, err := u.Put(t.Context(), bytes.NewReader(noise(1, 1000)), PutOptions{K: 1, M: 1, MinSurvives: 2}, commit)
+		wantKind(t, "put", err, errs.Unavailable)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want it to say %q", err, want)
+		}
+	}
+}

@@ -31,3 +31,11 @@ func join(lines []string) string {
 	}
 	return strings.Join(lines, "; ") + more
 }
+
+// count returns "1 peer" or "6 peers".
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

@@ -223,10 +223,10 @@ func (s *spreading) failure(holders [][]datamesh.PeerID, got int) error {
 	}
 	left := "cannot be read"
 	if got >= 0 {
-		left = fmt.Sprintf("survives %d losses", got)
+		left = "survives " + count(got, "loss", "losses")
 	}
-	err := errs.New(errs.Unavailable, "%d of %d shards were taken, by %d peers: that %s, and %d are asked for; %d of %d members answer; %s",
-		acks, len(s.shards), len(peers), left, s.bar, len(s.order), known(s.p.o.net.View()), reasons(s.refused))
+	err := errs.New(errs.Unavailable, "%d of %d shards were taken, by %s: that %s, and %d are asked for; %d of %d members answer; %s",
+		acks, len(s.shards), count(len(peers), "peer", "peers"), left, s.bar, len(s.order), known(s.p.o.net.View()), reasons(s.refused))
 	hint := `see who answers with "datamesh peers" and try again`
 	if got >= 0 {
 		hint += fmt.Sprintf(", or accept less with --min-survives %d", got)

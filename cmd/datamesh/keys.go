@@ -32,11 +32,7 @@ func (c *cli) keysExportCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = keyring.Export(home.Identity(), args[0])
-			if errors.Is(err, errs.FileNotFound) {
-				return errs.WithHint(err, `"datamesh id" makes an identity, "datamesh keys import FILE" brings one`)
-			}
-			if err != nil {
+			if err := keyring.Export(home.Identity(), args[0]); err != nil {
 				return err
 			}
 			result := struct {

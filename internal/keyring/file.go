@@ -30,11 +30,18 @@ const (
 )
 
 // Export writes the user's root to a new file of mode 0600, which [Import]
-// reads. Kinds: Exists, FileNotFound, KeyManagement, IO, Full.
+// reads, in a directory that is there. Kinds: Exists, FileNotFound, KeyManagement, IO, Full.
 func Export(identityFile, dst string) error {
 	root, err := readRoot(identityFile)
+	if errors.Is(err, errs.FileNotFound) {
+		return errs.WithHint(err, `"datamesh id" makes an identity, "datamesh keys import FILE" brings one`)
+	}
 	if err != nil {
 		return err
+	}
+	dir := filepath.Dir(dst)
+	if info, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+		return errs.WithHint(errs.New(errs.FileNotFound, "there is no directory %s", dir), "make it: mkdir -p %s", dir)
 	}
 	return writeRoot(dst, root)
 }

@@ -304,6 +304,8 @@ func TestMissingAndUnreadableFiles(t *testing.T) {
 		"load":   second(Load(missing)),
 		"export": Export(missing, filepath.Join(dir, "to")),
 		"import": Import(missing, filepath.Join(dir, "identity")),
+
+		"export to no directory": Export(write(t, "identity", []byte(secret)), filepath.Join(missing, "to")),
 	} {
 		if errs.KindOf(err) != errs.FileNotFound {
 			t.Errorf("%s: got %v", what, err)
@@ -311,7 +313,7 @@ func TestMissingAndUnreadableFiles(t *testing.T) {
 	}
 	for what, err := range map[string]error{
 		"load":   second(Load(dir)), // a directory
-		"export": Export(write(t, "identity", []byte(secret)), filepath.Join(missing, "\x00")),
+		"export": Export(write(t, "identity", []byte(secret)), filepath.Join(dir, "\x00")),
 	} {
 		if kind := errs.KindOf(err); kind != errs.IO && kind != errs.KeyManagement || err == nil {
 			t.Errorf("%s: got %v", what, err)

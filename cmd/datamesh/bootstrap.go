@@ -35,6 +35,7 @@ the node begins a new one. It prints what to type on the next machine.`,
 		o.NewMesh = true
 		o.Port = portOf(cmd, port)
 		return c.serve(cmd.Context(), o, func(w io.Writer, r ready) {
+			c.warn("the mesh is open: anyone who can reach a member may join and store")
 			fmt.Fprintf(w, "ready; on the next machine type: datamesh service --bootstrap-peer %s --bootstrap-addr %s\n", r.PeerID, nearestAddr(r.Addrs))
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -150,6 +151,9 @@ func (c *cli) withNode(ctx context.Context, f func(api.Operations) error) error 
 		client, err := api.Dial(ctx, o.Home.Socket())
 		if err == nil {
 			defer client.Close()
+			if err := c.checkBootstrap(ctx, client, o); err != nil {
+				return err
+			}
 			return f(client)
 		}
 		if !errors.Is(err, errs.NoNode) {
@@ -181,6 +185,31 @@ func (c *cli) withService(ctx context.Context, f func(api.Operations) error) err
 	}
 	defer client.Close()
 	return f(client)
+}
+
+// checkBootstrap refuses a member of another mesh than that of the home's
+// running node, which would make no use of it. One that the node does not know
+// is met as a client would. Kinds: Authentication, Unavailable.
+func (c *cli) checkBootstrap(ctx context.Context, running api.Operations, o node.Options) error {
+	if o.Bootstrap == nil {
+		return nil
+	}
+	self, err := running.Identity(ctx)
+	if err != nil || self.PeerID == o.Bootstrap.ID {
+		return err
+	}
+	known, err := running.Peers(ctx)
+	if err != nil || slices.ContainsFunc(known.Peers, func(p node.Peer) bool { return p.PeerID == o.Bootstrap.ID }) {
+		return err
+	}
+	n, err := node.Open(ctx, o)
+	if err != nil {
+		return err
+	}
+	if err := closeNode(ctx, n); err != nil {
+		c.warn("leave the mesh: %v", err)
+	}
+	return nil
 }
 
 // closeNode closes n even when ctx has ended, but does not wait for ever.

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -118,6 +120,68 @@ func TestCommandsUseTheRunningNode(t *testing.T) {
 	}
 	if err := again.Wait(); err != nil {
 		t.Errorf("after SIGINT: %v, want exit status 0", err)
+	}
+}
+
+// end ends a node in order.
+func end(t *testing.T, service *exec.Cmd) {
+	t.Helper()
+	if err := service.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := service.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v, want exit status 0", err)
+	}
+}
+
+func TestMemberOfAnotherMeshIsRefusedThoughANodeRuns(t *testing.T) {
+	door := func(r ready) []string {
+		return []string{"--bootstrap-peer", r.PeerID.String(), "--bootstrap-addr", nearestAddr(r.Addrs)}
+	}
+	home := t.TempDir()
+	service, mine := serving(t, command(t, home, "bootstrap", "--port", "0"))
+	defer end(t, service)
+	other, theirs := serving(t, command(t, t.TempDir(), "bootstrap", "--port", "0"))
+	defer end(t, other)
+	joined, mate := serving(t, command(t, t.TempDir(), append(door(mine), "service", "--port", "0")...))
+	defer end(t, joined)
+	for _, c := range []struct {
+		name string
+		door ready
+		want int
+	}{
+		{"the node itself", mine, 0},
+		{"a member of its mesh", mate, 0},
+		{"a member of another", theirs, 6},
+	} {
+		cmd := command(t, home, append(door(c.door), "peers")...)
+		if out, _ := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != c.want {
+			t.Errorf("%s: %v, want exit status %d: %s", c.name, cmd.ProcessState, c.want, out)
+		}
+	}
+}
+
+func TestBootstrapWarnsThatTheMeshIsOpen(t *testing.T) {
+	home := t.TempDir()
+	const open = "warning: the mesh is open"
+	for _, flags := range [][]string{{"--json"}, nil} {
+		var log bytes.Buffer
+		cmd := command(t, home, append([]string{"bootstrap"}, flags...)...)
+		cmd.Stderr = &log
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+			t.Errorf("%v: it is not ready: %v", flags, err)
+		}
+		end(t, cmd)
+		if got, want := strings.Count(log.String(), open), 1-len(flags); got != want {
+			t.Errorf("%v: it warned %d times, want %d: %s", flags, got, want, &log)
+		}
 	}
 }
 

@@ -62,6 +62,7 @@ var owners = map[string][]string{
 	"github.com/multiformats/":                {"internal/mesh"},
 	"github.com/prometheus/":                  {"internal/metrics"},
 	"github.com/spf13/cobra":                  {"cmd/datamesh"},
+	"github.com/spf13/pflag":                  {"cmd/datamesh"},
 	"github.com/vbauerster/mpb/":              {"cmd/datamesh"},
 	"github.com/zeebo/blake3":                 {"internal/hash"},
 	"golang.org/x/sync/":                      {"internal/object", "internal/transfer"},

@@ -10,10 +10,12 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"datamesh"
 	"datamesh/internal/api"
@@ -46,8 +48,14 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 	root.SetOut(c.out)
 	root.SetErr(c.err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return errs.WithHint(errs.New(errs.Invalid, "%w", err), `see "%s --help"`, cmd.CommandPath())
+		return errs.WithHint(flagError(err), `see "%s --help"`, cmd.CommandPath())
 	})
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if c.homeDir == "" && cmd.Flags().Changed("home") {
+			return errs.WithHint(errs.New(errs.Invalid, "--home is empty"), "give a directory, or leave --home out for the usual one")
+		}
+		return nil
+	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.homeDir, "home", "", "directory that keeps everything (default $DATAMESH_HOME, else datamesh in the user's data directory)")
 	flags.BoolVar(&c.json, "json", false, "print one JSON document")
@@ -80,6 +88,24 @@ func (c *cli) group(cmd *cobra.Command) *cobra.Command {
 		return errs.WithHint(err, `see "%s --help"`, cmd.CommandPath())
 	}
 	return cmd
+}
+
+// flagError says in plain words what is wrong with a flag.
+func flagError(err error) error {
+	bad, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return errs.New(errs.Invalid, "%w", err)
+	}
+	why := "cannot be understood"
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		why = "is too large"
+	case errors.Is(err, strconv.ErrSyntax) && bad.GetFlag().Value.Type() == "bool":
+		why = "is neither true nor false"
+	case errors.Is(err, strconv.ErrSyntax):
+		why = "is no whole number from 0 up"
+	}
+	return errs.New(errs.Invalid, "--%s: %q %s", bad.GetFlag().Name, bad.GetValue(), why)
 }
 
 // arity accepts least to most arguments.

@@ -166,6 +166,19 @@ func TestShardThatReadsWellAgainIsThereAgain(t *testing.T) {
 	wantHas(t, d, s, "after a good read", true, false)
 }
 
+// A read may end when what it has found has been replaced already.
+func TestDamageFoundTooLateIsNotThatOfTheNewShard(t *testing.T) {
+	d := openDisk(t, t.TempDir(), Options{})
+	s := storetest.Segment(t, 1, 2, 1, 2*large)
+	s.Put(t, d, 0)
+	edit(t, d.path(s.Key(0)), func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
+	began := d.damaged.begin()
+	_, _, err := d.get(s.Key(0), nil)
+	s.Put(t, d, 0)
+	d.damaged.note(s.Key(0), began, err)
+	wantHas(t, d, s, "put again", true, false)
+}
+
 func TestLostFilesAreForgottenAtTheNextStart(t *testing.T) {
 	dir := t.TempDir()
 	d := openDisk(t, dir, Options{})

@@ -84,9 +84,11 @@ func (d *Disk) Remove(ctx context.Context, key datamesh.ShardKey) error {
 }
 
 func (d *Disk) remove(key datamesh.ShardKey) error {
-	return d.removing(func(b *batch, r *removal) {
+	err := d.removing(func(b *batch, r *removal) {
 		d.stageRemove(b, r, key.Segment, key.Index, key.Index+1)
 	})
+	d.damaged.removed()
+	return err
 }
 
 // A removal counts what a change removes.

@@ -26,8 +26,9 @@ func (d *Disk) Get(ctx context.Context, key datamesh.ShardKey, buf []byte) (*dat
 		return nil, nil, err
 	}
 	defer d.leave()
+	began := d.damaged.begin()
 	desc, shard, err := d.get(key, buf)
-	d.damaged.note(key, err)
+	d.damaged.note(key, began, err)
 	return desc, shard, err
 }
 
@@ -58,9 +59,10 @@ func (d *Disk) GetRange(ctx context.Context, key datamesh.ShardKey, off, n int) 
 		return nil, nil, err
 	}
 	defer d.leave()
+	began := d.damaged.begin()
 	desc, slice, err := d.getRange(key, off, n)
 	if err != nil { // a good slice says nothing of the rest
-		d.damaged.note(key, err)
+		d.damaged.note(key, began, err)
 	}
 	return desc, slice, err
 }

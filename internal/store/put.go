@@ -28,7 +28,7 @@ func (d *Disk) Put(ctx context.Context, desc *datamesh.Descriptor, index int, sh
 	if err := d.keep(key, desc, shard); err != nil {
 		return err
 	}
-	d.damaged.note(key, nil)
+	d.damaged.note(key, d.damaged.begin(), nil)
 	return nil
 }
 

@@ -53,6 +53,7 @@ var owners = map[string][]string{
 	"filippo.io/age":                          {"internal/crypt"},
 	"github.com/adrg/xdg":                     {"internal/config"},
 	"github.com/btcsuite/btcd/btcutil/bech32": {".", "internal/crypt", "internal/keyring"},
+	"github.com/coreos/go-systemd/":           {"cmd/datamesh"},
 	"github.com/fxamacker/cbor/":              {"internal/format"},
 	"github.com/gofrs/flock":                  {"internal/object", "internal/partial", "internal/store"},
 	"github.com/google/go-cmp/":               {"internal/storetest"},

@@ -41,7 +41,13 @@ func (c *cli) serve(ctx context.Context, o node.Options, text func(io.Writer, re
 	if err := c.print(r, func(w io.Writer) { text(w, r) }); err != nil {
 		return err
 	}
-	return api.Serve(ctx, listener, n)
+	stop := supervisor{o.Log}.ready(o.Home.Socket(), r)
+	ended := context.AfterFunc(ctx, stop)
+	err = api.Serve(ctx, listener, n)
+	if ended() {
+		stop()
+	}
+	return err
 }
 
 func describe(ctx context.Context, n *node.Node) (ready, error) {

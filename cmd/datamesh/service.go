@@ -24,6 +24,7 @@ func (c *cli) serviceCommand() *cobra.Command {
 	}
 	cmd.Flags().Uint16Var(&port, "port", 0, "`PORT` to listen on; 0 takes any and keeps it")
 	cmd.Flags().Uint32Var(&timeout, "timeout", 0, "`SECONDS` after which to give up joining")
+	cmd.AddCommand(c.serviceVerbs()...)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		o, err := c.options(node.Storage)
 		if err != nil {

@@ -32,7 +32,7 @@ var _ Operations = (*Client)(nil)
 // be closed. Kinds: NoNode (there is none), Authentication (the socket may be
 // another user's), IO.
 func Dial(ctx context.Context, socket string) (*Client, error) {
-	if err := checkPrivate(filepath.Dir(socket)); err != nil {
+	if err := checkPrivate(filepath.Dir(socket), true); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, errs.New(errs.NoNode, "no node is running: there is no %s", socket)
 		}
@@ -101,6 +101,11 @@ func (c *Client) Health(ctx context.Context, quick bool) (*node.Health, error) {
 
 func (c *Client) Metrics(ctx context.Context) (*node.Metrics, error) {
 	return ask[node.Metrics](ctx, c, "GET", metricsPath, nil, nil)
+}
+
+func (c *Client) Alive(ctx context.Context) error {
+	_, err := ask[struct{}](ctx, c, "GET", alivePath, nil, nil)
+	return err
 }
 
 func (c *Client) Plan(ctx context.Context, o node.PutOptions) (*node.Planned, error) {

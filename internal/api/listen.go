@@ -21,7 +21,7 @@ func Listen(ctx context.Context, socket string) (net.Listener, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, errs.New(errs.IO, "make the directory of the local API: %w", err)
 	}
-	if err := checkPrivate(dir); err != nil {
+	if err := checkPrivate(dir, false); err != nil {
 		return nil, err
 	}
 	switch conn, err := connect(ctx, socket); {
@@ -46,17 +46,18 @@ func Listen(ctx context.Context, socket string) (net.Listener, error) {
 	return ln, nil
 }
 
-// checkPrivate tells whether dir is a directory of this user alone. Others
+// checkPrivate tells whether dir is a directory of this user alone, or, for
+// root to look after the service of another user, of one user alone. Others
 // could put a socket of their own in any other. Kinds: Authentication, IO;
 // a directory that is not there is [fs.ErrNotExist].
-func checkPrivate(dir string) error {
+func checkPrivate(dir string, orRoot bool) error {
 	fi, err := os.Lstat(dir)
 	switch {
 	case err != nil:
 		return errs.New(errs.IO, "directory of the local API: %w", err)
 	case !fi.IsDir():
 		return errs.WithHint(errs.New(errs.Authentication, "%s is not a directory", dir), "move it away")
-	case !isPrivate(fi):
+	case !isPrivate(fi, orRoot):
 		return errs.WithHint(errs.New(errs.Authentication, "other users may write to %s or look into it", dir),
 			"make it yours alone: chmod 700 %s", dir)
 	}

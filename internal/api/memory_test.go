@@ -118,6 +118,8 @@ func (m *memory) Metrics(context.Context) (*node.Metrics, error) {
 	return &node.Metrics{Metrics: []metrics.Sample{{Name: "x_bucket", Type: "histogram", Help: "h", Labels: map[string]string{"le": "+Inf"}, Value: 1e300}}}, nil
 }
 
+func (m *memory) Alive(context.Context) error { return nil }
+
 func (m *memory) Plan(_ context.Context, o node.PutOptions) (*node.Planned, error) {
 	return &node.Planned{Name: o.Name, Size: o.Size, DryRun: true}, nil
 }

@@ -52,6 +52,8 @@ type Operations interface {
 
 	// Metrics returns the counters of the node.
 	Metrics(ctx context.Context) (*node.Metrics, error)
+	// Alive reports with nil that the node gets round to its work.
+	Alive(ctx context.Context) error
 
 	// Plan says what a put of o.Size bytes would come to, and stores nothing.
 	Plan(ctx context.Context, o node.PutOptions) (*node.Planned, error)

@@ -8,7 +8,11 @@ import (
 	"syscall"
 )
 
-func isPrivate(fi fs.FileInfo) bool {
+func isPrivate(fi fs.FileInfo, orRoot bool) bool {
 	stat, ok := fi.Sys().(*syscall.Stat_t)
-	return ok && int(stat.Uid) == os.Geteuid() && fi.Mode().Perm()&0o077 == 0
+	if !ok || fi.Mode().Perm()&0o077 != 0 {
+		return false
+	}
+	user := os.Geteuid()
+	return int(stat.Uid) == user || orRoot && user == 0
 }

@@ -113,6 +113,7 @@ func routes(ops Operations) http.Handler {
 	mux.Handle("GET "+statsPath, answer(func(r *http.Request) (*node.Stats, error) { return ops.Stats(r.Context()) }))
 	mux.Handle("GET "+healthPath, answer(func(r *http.Request) (*node.Health, error) { return health(ops, r) }))
 	mux.Handle("GET "+metricsPath, answer(func(r *http.Request) (*node.Metrics, error) { return ops.Metrics(r.Context()) }))
+	mux.Handle("GET "+alivePath, answer(func(r *http.Request) (struct{}, error) { return struct{}{}, ops.Alive(r.Context()) }))
 	mux.Handle("GET "+planPath, answer(func(r *http.Request) (*node.Planned, error) { return plan(ops, r) }))
 	mux.Handle("GET "+transfersPath, answer(func(r *http.Request) (*node.Transfers, error) { return ops.Transfers(r.Context(), id(r)) }))
 	mux.Handle("DELETE "+transfersPath, answer(func(r *http.Request) (struct{}, error) { return struct{}{}, ops.CancelTransfer(r.Context(), id(r)) }))

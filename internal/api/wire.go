@@ -18,6 +18,7 @@ const (
 	healthPath   = "/v1/health"
 	metricsPath  = "/v1/metrics"
 
+	alivePath     = "/v1/alive"
 	planPath      = "/v1/plan"      // of a put
 	transfersPath = "/v1/transfers" // GET lists, DELETE cancels the one that the query parameter id names
 )

@@ -19,12 +19,17 @@ var program = sync.OnceValues(func() (exe string, err error) {
 		return "", err
 	}
 	exe = filepath.Join(programDir, "datamesh")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", exe, ".")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %v\n%s", err, out)
-	}
-	return exe, nil
+	return exe, build(exe)
 })
+
+// build builds the program, with more flags if there are any.
+func build(exe string, flags ...string) error {
+	args := append([]string{"build", "-buildvcs=false", "-o", exe}, flags...)
+	if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %v\n%s", err, out)
+	}
+	return nil
+}
 
 // cleaned removes the program when all tests have run.
 type cleaned struct{ *testing.M }

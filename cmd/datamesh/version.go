@@ -10,11 +10,11 @@ import (
 	"datamesh/internal/format"
 )
 
-// version is the program's. The protocols' is in their names.
-const (
-	version  = "0.1.0-dev"
-	protocol = 1
-)
+// version is the program's, which a release sets by -ldflags "-X main.version=…".
+var version = "0.1.0-dev"
+
+// protocol is the version of the protocols, which is in their names too.
+const protocol = 1
 
 func (c *cli) versionCommand() *cobra.Command {
 	return &cobra.Command{

@@ -62,6 +62,7 @@ var owners = map[string][]string{
 	"github.com/mr-tron/base58":               {"."},
 	"github.com/multiformats/":                {"internal/mesh"},
 	"github.com/prometheus/":                  {"internal/metrics"},
+	"github.com/pelletier/go-toml/":           {"internal/config"},
 	"github.com/spf13/cobra":                  {"cmd/datamesh"},
 	"github.com/spf13/pflag":                  {"cmd/datamesh"},
 	"github.com/vbauerster/mpb/":              {"cmd/datamesh"},

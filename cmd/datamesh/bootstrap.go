@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,18 +23,17 @@ func (c *cli) bootstrapCommand() *cobra.Command {
 the node begins a new one. It prints what to type on the next machine.`,
 		Args: arity(0, 0),
 	}
-	cmd.Flags().Uint16Var(&port, "port", 0, "`PORT` to listen on; 0 takes any and keeps it")
+	cmd.Flags().Uint16Var(&port, "port", 0, "`PORT` to listen on; 0 takes any and keeps it (default mesh.port)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		o, err := c.options(node.Storage)
+		o, err := c.options(node.Storage, portFlag(cmd, port))
 		if err != nil {
 			return err
 		}
-		if o.Bootstrap != nil {
+		if len(o.Bootstrap) > 0 {
 			return errs.WithHint(errs.New(errs.Invalid, "bootstrap begins a mesh and joins none"),
 				"join one with datamesh service --bootstrap-peer %s --bootstrap-addr %s", c.bootstrapPeer, c.bootstrapAddr)
 		}
 		o.NewMesh = true
-		o.Port = portOf(cmd, port)
 		return c.serve(cmd.Context(), o, func(w io.Writer, r ready) {
 			c.warn("the mesh is open: anyone who can reach a member may join and store")
 			fmt.Fprintf(w, "ready; on the next machine type: datamesh service --bootstrap-peer %s --bootstrap-addr %s\n", r.PeerID, nearestAddr(r.Addrs))
@@ -42,12 +42,12 @@ the node begins a new one. It prints what to type on the next machine.`,
 	return cmd
 }
 
-// portOf returns the port to listen on: -1 when the flag was not given.
-func portOf(cmd *cobra.Command, port uint16) int {
+// portFlag returns the setting that the flag --port makes, if it was given.
+func portFlag(cmd *cobra.Command, port uint16) map[string]string {
 	if !cmd.Flags().Changed("port") {
-		return -1
+		return nil
 	}
-	return int(port)
+	return map[string]string{"mesh.port": strconv.Itoa(int(port))}
 }
 
 // nearestAddr returns the address that another machine most likely reaches:

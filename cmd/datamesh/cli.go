@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -32,6 +33,7 @@ type cli struct {
 	homeDir       string
 	json          bool
 	quiet         bool
+	verbose       bool
 	bootstrapPeer string
 	bootstrapAddr string
 }
@@ -59,7 +61,8 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.homeDir, "home", "", "directory that keeps everything (default $DATAMESH_HOME, else datamesh in the user's data directory)")
 	flags.BoolVar(&c.json, "json", false, "print one JSON document")
-	flags.BoolVarP(&c.quiet, "quiet", "q", false, "print no progress, no notices and no advice")
+	flags.BoolVarP(&c.quiet, "quiet", "q", false, "print no notices, no next steps and no progress; warnings stay")
+	flags.BoolVarP(&c.verbose, "verbose", "v", false, "log what goes on (log.level debug), and say all that is known of an error")
 	flags.StringVar(&c.bootstrapPeer, "bootstrap-peer", "", "`PEER_ID` of a member to join the mesh through; remembered")
 	flags.StringVar(&c.bootstrapAddr, "bootstrap-addr", "", "`ADDR` of that member, such as /ip4/192.0.2.7/tcp/40871")
 	root.AddCommand(
@@ -67,7 +70,10 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 		c.putCommand(), c.getCommand(), c.listCommand(), c.infoCommand(),
 		c.healthCommand(),
 		c.metricsCommand(),
-		c.peersCommand(), c.statsCommand(), c.transfersCommand(), c.keysCommand(), c.demoCommand(), c.versionCommand())
+		c.peersCommand(), c.statsCommand(), c.transfersCommand(), c.keysCommand(), c.demoCommand(), c.versionCommand(),
+		c.configCommand(),
+		c.pathsCommand(),
+		c.networksCommand())
 	return root
 }
 
@@ -123,19 +129,36 @@ func arity(least, most int) cobra.PositionalArgs {
 	}
 }
 
-// options returns how a node of this command line is opened.
-func (c *cli) options(role node.Role) (node.Options, error) {
+// options returns how a node of this command line is opened, with flags that
+// are settings, by key.
+func (c *cli) options(role node.Role, flags map[string]string) (node.Options, error) {
 	o := node.Options{Role: role, Port: -1, Version: version}
 	var err error
 	if o.Home, err = config.FindHome(c.homeDir); err != nil {
 		return o, err
 	}
-	if o.Config, err = config.FromEnv(os.Environ()); err != nil {
+	if o.Config, err = c.load(o.Home, flags); err != nil {
 		return o, err
 	}
 	o.Log = c.logger(o.Config.Log)
+	if role == node.Client && o.Config.Log.Level > slog.LevelDebug {
+		o.Log = slog.New(slog.DiscardHandler) // a command says what matters itself
+	}
+	if _, given := flags["mesh.port"]; given || o.Config.Mesh.Port != 0 {
+		o.Port = o.Config.Mesh.Port
+	}
 	o.Bootstrap, err = c.bootstrap()
 	return o, err
+}
+
+// load returns the settings of a home, with flags that are settings, by key.
+func (c *cli) load(home config.Home, flags map[string]string) (config.Config, error) {
+	all := map[string]string{}
+	if c.verbose {
+		all["log.level"] = "debug"
+	}
+	maps.Copy(all, flags)
+	return config.Load(home, os.Environ(), all)
 }
 
 func (c *cli) logger(l config.Log) *slog.Logger {
@@ -146,8 +169,8 @@ func (c *cli) logger(l config.Log) *slog.Logger {
 	return slog.New(slog.NewTextHandler(c.err, options))
 }
 
-// bootstrap returns the member that the flags name, or nil.
-func (c *cli) bootstrap() (*node.BootstrapPeer, error) {
+// bootstrap returns the member that the flags name, or none.
+func (c *cli) bootstrap() ([]config.Peer, error) {
 	if c.bootstrapPeer == "" && c.bootstrapAddr == "" {
 		return nil, nil
 	}
@@ -160,18 +183,15 @@ func (c *cli) bootstrap() (*node.BootstrapPeer, error) {
 		return nil, errs.WithHint(errs.New(errs.Invalid, "--bootstrap-peer: %w", err),
 			"copy it from what the other node printed when it began")
 	}
-	return &node.BootstrapPeer{ID: id, Addr: c.bootstrapAddr}, nil
+	return []config.Peer{{ID: id, Addr: c.bootstrapAddr}}, nil
 }
 
 // withNode runs f with the operations of the home's running node, or else with
 // those of a client that is part of this process.
 func (c *cli) withNode(ctx context.Context, f func(api.Operations) error) error {
-	o, err := c.options(node.Client)
+	o, err := c.options(node.Client, nil)
 	if err != nil {
 		return err
-	}
-	if o.Config.Log.Level > slog.LevelDebug {
-		o.Log = slog.New(slog.DiscardHandler) // a command says what matters itself
 	}
 	return c.noticeIdentity(o.Home, func() error {
 		client, err := api.Dial(ctx, o.Home.Socket())
@@ -201,7 +221,7 @@ func (c *cli) withNode(ctx context.Context, f func(api.Operations) error) error 
 // without one: it is for what the node of one command does not have. Kind:
 // NoNode.
 func (c *cli) withService(ctx context.Context, f func(api.Operations) error) error {
-	o, err := c.options(node.Client)
+	o, err := c.options(node.Client, nil)
 	if err != nil {
 		return err
 	}
@@ -217,15 +237,15 @@ func (c *cli) withService(ctx context.Context, f func(api.Operations) error) err
 // running node, which would make no use of it. One that the node does not know
 // is met as a client would. Kinds: Authentication, Unavailable.
 func (c *cli) checkBootstrap(ctx context.Context, running api.Operations, o node.Options) error {
-	if o.Bootstrap == nil {
+	if len(o.Bootstrap) == 0 {
 		return nil
 	}
 	self, err := running.Identity(ctx)
-	if err != nil || self.PeerID == o.Bootstrap.ID {
+	if err != nil || self.PeerID == o.Bootstrap[0].ID {
 		return err
 	}
 	known, err := running.Peers(ctx)
-	if err != nil || slices.ContainsFunc(known.Peers, func(p node.Peer) bool { return p.PeerID == o.Bootstrap.ID }) {
+	if err != nil || slices.ContainsFunc(known.Peers, func(p node.Peer) bool { return p.PeerID == o.Bootstrap[0].ID }) {
 		return err
 	}
 	n, err := node.Open(ctx, o)
@@ -252,8 +272,7 @@ func (c *cli) noticeIdentity(home config.Home, f func() error) error {
 	err := f()
 	_, after := os.Lstat(home.Identity())
 	if errors.Is(before, fs.ErrNotExist) && after == nil && (err == nil || !c.json) {
-		fmt.Fprintf(c.err, "notice: your identity was made and lies in %s. If it is lost, so is everything that was stored with it: copy it to a safe place with \"datamesh keys export FILE\".\n",
-			plain(home.Identity()))
+		c.notice("your identity was made and lies in %s. If it is lost, so is everything that was stored with it: copy it to a safe place with \"datamesh keys export FILE\".", home.Identity())
 	}
 	return err
 }
@@ -296,10 +315,16 @@ func (c *cli) warn(format string, args ...any) {
 	}
 }
 
-// next tells people, and not programs, a command that they may want to type
-// now.
+// notice says, to standard error, what a command has done beside its work.
+func (c *cli) notice(format string, args ...any) {
+	if !c.quiet {
+		fmt.Fprintf(c.err, "notice: %s\n", plain(fmt.Sprintf(format, args...)))
+	}
+}
+
+// next tells people what they would most likely type now, after "datamesh".
 func (c *cli) next(format string, args ...any) {
-	if !c.json {
+	if !c.json && !c.quiet {
 		fmt.Fprintf(c.err, "next: datamesh %s\n", plain(fmt.Sprintf(format, args...)))
 	}
 }

@@ -35,7 +35,7 @@ func (m *mesh) tappedClient(t *testing.T) *tappedClient {
 	ctx, cancel := context.WithTimeout(t.Context(), guard)
 	defer cancel()
 	net, err := network.New(ctx, network.Config{Key: key, Role: ring.Client, Probe: time.Second, Agent: node.Agent,
-		Join: &network.Peer{ID: door.PeerID, Addr: nearestAddr(door.Addrs)}})
+		Join: []network.Peer{{ID: door.PeerID, Addr: nearestAddr(door.Addrs)}}})
 	if err != nil {
 		t.Fatal(err)
 	}

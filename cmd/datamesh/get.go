@@ -107,12 +107,16 @@ func (c *cli) getFile(ctx context.Context, out *target) error {
 		}
 		fetched.Out = out.path
 		c.warnBad(fetched)
-		return c.print(fetched, func(w io.Writer) {
+		err = c.print(fetched, func(w io.Writer) {
 			row(w, "id", fetched.ID)
 			row(w, "name", fetched.Name)
 			row(w, "size", size(fetched.Size))
 			row(w, "out", fetched.Out)
 		})
+		if err == nil {
+			c.next("info %s", fetched.ID)
+		}
+		return err
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -38,9 +39,13 @@ func (c *cli) keysExportCommand() *cobra.Command {
 			result := struct {
 				Out string `json:"out"`
 			}{args[0]}
-			return c.print(result, func(w io.Writer) {
+			err = c.print(result, func(w io.Writer) {
 				fmt.Fprintf(w, "your identity is in %s: keep it where nobody else can read it\n", plain(result.Out))
 			})
+			if err == nil {
+				c.next("keys import %s # in the other home", result.Out)
+			}
+			return err
 		},
 	}
 }
@@ -69,7 +74,15 @@ func (c *cli) keysImportCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.printIdentity(id)
+			if err := c.printIdentity(id); err != nil {
+				return err
+			}
+			if _, err := os.Stat(home.Mesh()); err == nil {
+				c.next("get ID|NAME")
+			} else {
+				c.next("networks use PEER_ID@ADDR")
+			}
+			return nil
 		},
 	}
 }

@@ -69,14 +69,57 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if c.json || slices.Contains(args, "--json") {
 		writeJSON(stderr, api.ProblemOf(err)) // if this fails nobody listens
 	} else {
-		printError(stderr, err)
+		c.printError(err)
 	}
 	return errs.ExitCode(err)
 }
 
-func printError(w io.Writer, err error) {
-	fmt.Fprintf(w, "datamesh: %s\n", plain(strings.ReplaceAll(err.Error(), "\n", "; ")))
+func (c *cli) printError(err error) {
+	fmt.Fprintf(c.err, "datamesh: %s\n", plain(c.message(err)))
 	if hint := errs.HintFor(err); hint != "" {
-		fmt.Fprintf(w, "hint: %s\n", plain(hint))
+		fmt.Fprintf(c.err, "hint: %s\n", plain(hint))
+	}
+	if c.verbose {
+		printTree(c.err, err, 1)
+	}
+}
+
+// message returns an error in one line. How Go says that time was up tells
+// people nothing that stands not before it.
+func (c *cli) message(err error) string {
+	lines := strings.Split(err.Error(), "\n")
+	for i, line := range lines {
+		if !c.verbose {
+			lines[i] = cutTails(line)
+		}
+	}
+	return strings.Join(lines, "; ")
+}
+
+func cutTails(line string) string {
+	for {
+		short := line
+		for _, tail := range []error{context.DeadlineExceeded, context.Canceled} {
+			short = strings.TrimSuffix(short, ": "+tail.Error())
+		}
+		if short == line {
+			return line
+		}
+		line = short
+	}
+}
+
+// printTree writes an error and those that it wraps, each with its type.
+func printTree(w io.Writer, err error, depth int) {
+	fmt.Fprintf(w, "%s%s %T\n", strings.Repeat("  ", depth), plain(fmt.Sprintf("%q", err.Error())), err)
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		if inner := e.Unwrap(); inner != nil {
+			printTree(w, inner, depth+1)
+		}
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			printTree(w, inner, depth+1)
+		}
 	}
 }

@@ -33,7 +33,7 @@ func (c *cli) putCommand() *cobra.Command {
 	flags.StringVar(&o.Name, "name", "", "`NAME` to store it under (default the name of the file)")
 	flags.StringVar(&tags, "tags", "", "`TAGS` to remember it by, separated by commas")
 	flags.StringArrayVar(&o.To, "to", nil, "`RECIPIENT` who may read it too; may be repeated")
-	flags.StringVar(&o.Code, "code", "", "`K+M`: any K of K+M shards suffice (default $DATAMESH_PUT_CODE, else 4+2)")
+	flags.StringVar(&o.Code, "code", "", "`K+M`: any K of K+M shards suffice (default put.code: 4+2)")
 	flags.Uint8Var(&minSurvives, "min-survives", 0, "`N` peers whose loss it must survive, or the put fails")
 	flags.BoolVar(&dryRun, "dry-run", false, "say what it would come to, and store nothing")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -89,7 +89,7 @@ func (c *cli) put(ctx context.Context, file string, o node.PutOptions, dryRun bo
 		for _, w := range stored.Warnings {
 			c.warn("%s", w)
 		}
-		return c.print(stored, func(w io.Writer) {
+		err = c.print(stored, func(w io.Writer) {
 			row(w, "id", stored.ID)
 			row(w, "name", stored.Name)
 			row(w, "size", size(stored.Size))
@@ -97,6 +97,10 @@ func (c *cli) put(ctx context.Context, file string, o node.PutOptions, dryRun bo
 				count(stored.Shards, "shard"), count(stored.Segments, "segment"), count(stored.Peers, "peer")))
 			row(w, "survives", survives(stored.Survives))
 		})
+		if err == nil {
+			c.next("info %s", stored.ID)
+		}
+		return err
 	})
 }
 

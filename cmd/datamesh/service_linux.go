@@ -163,7 +163,7 @@ func (c *cli) unit(m *manager, begin bool) (u unit, err error) {
 	case begin:
 		u.Verb = "bootstrap"
 	case b != nil:
-		u.Bootstrap = b.ID.String() + "@" + b.Addr
+		u.Bootstrap = b[0].String()
 	}
 	return u, nil
 }

@@ -25,7 +25,7 @@ func FindHome(dir string) (Home, error) {
 		dir = os.Getenv(homeVariable)
 	}
 	if dir == "" {
-		dir = filepath.Join(xdg.DataHome, "datamesh")
+		dir = defaultHome()
 	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -33,6 +33,8 @@ func FindHome(dir string) (Home, error) {
 	}
 	return Home(abs), nil
 }
+
+func defaultHome() string { return filepath.Join(xdg.DataHome, "datamesh") }
 
 // Make makes the directory, for this user alone, if it is not there. It is
 // durable, since identities will lie in it. Kinds: IO, Full.
@@ -61,8 +63,26 @@ func (h Home) Store() string { return h.path("store") }
 // Puts is the directory of the journals of puts that have not ended.
 func (h Home) Puts() string { return h.path("puts") }
 
-// Gets is the directory of the notes of gets that have not ended.
+// Gets is the directory of the journals of gets that have not ended.
 func (h Home) Gets() string { return h.path("gets") }
+
+// Config is the configuration file. It is in the home, but that of the default
+// home is where this user's programs have their configuration.
+func (h Home) Config() string {
+	if real(string(h)) == real(defaultHome()) {
+		return filepath.Join(xdg.ConfigHome, "datamesh", "config.toml")
+	}
+	return h.path("config.toml")
+}
+
+// real returns a path without symbolic links if it can be followed, so that
+// one home is the same by whatever path it is reached.
+func real(path string) string {
+	if p, err := filepath.EvalSymlinks(path); err == nil {
+		return p
+	}
+	return path
+}
 
 func (h Home) path(name string) string { return filepath.Join(string(h), name) }
 
@@ -75,10 +95,7 @@ const maxSocket = 100
 // the runtime directory, or else in the temporary one, and named after a hash
 // of the home's path.
 func (h Home) Socket() string {
-	home := string(h)
-	if real, err := filepath.EvalSymlinks(home); err == nil {
-		home = real // one home, one socket, by whatever path it is reached
-	}
+	home := real(string(h))
 	path := filepath.Join(home, "run", "api.sock")
 	if len(path) <= maxSocket {
 		return path

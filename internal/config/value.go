@@ -58,6 +58,15 @@ func (n Size) String() string {
 	return fmt.Sprintf("%.1f %ciB", f, " KMGTPE"[unit])
 }
 
+// formatSize returns a size as [ParseSize] reads it, exactly.
+func formatSize(n Size) string {
+	unit := 0
+	for n > 0 && n%(1<<10) == 0 && unit < 5 {
+		n, unit = n>>10, unit+1
+	}
+	return strconv.FormatInt(int64(n), 10) + strings.TrimSpace(" KMGTP"[unit:unit+1])
+}
+
 // ParseDuration reads a duration such as 500ms, 3s or 2h30m that is not
 // negative. Kind: Invalid.
 func ParseDuration(s string) (time.Duration, error) {
@@ -66,6 +75,18 @@ func ParseDuration(s string) (time.Duration, error) {
 		return 0, errs.New(errs.Invalid, "%q is not a duration such as 500ms, 3s or 2h30m", s)
 	}
 	return d, nil
+}
+
+// formatDuration is [time.Duration.String] without its zeros at the end.
+func formatDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 func parsePositive(s string) (time.Duration, error) {
@@ -98,6 +119,33 @@ func ParseCode(s string) (Code, error) {
 	return Code{K: int(k), M: int(m)}, nil
 }
 
+func parsePort(s string) (int, error) {
+	port, err := strconv.ParseUint(s, 10, 16)
+	if err != nil {
+		return 0, errs.New(errs.Invalid, "it is not a port")
+	}
+	return int(port), nil
+}
+
+func parseBool(s string) (bool, error) {
+	if s != "true" && s != "false" {
+		return false, errs.New(errs.Invalid, "it is neither true nor false")
+	}
+	return s == "true", nil
+}
+
+// splitList returns the elements of a list that are separated by commas.
+func splitList(s string) []string {
+	if strings.TrimSpace(s) == "" {
+		return nil
+	}
+	parts := strings.Split(s, ",")
+	for i := range parts {
+		parts[i] = strings.TrimSpace(parts[i])
+	}
+	return parts
+}
+
 func parseAddrs(s string) ([]netip.Addr, error) {
 	var addrs []netip.Addr
 	for part := range strings.SplitSeq(s, ",") {
@@ -117,14 +165,18 @@ const (
 )
 
 func parseLabel(s string) (string, error) {
-	odd := func(r rune) bool { return !unicode.IsPrint(r) }
-	switch {
-	case len(s) > maxLabel:
+	if len(s) > maxLabel {
 		return "", errs.New(errs.Invalid, "it has %d bytes", len(s))
-	case !utf8.ValidString(s) || strings.ContainsFunc(s, odd):
-		return "", errs.New(errs.Invalid, "it is not printable text")
 	}
-	return s, nil
+	return s, plainText(s)
+}
+
+func plainText(s string) error {
+	odd := func(r rune) bool { return !unicode.IsPrint(r) }
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, odd) {
+		return errs.New(errs.Invalid, "it is not printable text")
+	}
+	return nil
 }
 
 func parseLevel(s string) (slog.Level, error) {
@@ -139,6 +191,16 @@ func parseLevel(s string) (slog.Level, error) {
 		return slog.LevelError, nil
 	}
 	return 0, errs.New(errs.Invalid, "there is no such level")
+}
+
+func formatLevel(l slog.Level) string { return strings.ToLower(l.String()) }
+
+func formatAddrs(addrs []netip.Addr) string {
+	all := make([]string, len(addrs))
+	for i, a := range addrs {
+		all[i] = a.String()
+	}
+	return strings.Join(all, ",")
 }
 
 func parseFormat(s string) (string, error) {

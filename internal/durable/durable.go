@@ -90,6 +90,12 @@ func (f *File) SetTime(t time.Time) error {
 	return classify("set the time of", f.path, os.Chtimes(f.temp.Name(), time.Time{}, t))
 }
 
+// SetMode gives the file exactly these permissions, whatever the umask.
+// Kind: IO.
+func (f *File) SetMode(perm fs.FileMode) error {
+	return classify("set the permissions of", f.path, f.temp.Chmod(perm))
+}
+
 // Commit gives the file its name, durably. If replace is false and the name
 // is taken, by whomever and however late, what is there stays untouched and
 // the error is Exists. On an error the file is aborted, unless it has its name

@@ -3,7 +3,6 @@ package mesh
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"io"
 	"time"
 
@@ -13,8 +12,6 @@ import (
 	"datamesh/internal/ring"
 
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/sec"
-	ma "github.com/multiformats/go-multiaddr"
 )
 
 // helloProtocol is the one protocol that a stranger is served. It is free of
@@ -48,37 +45,9 @@ func (n *Net) answerHello(_ context.Context, _ datamesh.PeerID, s Stream) {
 
 // met is what a peer has said in its hello.
 type met struct {
+	peer    datamesh.PeerID
 	genesis *format.Genesis
 	record  *ring.Record // nil of a client
-}
-
-// greet asks a peer which mesh it is of. It tries until ctx ends. Kinds:
-// Invalid, Authentication, Unavailable.
-func (n *Net) greet(ctx context.Context, p Peer) (*met, error) {
-	addr, err := ma.NewMultiaddr(p.Addr)
-	if err != nil {
-		return nil, errs.WithHint(errs.New(errs.Invalid, "%q is not a multiaddr", p.Addr), "an address is like /ip4/192.0.2.1/tcp/40871")
-	}
-	if p.ID == n.ID() {
-		return nil, errs.New(errs.Invalid, "peer %s is this node itself", p.ID)
-	}
-	const pause = 500 * time.Millisecond
-	for {
-		m, err := n.hello(ctx, p.ID, addr.String())
-		if err == nil || errs.KindOf(err) == errs.Authentication || errs.KindOf(err) == errs.Serialization {
-			return m, err
-		}
-		if other, ok := errors.AsType[sec.ErrPeerIDMismatch](err); ok {
-			return nil, errs.WithHint(errs.New(errs.Authentication, "the peer at %s is %s, not %s", p.Addr, other.Actual, p.ID),
-				"see the peer id with \"datamesh id\" there")
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return nil, errs.WithHint(errs.New(errs.Unavailable, "peer %s at %s does not answer: %w", p.ID, p.Addr, err),
-				"check that it runs, and its address with \"datamesh id\" there")
-		}
-	}
 }
 
 func (n *Net) hello(ctx context.Context, id datamesh.PeerID, addrs ...string) (*met, error) {
@@ -115,7 +84,7 @@ func decodeHello(b []byte, id datamesh.PeerID) (*met, error) {
 		return nil, err
 	}
 	if len(h.Record) == 0 {
-		return &met{genesis: g}, nil
+		return &met{peer: id, genesis: g}, nil
 	}
 	r, err := ring.DecodeRecord(h.Record, g.MeshID())
 	if err != nil {
@@ -124,7 +93,7 @@ func decodeHello(b []byte, id datamesh.PeerID) (*met, error) {
 	if r.Peer != id {
 		return nil, errs.New(errs.Authentication, "peer %s shows the record of peer %s", id, r.Peer)
 	}
-	return &met{g, r}, nil
+	return &met{id, g, r}, nil
 }
 
 func writeFrame(w io.Writer, b []byte) error {

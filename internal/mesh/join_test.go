@@ -85,9 +85,9 @@ func TestClientIsInNobodysTable(t *testing.T) {
 func TestWrongPeerIDIsRefusedByName(t *testing.T) {
 	member := start(t, first(t))
 	cfg := through(t, member)
-	cfg.Join.ID = datamesh.PeerID(newKey(t).Public().(ed25519.PublicKey))
+	cfg.Join[0].ID = datamesh.PeerID(newKey(t).Public().(ed25519.PublicKey))
 	err := refused(t, t.Context(), cfg, errs.Authentication)
-	if !strings.Contains(err.Error(), member.ID().String()) || !strings.Contains(err.Error(), cfg.Join.ID.String()) {
+	if !strings.Contains(err.Error(), member.ID().String()) || !strings.Contains(err.Error(), cfg.Join[0].ID.String()) {
 		t.Errorf("%v does not name the two", err)
 	}
 }
@@ -106,7 +106,7 @@ func TestNodeDoesNotJoinThroughItself(t *testing.T) {
 	member := start(t, first(t))
 	cfg := through(t, member)
 	cfg.Key = newKey(t)
-	cfg.Join.ID = datamesh.PeerID(cfg.Key.Public().(ed25519.PublicKey))
+	cfg.Join[0].ID = datamesh.PeerID(cfg.Key.Public().(ed25519.PublicKey))
 	refused(t, t.Context(), cfg, errs.Invalid)
 }
 
@@ -120,7 +120,7 @@ func TestHomeWithoutAMeshIsToldSo(t *testing.T) {
 func TestAddressThatIsNoneIsRefused(t *testing.T) {
 	member := start(t, first(t))
 	cfg := through(t, member)
-	cfg.Join.Addr = "192.0.2.1:40871"
+	cfg.Join[0].Addr = "192.0.2.1:40871"
 	refused(t, t.Context(), cfg, errs.Invalid)
 }
 
@@ -151,7 +151,7 @@ func TestPortIsTheOneAskedFor(t *testing.T) {
 }
 
 // nobody is the address of a member that has ended.
-func nobody(t *testing.T) *Peer {
+func nobody(t *testing.T) Peer {
 	n := start(t, first(t))
 	p := n.peer()
 	stop(t, n)
@@ -161,11 +161,11 @@ func nobody(t *testing.T) *Peer {
 func TestDeadBootstrapPeerIsWaitedForUntilTheContextEnds(t *testing.T) {
 	t.Parallel()
 	cfg := storage(t)
-	cfg.Join = nobody(t)
+	cfg.Join = []Peer{nobody(t)}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	err := refused(t, ctx, cfg, errs.Unavailable)
-	if !strings.Contains(err.Error(), cfg.Join.ID.String()) {
+	if !strings.Contains(err.Error(), cfg.Join[0].ID.String()) {
 		t.Errorf("%v does not name the peer", err)
 	}
 }
@@ -177,7 +177,7 @@ func TestBootstrapPeerThatStartsLaterIsMet(t *testing.T) {
 	cfg.Port = n.Port()
 	stop(t, n)
 	late := storage(t)
-	late.Join = door
+	late.Join = []Peer{door}
 	joined := make(chan error, 1)
 	go func() {
 		n, err := New(t.Context(), late)
@@ -196,7 +196,7 @@ func TestDeadBootstrapPeerDoesNotMatterToWhoKnowsOthers(t *testing.T) {
 	t.Parallel()
 	nodes := startMesh(t, 3)
 	cfg := storage(t)
-	cfg.Genesis, cfg.Join = nodes[0].Genesis(), nobody(t)
+	cfg.Genesis, cfg.Join = nodes[0].Genesis(), []Peer{nobody(t)}
 	for m := range nodes[0].View().All() {
 		cfg.Known = append(cfg.Known, ring.Learned{Record: m.Record, State: m.State, Since: m.Since})
 	}

@@ -54,15 +54,15 @@ func first(t testing.TB) Config {
 // through is the configuration of a member that joins through another.
 func through(t testing.TB, member *Net) Config {
 	cfg := storage(t)
-	cfg.Join = member.peer()
+	cfg.Join = []Peer{member.peer()}
 	return cfg
 }
 
 func client(t testing.TB, member *Net) Config {
-	return Config{Key: newKey(t), Role: ring.Client, Probe: probe, Join: member.peer()}
+	return Config{Key: newKey(t), Role: ring.Client, Probe: probe, Join: []Peer{member.peer()}}
 }
 
-func (n *Net) peer() *Peer { return &Peer{ID: n.ID(), Addr: n.Addrs()[0]} }
+func (n *Net) peer() Peer { return Peer{ID: n.ID(), Addr: n.Addrs()[0]} }
 
 // start starts a node that ends with the test, if it has not before.
 func start(t testing.TB, cfg Config) *Net {

@@ -40,9 +40,9 @@ type Config struct {
 	Probe   time.Duration
 	Agent   string                        // name and version of the program
 	Usage   func() (capacity, used int64) // of a storage node's store
-	Genesis *format.Genesis               // nil: that of the peer in Join
+	Genesis *format.Genesis               // nil: that of the peers in Join
 	Known   []ring.Learned                // members, from an earlier run
-	Join    *Peer                         // to meet the mesh through; may be nil
+	Join    []Peer                        // to meet the mesh through, the first of them that answers
 
 	// Serve has what answers the mesh's protocols, by name. It is ready before
 	// others hear of the node, and runs until the peer is served or the node ends.
@@ -64,8 +64,8 @@ type Events struct {
 
 // A Peer is where to find a peer.
 type Peer struct {
-	ID   datamesh.PeerID
-	Addr string // multiaddr
+	ID   datamesh.PeerID // zero: whoever listens there, see [Identify]
+	Addr string          // multiaddr
 }
 
 // A Net is a node in its mesh.
@@ -96,8 +96,8 @@ type Net struct {
 // New starts a node, and returns when it has met its mesh or has nobody to
 // meet: alone in a mesh of its own, or with members that do not answer yet.
 // Kinds: Configuration (the port is taken, an address makes no sense),
-// Unavailable (the peer in Join does not answer), Authentication (it is of
-// another mesh, or not who it should be).
+// Unavailable (no peer in Join answers), Authentication (one is of another
+// mesh, or not who it should be), Invalid (they are this node itself).
 func New(ctx context.Context, cfg Config) (*Net, error) {
 	h, err := newHost(cfg)
 	if err != nil {
@@ -119,7 +119,7 @@ func (n *Net) open(ctx context.Context, cfg Config) error {
 	for _, k := range cfg.Known {
 		remembered = append(remembered, k)
 	}
-	if cfg.Join != nil {
+	if len(cfg.Join) > 0 {
 		met, err := n.meet(ctx, cfg)
 		if err != nil {
 			return err
@@ -155,36 +155,6 @@ func (n *Net) open(ctx context.Context, cfg Config) error {
 		n.wg.Go(n.discover)
 	}
 	return nil
-}
-
-// meetTime is how long a node that knows other members insists on meeting
-// the one in Join.
-const meetTime = 5 * time.Second
-
-// meet greets the peer in Join and learns from it which mesh this is, or
-// checks that it is the one that the home belongs to.
-func (n *Net) meet(ctx context.Context, cfg Config) (*met, error) {
-	others := n.genesis != nil && len(cfg.Known) > 1
-	if others {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, meetTime)
-		defer cancel()
-	}
-	m, err := n.greet(ctx, *cfg.Join)
-	if others && errs.KindOf(err) == errs.Unavailable {
-		return &met{genesis: n.genesis}, nil // the mesh may be met through the others
-	}
-	if err != nil {
-		return nil, err
-	}
-	if n.genesis == nil {
-		n.genesis = m.genesis
-	}
-	if have, got := n.genesis.MeshID(), m.genesis.MeshID(); have != got {
-		return nil, errs.WithHint(errs.New(errs.Authentication, "peer %s is of the mesh %s; this home belongs to %s", cfg.Join.ID, got, have),
-			"use another home for another mesh: --home DIR")
-	}
-	return m, nil
 }
 
 // ID returns the peer id of this node.

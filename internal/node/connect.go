@@ -46,7 +46,7 @@ func (n *Node) connect(ctx context.Context) (*link, error) {
 	switch {
 	case n.opt.Role == Storage:
 		l, err = n.joinAsStorage(ctx, m)
-	case n.opt.Bootstrap == nil && !m.knowsOther(self):
+	case len(n.doors(m)) == 0 && !m.knowsOther(self):
 		l, err = n.alone(m)
 	default:
 		l, err = n.joinAsClient(ctx, m)
@@ -75,6 +75,10 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		return nil, err
 	}
 	if m.genesis == nil && n.opt.NewMesh {
+		if len(n.doors(m)) > 0 {
+			return nil, errs.WithHint(errs.New(errs.Invalid, "this home is to join a mesh, by mesh.bootstrap, and so begins none"),
+				`join it with "datamesh service", or begin one after "datamesh config unset mesh.bootstrap"`)
+		}
 		if m.genesis, err = format.NewGenesis(""); err != nil {
 			return nil, err
 		}
@@ -116,6 +120,15 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 	}
 	n.wg.Go(func() { n.follow(made.net, m) })
 	return made, nil
+}
+
+// doors returns whom to join the mesh through: the peers that were named for
+// this run, or the configured ones while the home knows of no mesh.
+func (n *Node) doors(m *memory) []config.Peer {
+	if len(n.opt.Bootstrap) > 0 || m.genesis != nil {
+		return n.opt.Bootstrap
+	}
+	return n.opt.Config.Doors()
 }
 
 // joinAsClient meets the mesh under a key that is thrown away.
@@ -167,19 +180,19 @@ func (n *Node) join(ctx context.Context, cfg mesh.Config, m *memory, timeout tim
 	}
 	cfg.Agent, cfg.Probe = Agent, n.opt.Config.Ring.Probe
 	cfg.Genesis, cfg.Known, cfg.Events = m.genesis, m.members, n.meshEvents()
-	if b := n.opt.Bootstrap; b != nil {
-		cfg.Join = &mesh.Peer{ID: b.ID, Addr: b.Addr}
+	for _, p := range n.doors(m) {
+		cfg.Join = append(cfg.Join, mesh.Peer{ID: p.ID, Addr: p.Addr})
 	}
 	net, err := mesh.New(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	others := cfg.Join != nil || m.knowsOther(net.ID())
-	if others && (timeout > 0 || cfg.Join != nil) {
+	doors := len(cfg.Join) > 0
+	if (doors || m.knowsOther(net.ID())) && (doors || timeout > 0) {
 		if err := net.Met(ctx); err != nil {
 			net.Close()
 			return nil, errs.WithHint(errs.New(errs.Unavailable, "none of the members of the mesh that this home knows answers"),
-				"check that they run and can be reached, or name one with --bootstrap-peer and --bootstrap-addr")
+				`check that they run and can be reached, or join through another with "datamesh networks use PEER_ID@ADDR"`)
 		}
 	}
 	return &link{self: net.ID(), net: net, view: net.View,

@@ -43,17 +43,11 @@ const (
 // Agent is what a node calls itself to others.
 const Agent = "datamesh/0.1"
 
-// A BootstrapPeer is a member to join a mesh through.
-type BootstrapPeer struct {
-	ID   datamesh.PeerID
-	Addr string // multiaddr
-}
-
 // Options say what a node is and where it lives.
 type Options struct {
 	Home        config.Home
 	Config      config.Config
-	Bootstrap   *BootstrapPeer // nil: the members that the home remembers
+	Bootstrap   []config.Peer // to join through; none: the members that the home remembers, or mesh.bootstrap if it knows no mesh
 	Role        Role
 	NewMesh     bool          // make a mesh when the home has none
 	Port        int           // 0: the remembered one, or any if that is taken; -1: the remembered one, or any if there is none
@@ -95,7 +89,8 @@ type link struct {
 
 // Open opens a node in its home, which it makes if need be. A storage node
 // has joined its mesh when Open returns. Kinds: Locked, Configuration,
-// Unavailable (nobody answers), Authentication (another mesh), Database.
+// Unavailable (nobody answers), Authentication (another mesh), Invalid (a mesh
+// is to be both made and joined), Database.
 func Open(ctx context.Context, o Options) (*Node, error) {
 	if err := o.Home.Make(); err != nil {
 		return nil, err
@@ -107,7 +102,7 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 	n := &Node{opt: o, home: o.Home, log: o.Log, catalog: cat,
 		journal: object.NewJournal(o.Home.Puts(), o.Config.Put.Resume), metrics: metrics.New(), started: time.Now()}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	if o.Role == Storage || o.Bootstrap != nil {
+	if o.Role == Storage || len(o.Bootstrap) > 0 {
 		if _, err := n.connect(ctx); err != nil {
 			return nil, errors.Join(err, n.Close(context.WithoutCancel(ctx)))
 		}

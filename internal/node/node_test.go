@@ -90,7 +90,7 @@ func through(t *testing.T, h config.Home, role Role, door *running) Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Bootstrap = &BootstrapPeer{ID: id, Addr: door.Addrs()[0]}
+	o.Bootstrap = []config.Peer{{ID: id, Addr: door.Addrs()[0]}}
 	return o
 }
 

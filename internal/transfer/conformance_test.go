@@ -55,7 +55,7 @@ func newPair(t testing.TB) *pair {
 		Serve: map[string]func(context.Context, datamesh.PeerID, mesh.Stream){
 			Protocol: func(ctx context.Context, from datamesh.PeerID, s mesh.Stream) { (*p.serve.Load())(ctx, from, s) },
 		}})
-	p.client = start(mesh.Config{Role: ring.Client, Join: &mesh.Peer{ID: p.member.ID(), Addr: p.member.Addrs()[0]}})
+	p.client = start(mesh.Config{Role: ring.Client, Join: []mesh.Peer{{ID: p.member.ID(), Addr: p.member.Addrs()[0]}}})
 	if err := p.client.Met(t.Context()); err != nil {
 		t.Fatal(err)
 	}

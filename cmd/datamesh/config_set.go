@@ -1,0 +1,43 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+func (c *cli) configSetCommand() *cobra.Command {
+	var dry bool
+	cmd := &cobra.Command{
+		Use:   "set KEY VALUE",
+		Short: "make a setting in the configuration file, which keeps all else",
+		Long: `Makes a setting in the configuration file. Comments and all other settings
+stay as they are; lists are separated by commas. A running node reads the file
+when it starts.`,
+		Args: arity(2, 2),
+	}
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would be done")
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		f, err := c.configFile()
+		if err != nil {
+			return err
+		}
+		key, value := args[0], args[1]
+		if err := f.Set(key, value); err != nil {
+			return err
+		}
+		verb := "would be"
+		if !dry {
+			verb = "is"
+			if err := f.Save(); err != nil {
+				return err
+			}
+		}
+		c.warnOverridden(key)
+		return c.print(changed{f.Path(), key, value, dry}, func(w io.Writer) {
+			fmt.Fprintf(w, "%s %s %s in %s\n", key, verb, plain(value), plain(f.Path()))
+		})
+	}
+	return cmd
+}

@@ -23,8 +23,8 @@ when it starts.`,
 		if err != nil {
 			return err
 		}
-		key, value := args[0], args[1]
-		if err := f.Set(key, value); err != nil {
+		key := args[0]
+		if err := f.Set(key, args[1]); err != nil {
 			return err
 		}
 		verb := "would be"
@@ -34,9 +34,17 @@ when it starts.`,
 				return err
 			}
 		}
+		cfg, err := f.Config()
+		if err != nil {
+			return err
+		}
+		s, err := cfg.Setting(key)
+		if err != nil {
+			return err
+		}
 		c.warnOverridden(key)
-		return c.print(changed{f.Path(), key, value, dry}, func(w io.Writer) {
-			fmt.Fprintf(w, "%s %s %s in %s\n", key, verb, plain(value), plain(f.Path()))
+		return c.print(changed{f.Path(), key, s.Value, dry}, func(w io.Writer) {
+			fmt.Fprintf(w, "%s %s %s in %s\n", key, verb, plain(s.Value), plain(f.Path()))
 		})
 	}
 	return cmd

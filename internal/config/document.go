@@ -19,6 +19,8 @@ type document struct {
 	entries  []entry
 	tables   []table
 	comments []comment // those with a line of their own
+
+	offset, line int // how far lines were counted
 }
 
 // An entry is a value and its key.
@@ -77,7 +79,7 @@ func parse(b []byte) (*document, error) {
 		}
 		return nil, errorAt(line, "%s", strings.TrimPrefix(err.Error(), "toml: "))
 	}
-	d := &document{}
+	d := &document{line: 1}
 	p := unstable.Parser{KeepComments: true}
 	p.Reset(b)
 	var prefix []string
@@ -92,7 +94,7 @@ func parse(b []byte) (*document, error) {
 			prefix, at = path(n.Key())
 			start := int(at.Offset)
 			d.tables = append(d.tables, table{section: strings.Join(prefix, "."), array: n.Kind == unstable.ArrayTable,
-				line: lineOf(b, start), start: start, end: lineEnd(b, start)})
+				line: d.lineAt(b, start), start: start, end: lineEnd(b, start)})
 		}
 	}
 	if err := p.Error(); err != nil {
@@ -120,7 +122,7 @@ func (d *document) add(b []byte, prefix []string, n *unstable.Node, inline bool)
 	eq := int(last.Offset + last.Length)
 	eq += bytes.IndexByte(b[eq:], '=') + 1
 	e := entry{section: strings.Join(full[:len(full)-1], "."), name: full[len(full)-1], table: len(d.tables) - 1, inline: inline,
-		line: lineOf(b, start), start: start, end: end, value: end - len(bytes.TrimLeft(b[eq:end], " \t")), kind: v.Kind}
+		line: d.lineAt(b, start), start: start, end: end, value: end - len(bytes.TrimLeft(b[eq:end], " \t")), kind: v.Kind}
 	if v.Kind == unstable.Array {
 		for it := v.Children(); it.Next(); {
 			switch it.Node().Kind {
@@ -152,6 +154,13 @@ func (d *document) find(section, name string) *entry {
 		return nil
 	}
 	return &d.entries[i]
+}
+
+// lineAt is lineOf for offsets that only grow, which together cost one pass.
+func (d *document) lineAt(b []byte, offset int) int {
+	d.line += bytes.Count(b[d.offset:offset], []byte("\n"))
+	d.offset = offset
+	return d.line
 }
 
 // lineOf returns the number of the line that an offset is in.

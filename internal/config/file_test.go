@@ -44,6 +44,7 @@ var badFiles = []struct{ name, file, message, hint string }{
 	{"network called local", "[networks]\nlocal = [\"" + testPeer + "\"]\n", "config.toml:2: network local: ", "choose another"},
 	{"network of an odd name", "[networks]\n\"a b\" = [\"" + testPeer + "\"]\n", "config.toml:2: network a b: ", "letters"},
 	{"bootstrap of no network", "[mesh]\nbootstrap = [\"hom\"]\n[networks]\nhome = [\"" + testPeer + "\"]\n", `config.toml:2: mesh.bootstrap: there is no network "hom"`, "did you mean home?"},
+	{"a line of braces", "mesh = { mdns = true,\n listen = [\"::\",\n\"::\"],\n port = -1 }\n", "config.toml:4: mesh.port is -1", ""},
 	{"10 MiB", strings.Repeat("# 16 bytes long\n", 10<<20/16), "config.toml: it has more than 1.0 MiB", ""},
 }
 

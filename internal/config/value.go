@@ -58,13 +58,17 @@ func (n Size) String() string {
 	return fmt.Sprintf("%.1f %ciB", f, " KMGTPE"[unit])
 }
 
-// formatSize returns a size as [ParseSize] reads it, exactly.
+// formatSize returns a size as [ParseSize] reads it, exactly and shortly.
 func formatSize(n Size) string {
-	unit := 0
-	for n > 0 && n%(1<<10) == 0 && unit < 5 {
-		n, unit = n>>10, unit+1
+	short := strconv.FormatInt(int64(n), 10)
+	for _, unit := range []string{"kB", "K", "MB", "M", "GB", "G", "TB", "T", "PB", "P"} {
+		if size := units[strings.ToUpper(unit)]; int64(n)%size == 0 {
+			if s := strconv.FormatInt(int64(n)/size, 10) + unit; len(s) < len(short) {
+				short = s
+			}
+		}
 	}
-	return strconv.FormatInt(int64(n), 10) + strings.TrimSpace(" KMGTP"[unit:unit+1])
+	return short
 }
 
 // ParseDuration reads a duration such as 500ms, 3s or 2h30m that is not

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"testing"
+	"time"
 
 	"datamesh/internal/errs"
 )
@@ -32,6 +33,27 @@ func TestSizesReadWell(t *testing.T) {
 	} {
 		if got := n.String(); got != want {
 			t.Errorf("Size(%d) = %q, want %q", int64(n), got, want)
+		}
+	}
+}
+
+func TestSizesAndDurationsAreWrittenAsTheyAreRead(t *testing.T) {
+	for n, want := range map[Size]string{
+		0: "0", 1: "1", 999: "999", 1000: "1kB", 1024: "1K", 1 << 20: "1M", 64 << 20: "64M", 500e9: "500GB", 500 << 30: "500G",
+		3 << 39: "1536G", 2e15: "2PB", 1<<30 + 1: "1073741825", math.MaxInt64: "9223372036854775807",
+	} {
+		got := formatSize(n)
+		if back, err := ParseSize(got); got != want || back != n || err != nil {
+			t.Errorf("formatSize(%d) = %q, want %q; it is read as %d, %v", int64(n), got, want, int64(back), err)
+		}
+	}
+	for d, want := range map[time.Duration]string{
+		0: "0s", 250 * time.Millisecond: "250ms", 10 * time.Second: "10s", time.Minute: "1m", 20 * time.Minute: "20m",
+		24 * time.Hour: "24h", 90 * time.Minute: "1h30m", time.Hour + time.Second: "1h0m1s",
+	} {
+		got := formatDuration(d)
+		if back, err := ParseDuration(got); got != want || back != d || err != nil {
+			t.Errorf("formatDuration(%v) = %q, want %q; it is read as %v, %v", d, got, want, back, err)
 		}
 	}
 }

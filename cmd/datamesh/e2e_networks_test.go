@@ -125,6 +125,12 @@ func TestNetworksAreTestedAndUsed(t *testing.T) {
 	if got := v.configured(t, "mesh.bootstrap"); got != b.local() {
 		t.Errorf("mesh.bootstrap is %s, want %s", got, b.local())
 	}
+
+	// Beside the running service of a home it is no different.
+	result[any](t, a.run(t, "networks", "use", b.peer()))
+	if got := a.configured(t, "mesh.bootstrap"); got != b.peer() {
+		t.Errorf("mesh.bootstrap is %s, want %s", got, b.peer())
+	}
 	content := noisy(1, 100<<10)
 	stored := u.put(t, content)
 	u.reads(t, stored.ID, content)

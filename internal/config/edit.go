@@ -205,7 +205,7 @@ func (f *File) Save() error {
 	if now.exists != f.exists || !bytes.Equal(now.data, f.read) {
 		return f.changed()
 	}
-	path := real(f.path)
+	path := resolve(f.path)
 	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}

@@ -69,15 +69,15 @@ func (h Home) Gets() string { return h.path("gets") }
 // Config is the configuration file. It is in the home, but that of the default
 // home is where this user's programs have their configuration.
 func (h Home) Config() string {
-	if real(string(h)) == real(defaultHome()) {
+	if resolve(string(h)) == resolve(defaultHome()) {
 		return filepath.Join(xdg.ConfigHome, "datamesh", "config.toml")
 	}
 	return h.path("config.toml")
 }
 
-// real returns a path without symbolic links if it can be followed, so that
+// resolve returns a path without symbolic links if it can be followed, so that
 // one home is the same by whatever path it is reached.
-func real(path string) string {
+func resolve(path string) string {
 	if p, err := filepath.EvalSymlinks(path); err == nil {
 		return p
 	}
@@ -95,7 +95,7 @@ const maxSocket = 100
 // the runtime directory, or else in the temporary one, and named after a hash
 // of the home's path.
 func (h Home) Socket() string {
-	home := real(string(h))
+	home := resolve(string(h))
 	path := filepath.Join(home, "run", "api.sock")
 	if len(path) <= maxSocket {
 		return path

@@ -130,7 +130,7 @@ func (n *Net) open(ctx context.Context, cfg Config) error {
 	}
 	if n.genesis == nil {
 		return errs.WithHint(errs.New(errs.Configuration, "this home does not know of any mesh"),
-			`start one with "datamesh bootstrap", or name a peer with --bootstrap-peer and --bootstrap-addr`)
+			`start one with "datamesh bootstrap", or join one with "datamesh networks use PEER_ID@ADDR"`)
 	}
 	n.prefix = "/datamesh/" + n.genesis.MeshID().String() + "/"
 	st, err := n.newState(cfg)

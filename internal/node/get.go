@@ -51,7 +51,7 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 // home that has no mesh: as likely as not the object is in one.
 func (l *link) absent(err error) error {
 	if l.net == nil && errors.Is(err, errs.FileNotFound) {
-		return errs.WithHint(err, "this home has no mesh; to look in one, name a member: --bootstrap-peer PEER_ID --bootstrap-addr ADDR")
+		return errs.WithHint(err, "this home has no mesh; to look in one, join it: datamesh networks use PEER_ID@ADDR")
 	}
 	return err
 }

@@ -63,7 +63,7 @@ func loadMemory(home config.Home) (*memory, error) {
 	}
 	if err != nil {
 		return nil, errs.WithHint(errs.New(errs.Configuration, "%s: %w", home.Mesh(), err),
-			"move it away and join again with --bootstrap-peer and --bootstrap-addr; keys, catalog and shards are not in it")
+			"move it away and join again: datamesh networks use PEER_ID@ADDR; keys, catalog and shards are not in it")
 	}
 	return m, nil
 }

@@ -130,7 +130,7 @@ func TestMemoryThatIsDamagedSaysSo(t *testing.T) {
 		}
 		_, err := loadMemory(h)
 		wantKind(t, what, err, errs.Configuration)
-		if !strings.Contains(errs.HintFor(err), "--bootstrap-peer") {
+		if !strings.Contains(errs.HintFor(err), "networks use PEER_ID@ADDR") {
 			t.Errorf("%s: hint %q", what, errs.HintFor(err))
 		}
 	}

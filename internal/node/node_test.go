@@ -274,7 +274,7 @@ func TestAHomeWithoutAMeshSaysSoOfWhatItDoesNotHave(t *testing.T) {
 	_, infoErr := n.Info(t.Context(), id)
 	for what, err := range map[string]error{"get": err, "info": infoErr} {
 		wantKind(t, what, err, errs.FileNotFound)
-		if !strings.Contains(errs.HintFor(err), "--bootstrap-peer") {
+		if !strings.Contains(errs.HintFor(err), "networks use PEER_ID@ADDR") {
 			t.Errorf("%s: hint %q", what, errs.HintFor(err))
 		}
 	}

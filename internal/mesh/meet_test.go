@@ -58,9 +58,7 @@ func TestForeignDoorIsPassedOverForOneOfTheOwnMesh(t *testing.T) {
 	cfg.Genesis = member.Genesis()
 	cfg.Join = []Peer{stranger.peer(), member.peer()}
 	n := start(t, cfg)
-	if err := n.Met(t.Context()); err != nil {
-		t.Error(err)
-	}
+	n.waitFor(t, "the member of its mesh", func(v *ring.View) bool { return stateOf(v, member.ID()) == ring.Alive })
 	if _, ok := n.View().Lookup(stranger.ID()); ok {
 		t.Error("the stranger is in its table")
 	}

@@ -321,3 +321,67 @@ func TestDamagedPagesAreSaidToBeDamaged(t *testing.T) {
 		t.Errorf("got %v, hint %q, want Database and what to do", err, errs.HintFor(err))
 	}
 }
+
+func TestOpenToReadReadsAndMakesNoFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "user.db")
+	files := func() (names []string) {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		return names
+	}
+	reads := func(want ...catalog.Entry) {
+		t.Helper()
+		before := files()
+		c, err := catalog.OpenToRead(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, list(t, c)); diff != "" {
+			t.Errorf("List (-want +got):\n%s", diff)
+		}
+		if err := c.Add(t.Context(), entry(9, "x")); err == nil {
+			t.Error("it could be written to")
+		}
+		if diff := cmp.Diff(before, files()); diff != "" {
+			t.Errorf("files while it is open (-before +after):\n%s", diff)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(before, files()); diff != "" {
+			t.Errorf("files (-before +after):\n%s", diff)
+		}
+	}
+
+	if _, err := catalog.OpenToRead(t.Context(), path); !errors.Is(err, errs.FileNotFound) {
+		t.Errorf("no catalog: got %v, want FileNotFound", err)
+	}
+	if found := files(); len(found) > 0 {
+		t.Errorf("made %v", found)
+	}
+
+	c, err := catalog.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Add(t.Context(), entry(1, "a")); err != nil {
+		t.Fatal(err)
+	}
+	if len(files()) != 3 {
+		t.Fatalf("%v: the log is not beside the catalog", files())
+	}
+	reads(entry(1, "a")) // of which the log alone has the row
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(files()) != 1 {
+		t.Fatalf("%v: the log is still there", files())
+	}
+	reads(entry(1, "a"))
+}

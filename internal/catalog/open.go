@@ -51,7 +51,33 @@ func Open(ctx context.Context, path string) (*Catalog, error) {
 			return nil, err
 		}
 	}
-	c, err := connect(path)
+	return openWith(ctx, path, url.Values{
+		"_pragma": {"busy_timeout(10000)", "synchronous(FULL)"},
+		"_txlock": {"immediate"},
+	})
+}
+
+// OpenToRead opens the catalog in the file path for List, ByID, ByName and
+// Stats. It makes no file, not even one beside the catalog: without a log that
+// others have open it reads the file alone, and so may miss rows that a process
+// was killed before merging, or fail, with the kind Database, while another
+// process begins to write. Kinds: FileNotFound, and those of Open.
+func OpenToRead(ctx context.Context, path string) (*Catalog, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, errs.New(errs.FileNotFound, "there is no catalog %s", path)
+	}
+	values := url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(100)"}}
+	for _, suffix := range []string{"-wal", "-shm"} {
+		if _, err := os.Stat(path + suffix); err != nil {
+			values.Set("immutable", "1") // else SQLite would make it
+		}
+	}
+	return openWith(ctx, path, values)
+}
+
+// openWith opens the database, if it is a catalog.
+func openWith(ctx context.Context, path string, values url.Values) (*Catalog, error) {
+	c, err := connect(path, values)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +96,7 @@ func create(ctx context.Context, path string) error {
 		return errs.New(durable.KindOf(err), "create %s: %w", path, err)
 	}
 	defer os.RemoveAll(dir)
-	c, err := connect(filepath.Join(dir, "empty.db"))
+	c, err := connect(filepath.Join(dir, "empty.db"), url.Values{"_pragma": {"synchronous(FULL)"}})
 	if err != nil {
 		return err
 	}
@@ -93,11 +119,8 @@ func create(ctx context.Context, path string) error {
 }
 
 // connect prepares connections to the database; none is made yet.
-func connect(path string) (*Catalog, error) {
-	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: url.Values{
-		"_pragma": {"busy_timeout(10000)", "synchronous(FULL)"},
-		"_txlock": {"immediate"},
-	}.Encode()}
+func connect(path string, values url.Values) (*Catalog, error) {
+	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: values.Encode()}
 	db, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
 		return nil, errs.New(errs.Database, "open %s: %w", path, err)

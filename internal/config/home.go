@@ -84,6 +84,9 @@ func resolve(path string) string {
 	return path
 }
 
+// History is the file of the lines that were typed in a console.
+func (h Home) History() string { return h.path("history") }
+
 func (h Home) path(name string) string { return filepath.Join(string(h), name) }
 
 // maxSocket is what every system allows for the path of a Unix socket.

@@ -107,6 +107,15 @@ func (k Kind) known() Kind {
 
 func (k Kind) Error() string { return kinds[k.known()].text }
 
+// Kinds returns all kinds, in the order of their numbers.
+func Kinds() []Kind {
+	all := make([]Kind, numKinds)
+	for k := range numKinds {
+		all[k] = k
+	}
+	return all
+}
+
 // Name returns the kind's name as JSON has it.
 func (k Kind) Name() string { return kinds[k.known()].name }
 

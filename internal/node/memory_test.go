@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"datamesh"
+	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
 	"datamesh/internal/ring"
@@ -91,6 +92,29 @@ func TestMemoryIsWhatWasSaved(t *testing.T) {
 
 // On a full disk a node starts all the same, unless it would not know its mesh
 // the next time.
+func TestRememberedAreTheStorageMembersOfTheFile(t *testing.T) {
+	home := config.Home(filepath.Join(t.TempDir(), "home"))
+	if peers, err := Remembered(home); err != nil || peers.Peers == nil || len(peers.Peers) != 0 {
+		t.Errorf("no home: %+v, %v, want no peers", peers, err)
+	}
+	if _, err := os.Stat(string(home)); !os.IsNotExist(err) {
+		t.Errorf("the home was made: %v", err)
+	}
+	if err := home.Make(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(home.Mesh(), format.Marshal(fixedMemory(t)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	peers, err := Remembered(home)
+	if err != nil || len(peers.Peers) != 2 {
+		t.Fatalf("%+v, %v, want 2 peers", peers, err)
+	}
+	if p := peers.Peers[1]; p.State != "suspect" || p.Role != "storage" || len(p.Addrs) != 1 {
+		t.Errorf("%+v", p)
+	}
+}
+
 func TestKeepNeedsTheDiskOnlyForWhatIsNew(t *testing.T) {
 	m, err := decodeMemory(format.Marshal(fixedMemory(t)))
 	if err != nil {

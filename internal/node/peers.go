@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"time"
 
+	"datamesh/internal/config"
 	"datamesh/internal/ring"
 )
 
@@ -22,6 +23,22 @@ func (n *Node) Peers(ctx context.Context) (*Peers, error) {
 	for m := range l.view().All() {
 		if m.Record.Peer != own {
 			peers.Peers = append(peers.Peers, peerOf(m))
+		}
+	}
+	return peers, nil
+}
+
+// Remembered returns the storage members that the home knows of, as they were
+// when they were written down, without a network. Kinds: IO, Configuration.
+func Remembered(home config.Home) (*Peers, error) {
+	m, err := loadMemory(home)
+	if err != nil {
+		return nil, err
+	}
+	peers := &Peers{Peers: []Peer{}}
+	for _, x := range m.members {
+		if x.Record.Role == Storage {
+			peers.Peers = append(peers.Peers, peerOf(ring.Member{Record: x.Record, State: x.State, Since: x.Since}))
 		}
 	}
 	return peers, nil

@@ -61,6 +61,7 @@ var owners = map[string][]string{
 	"github.com/libp2p/":                      {"internal/mesh"},
 	"github.com/mr-tron/base58":               {"."},
 	"github.com/multiformats/":                {"internal/mesh"},
+	"github.com/peterh/liner":                 {"cmd/datamesh"},
 	"github.com/prometheus/":                  {"internal/metrics"},
 	"github.com/pelletier/go-toml/":           {"internal/config"},
 	"github.com/spf13/cobra":                  {"cmd/datamesh"},

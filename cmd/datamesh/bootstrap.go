@@ -21,9 +21,11 @@ func (c *cli) bootstrapCommand() *cobra.Command {
 		Short: "begin a mesh, or run again the node that began one",
 		Long: `Runs a node that stores shards, in the foreground. If the home has no mesh yet,
 the node begins a new one. It prints what to type on the next machine.`,
-		Args: arity(0, 0),
+		Args:              arity(0, 0),
+		ValidArgsFunction: positional(),
 	}
 	cmd.Flags().Uint16Var(&port, "port", 0, "`PORT` to listen on; 0 takes any and keeps it (default mesh.port)")
+	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		o, err := c.options(node.Storage, portFlag(cmd, port))
 		if err != nil {

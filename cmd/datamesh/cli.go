@@ -36,6 +36,9 @@ type cli struct {
 	verbose       bool
 	bootstrapPeer string
 	bootstrapAddr string
+
+	inConsole  bool // the line was typed in a console, which has standard input
+	completing bool // the line asks how another can go on
 }
 
 func (c *cli) root() *cobra.Command {
@@ -58,6 +61,8 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 		}
 		return nil
 	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.DisableAutoGenTag = true // so that the same program generates the same documents
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.homeDir, "home", "", "directory that keeps everything (default $DATAMESH_HOME, else datamesh in the user's data directory)")
 	flags.BoolVar(&c.json, "json", false, "print one JSON document")
@@ -73,25 +78,30 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 		c.peersCommand(), c.statsCommand(), c.transfersCommand(), c.keysCommand(), c.demoCommand(), c.versionCommand(),
 		c.configCommand(),
 		c.pathsCommand(),
-		c.networksCommand())
+		c.networksCommand(),
+		c.interactiveCommand(),
+		c.completionCommand(),
+		c.generateCommand(),
+		exitCodesTopic(),
+		environmentTopic())
+	root.SetHelpCommand(c.helpCommand())
+	c.completeFlags(root, map[string]cobra.CompletionFunc{
+		"home":           completeDirs,
+		"bootstrap-peer": c.completePeers,
+		"bootstrap-addr": c.completeAddrs,
+	})
 	return root
 }
 
 // group makes a command of one that only has commands below it.
 func (c *cli) group(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = cobra.ArbitraryArgs
+	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return cmd.Help()
 		}
-		err := errs.New(errs.Invalid, "there is no command %q", cmd.CommandPath()+" "+args[0])
-		for distance := 1; distance <= 2; distance++ {
-			cmd.SuggestionsMinimumDistance = distance
-			if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
-				return errs.WithHint(err, `did you mean "%s %s"?`, cmd.CommandPath(), like[0])
-			}
-		}
-		return errs.WithHint(err, `see "%s --help"`, cmd.CommandPath())
+		return noCommand(cmd, args[0])
 	}
 	return cmd
 }
@@ -112,6 +122,18 @@ func flagError(err error) error {
 		why = "is no whole number from 0 up"
 	}
 	return errs.New(errs.Invalid, "--%s: %q %s", bad.GetFlag().Name, bad.GetValue(), why)
+}
+
+// noCommand says that cmd has no command of that name, and which is nearest.
+func noCommand(cmd *cobra.Command, name string) error {
+	err := errs.New(errs.Invalid, "there is no command %q", cmd.CommandPath()+" "+name)
+	for distance := 1; distance <= 2; distance++ {
+		cmd.SuggestionsMinimumDistance = distance
+		if like := cmd.SuggestionsFor(name); len(like) > 0 {
+			return errs.WithHint(err, `did you mean "%s %s"?`, cmd.CommandPath(), like[0])
+		}
+	}
+	return errs.WithHint(err, `see "%s --help"`, cmd.CommandPath())
 }
 
 // arity accepts least to most arguments.

@@ -35,9 +35,11 @@ func (c *cli) demoCommand() *cobra.Command {
 		Long: `Starts real nodes as processes of their own on this machine, puts FILE or a
 generated one, kills two nodes that hold it, gets it back as somebody with no
 more than the identity, compares, and cleans up.`,
-		Args: arity(0, 1),
+		Args:              arity(0, 1),
+		ValidArgsFunction: positional(completeFiles),
 	}
 	cmd.Flags().Uint16Var(&nodes, "nodes", demoNodes, "`N` nodes to start, at least 6")
+	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if nodes < demoNodes {
 			return errs.WithHint(errs.New(errs.Invalid, "a demo needs at least %d nodes: a file is spread over as many", demoNodes),

@@ -19,15 +19,18 @@ import (
 func (c *cli) getCommand() *cobra.Command {
 	var force, dryRun bool
 	cmd := &cobra.Command{
-		Use:   "get ID|NAME [OUT]",
-		Short: "read a file back",
+		Use:     "get ID|NAME [OUT]",
+		Aliases: []string{"download"},
+		Short:   "read a file back",
 		Long: `Reads an object back into the file OUT, or into the directory OUT under its
 stored name; "-" is standard output. Without OUT it is the stored name, in the
 current directory. What was lost is rebuilt.`,
-		Args: arity(1, 2),
+		Args:              arity(1, 2),
+		ValidArgsFunction: positional(c.completeObjects, completeFiles),
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "overwrite OUT; print binary content on a terminal")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be written where, and write nothing")
+	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ref := args[0]
 		if dryRun {

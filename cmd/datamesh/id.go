@@ -14,9 +14,10 @@ import (
 
 func (c *cli) idCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "id",
-		Short: "say who this node and its user are",
-		Args:  arity(0, 0),
+		Use:               "id",
+		Short:             "say who this node and its user are",
+		Args:              arity(0, 0),
+		ValidArgsFunction: positional(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			home, err := config.FindHome(c.homeDir)
 			if err != nil {

@@ -11,9 +11,11 @@ import (
 
 func (c *cli) infoCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "info ID|NAME",
-		Short: "ask the peers where the shards of a file are now",
-		Args:  arity(1, 1),
+		Use:               "info ID|NAME",
+		Aliases:           []string{"show"},
+		Short:             "ask the peers where the shards of a file are now",
+		Args:              arity(1, 1),
+		ValidArgsFunction: positional(c.completeObjects),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.withNode(cmd.Context(), func(ops api.Operations) error {
 				info, err := ops.Info(cmd.Context(), args[0])

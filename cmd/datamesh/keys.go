@@ -23,11 +23,17 @@ func (c *cli) keysCommand() *cobra.Command {
 	return keys
 }
 
+// exported is the document of keys export --json.
+type exported struct {
+	Out string `json:"out"`
+}
+
 func (c *cli) keysExportCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "export FILE",
-		Short: "write your identity to a new file; whoever has it can read what you stored",
-		Args:  arity(1, 1),
+		Use:               "export FILE",
+		Short:             "write your identity to a new file; whoever has it can read what you stored",
+		Args:              arity(1, 1),
+		ValidArgsFunction: positional(completeFiles),
 		RunE: func(_ *cobra.Command, args []string) error {
 			home, err := config.FindHome(c.homeDir)
 			if err != nil {
@@ -36,9 +42,7 @@ func (c *cli) keysExportCommand() *cobra.Command {
 			if err := keyring.Export(home.Identity(), args[0]); err != nil {
 				return err
 			}
-			result := struct {
-				Out string `json:"out"`
-			}{args[0]}
+			result := exported{args[0]}
 			err = c.print(result, func(w io.Writer) {
 				fmt.Fprintf(w, "your identity is in %s: keep it where nobody else can read it\n", plain(result.Out))
 			})
@@ -52,9 +56,10 @@ func (c *cli) keysExportCommand() *cobra.Command {
 
 func (c *cli) keysImportCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "import FILE",
-		Short: "make the identity in a file that of this home",
-		Args:  arity(1, 1),
+		Use:               "import FILE",
+		Short:             "make the identity in a file that of this home",
+		Args:              arity(1, 1),
+		ValidArgsFunction: positional(completeFiles),
 		RunE: func(_ *cobra.Command, args []string) error {
 			home, err := config.FindHome(c.homeDir)
 			if err != nil {

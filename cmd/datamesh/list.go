@@ -11,9 +11,11 @@ import (
 
 func (c *cli) listCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "list",
-		Short: "list what you have stored, the newest first",
-		Args:  arity(0, 0),
+		Use:               "list",
+		Aliases:           []string{"ls"},
+		Short:             "list what you have stored, the newest first",
+		Args:              arity(0, 0),
+		ValidArgsFunction: positional(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withNode(cmd.Context(), func(ops api.Operations) error {
 				list, err := ops.List(cmd.Context())

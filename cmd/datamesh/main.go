@@ -4,19 +4,23 @@
 //
 // Each command is a file of this package. It uses the running node of the home
 // where there is one, and else takes part in the mesh itself for as long as it
-// runs. Errors are printed, and the exit status is chosen, in [run] alone.
+// runs. Errors are printed, and the exit status is chosen, in cli.execute alone.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/spf13/cobra"
 
 	"datamesh/internal/api"
 	"datamesh/internal/errs"
@@ -49,25 +53,45 @@ func interruption(err error) error {
 	return interrupted{}
 }
 
-// run executes a command line and returns its exit status.
+// An exitStatus is the error of a command whose errors were printed already.
+type exitStatus int
+
+func (s exitStatus) Error() string { return "exit status " + strconv.Itoa(int(s)) }
+
+// run executes the command line of this process and returns its exit status.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 
 	c := &cli{in: stdin, out: stdout, err: stderr}
-	root := c.root()
+	c.completing = len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd)
+	return c.execute(ctx, c.root(), args)
+}
+
+// execute executes a command line and returns its exit status. What goes wrong
+// is printed.
+func (c *cli) execute(ctx context.Context, root *cobra.Command, args []string) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
 	}
+	if status, ok := errors.AsType[exitStatus](err); ok {
+		return int(status)
+	}
 	if ctx.Err() != nil {
 		err = interruption(err)
 	}
 	// An error in the flags may come before --json was read.
-	if c.json || slices.Contains(args, "--json") {
-		writeJSON(stderr, api.ProblemOf(err)) // if this fails nobody listens
+	c.json = c.json || slices.Contains(args, "--json")
+	return c.report(err)
+}
+
+// report prints an error and returns its exit status.
+func (c *cli) report(err error) int {
+	if c.json {
+		writeJSON(c.err, api.ProblemOf(err)) // if this fails nobody listens
 	} else {
 		c.printError(err)
 	}

@@ -11,9 +11,10 @@ import (
 
 func (c *cli) peersCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "peers",
-		Short: "list the nodes that store shards, other than this one",
-		Args:  arity(0, 0),
+		Use:               "peers",
+		Short:             "list the nodes that store shards, other than this one",
+		Args:              arity(0, 0),
+		ValidArgsFunction: positional(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withNode(cmd.Context(), func(ops api.Operations) error {
 				peers, err := ops.Peers(cmd.Context())

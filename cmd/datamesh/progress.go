@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/term"
-
 	"datamesh/internal/api"
 	"datamesh/internal/node"
 )
@@ -52,11 +50,6 @@ func (c *cli) follow(ctx context.Context, ops api.Operations, id string) (stop f
 		running.Wait()
 		signal.Stop(asked)
 	}
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // A follower shows how one transfer goes on.

@@ -24,10 +24,12 @@ func (c *cli) putCommand() *cobra.Command {
 		dryRun      bool
 	)
 	cmd := &cobra.Command{
-		Use:   "put FILE",
-		Short: "store a file",
-		Long:  `Stores a file on the mesh; "-" is standard input.`,
-		Args:  arity(1, 1),
+		Use:               "put FILE",
+		Aliases:           []string{"upload"},
+		Short:             "store a file",
+		Long:              `Stores a file on the mesh; "-" is standard input.`,
+		Args:              arity(1, 1),
+		ValidArgsFunction: positional(completeFiles),
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.Name, "name", "", "`NAME` to store it under (default the name of the file)")
@@ -36,7 +38,12 @@ func (c *cli) putCommand() *cobra.Command {
 	flags.StringVar(&o.Code, "code", "", "`K+M`: any K of K+M shards suffice (default put.code: 4+2)")
 	flags.Uint8Var(&minSurvives, "min-survives", 0, "`N` peers whose loss it must survive, or the put fails")
 	flags.BoolVar(&dryRun, "dry-run", false, "say what it would come to, and store nothing")
+	c.completeFlags(cmd, map[string]cobra.CompletionFunc{"code": completeCodes})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if args[0] == "-" && c.inConsole {
+			return errs.WithHint(errs.New(errs.Invalid, "standard input is what the console reads its lines from"),
+				"leave it with exit, and type datamesh put - in a shell")
+		}
 		o.Tags = splitTags(tags)
 		if flags.Changed("min-survives") {
 			n := int(minSurvives)

@@ -14,9 +14,11 @@ import (
 
 func (c *cli) statsCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "stats",
-		Short: "show the figures of this node and its mesh",
-		Args:  arity(0, 0),
+		Use:               "stats",
+		Aliases:           []string{"status"},
+		Short:             "show the figures of this node and its mesh",
+		Args:              arity(0, 0),
+		ValidArgsFunction: positional(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withNode(cmd.Context(), func(ops api.Operations) error {
 				s, err := ops.Stats(cmd.Context())

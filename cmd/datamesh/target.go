@@ -31,7 +31,8 @@ type target struct {
 // Kinds: Exists, FileNotFound, Invalid.
 func newTarget(ref, out string, force bool) (*target, error) {
 	if out == "" {
-		return nil, errs.New(errs.Invalid, "the name of the file to write is empty")
+		return nil, errs.WithHint(errs.New(errs.Invalid, "the name of the file to write is empty"),
+			"leave OUT away for the stored name, or give one: datamesh get %s OUT", ref)
 	}
 	if fi, err := os.Stat(out); err == nil && fi.IsDir() {
 		return &target{ref: ref, dir: out, force: force}, nil

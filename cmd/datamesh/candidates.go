@@ -51,7 +51,7 @@ func (con *console) candidates(words []string, last string) []string {
 	}
 	list = list[:len(list)-1]
 	if len(words) == 0 {
-		list = append(list, matching(leaving, last)...)
+		list = append(list, leaving...)
 	}
 	flag, value, isFlag := strings.Cut(last, "=")
 	if isFlag = isFlag && strings.HasPrefix(flag, "-"); isFlag {
@@ -64,9 +64,10 @@ func (con *console) candidates(words []string, last string) []string {
 	case directive&cobra.ShellCompDirectiveNoFileComp == 0 && len(list) == 0:
 		list = filesLike(last, false)
 	}
+	list = matching(list, last)
 	if isFlag {
 		for i := range list {
-			list[i] = flag + "=" + strings.TrimPrefix(list[i], flag+"=")
+			list[i] = flag + "=" + list[i]
 		}
 	}
 	return list

@@ -64,7 +64,7 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.DisableAutoGenTag = true // so that the same program generates the same documents
 	flags := root.PersistentFlags()
-	flags.StringVar(&c.homeDir, "home", "", "directory that keeps everything (default $DATAMESH_HOME, else datamesh in the user's data directory)")
+	flags.StringVar(&c.homeDir, "home", "", "`DIR` that keeps everything (default $DATAMESH_HOME, else datamesh in the user's data directory)")
 	flags.BoolVar(&c.json, "json", false, "print one JSON document")
 	flags.BoolVarP(&c.quiet, "quiet", "q", false, "print no notices, no next steps and no progress; warnings stay")
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "log what goes on (log.level debug), and say all that is known of an error")

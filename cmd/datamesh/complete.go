@@ -50,6 +50,7 @@ func (c *cli) completeFlags(cmd *cobra.Command, by map[string]cobra.CompletionFu
 		if complete == nil {
 			complete = cobra.NoFileCompletions
 		}
+		_, f.Usage = pflag.UnquoteUsage(f) // shells show it as it is
 		if err := cmd.RegisterFlagCompletionFunc(f.Name, complete); err != nil {
 			panic(fmt.Sprintf("%s --%s: %v", cmd.Name(), f.Name, err))
 		}
@@ -179,8 +180,11 @@ func inTime(ctx context.Context, find func(ctx context.Context, offer func(value
 			if strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) }) {
 				return true // nobody can type it
 			}
+			if about = plain(strings.TrimSpace(about)); about != "" {
+				value = cobra.CompletionWithDesc(value, about)
+			}
 			select {
-			case offers <- cobra.CompletionWithDesc(value, plain(strings.TrimSpace(about))):
+			case offers <- value:
 				return true
 			case <-ctx.Done():
 				return false

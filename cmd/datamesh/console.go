@@ -54,8 +54,10 @@ has failed; the exit status is that of the last that failed.`,
 				return errs.WithHint(errs.New(errs.Invalid, "this is the console"), "leave it with exit")
 			}
 			con := &console{cli: c}
-			cmd.Root().PersistentFlags().Visit(func(f *pflag.Flag) {
-				con.globals = append(con.globals, "--"+f.Name+"="+f.Value.String())
+			cmd.Root().PersistentFlags().VisitAll(func(f *pflag.Flag) {
+				if f.Changed {
+					con.globals = append(con.globals, "--"+f.Name+"="+f.Value.String())
+				}
 			})
 			if isTerminal(c.in) && isTerminal(c.out) {
 				return con.talk(cmd.Context())

@@ -171,12 +171,12 @@ func TestConsoleCompletesAndRemembers(t *testing.T) {
 
 func TestConsoleOutlivesTheCommandThatIsInterrupted(t *testing.T) {
 	home := t.TempDir()
-	fifo := filepath.Join(t.TempDir(), "fifo")
-	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
-		t.Fatal(err)
-	}
 	s := consoleIn(t, home)
 	for range 2 {
+		fifo := filepath.Join(t.TempDir(), "fifo") // of which nobody else is a reader
+		if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+			t.Fatal(err)
+		}
 		s.types(t, "put "+fifo+enter)
 		w, err := os.OpenFile(fifo, os.O_WRONLY, 0) // returns when the put reads
 		if err != nil {

@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
 	"testing"
-	"time"
-
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
@@ -45,5 +49,43 @@ func TestCompletionIsBounded(t *testing.T) {
 	})
 	if len(got) != maxCandidates {
 		t.Errorf("%d candidates, want %d", len(got), maxCandidates)
+	}
+}
+
+// Peers come from the node, which does not count itself, or without one from
+// what the home remembers, which does.
+func TestPeersAreCompletedWithAndWithoutANode(t *testing.T) {
+	dir := t.TempDir()
+	offered := func(flags ...string) []string {
+		t.Helper()
+		args := append([]string{"__completeNoDesc", "--home", filepath.Join(dir, "b")}, flags...)
+		out, err := command(t, filepath.Join(dir, "nowhere"), append(args, "")...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		list := strings.Fields(string(out))
+		return slices.Sorted(slices.Values(list[:len(list)-1])) // without the directive
+	}
+	first, a := serving(t, command(t, filepath.Join(dir, "a"), "bootstrap", "--port", "0"))
+	second, b := serving(t, command(t, filepath.Join(dir, "b"), "service", "--port", "0",
+		"--bootstrap-peer", a.PeerID.String(), "--bootstrap-addr", nearestAddr(a.Addrs)))
+
+	if diff := cmp.Diff([]string{a.PeerID.String()}, offered("--bootstrap-peer")); diff != "" {
+		t.Errorf("of the node (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(a.Addrs)), offered("--bootstrap-peer", a.PeerID.String(), "--bootstrap-addr")); diff != "" {
+		t.Errorf("addresses (-want +got):\n%s", diff)
+	}
+	for _, cmd := range []*exec.Cmd{second, first} {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+	both := slices.Sorted(slices.Values([]string{a.PeerID.String(), b.PeerID.String()}))
+	if diff := cmp.Diff(both, offered("--bootstrap-peer")); diff != "" {
+		t.Errorf("of the home (-want +got):\n%s", diff)
 	}
 }

@@ -169,19 +169,42 @@ func TestConsoleCompletesAndRemembers(t *testing.T) {
 	s.task.wait(t)
 }
 
+// fifo makes a named pipe. The function waits until somebody reads from it.
+func fifo(t *testing.T) (path string, reads func() *os.File) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path, func() *os.File {
+		t.Helper()
+		w, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+}
+
+func TestInterruptEndsAScript(t *testing.T) {
+	path, reads := fifo(t)
+	cmd := command(t, t.TempDir(), "interactive")
+	cmd.Stdin = strings.NewReader("put " + path + "\nversion\n")
+	task := start(t, cmd)
+	defer reads().Close()
+	task.signal(t, os.Interrupt)
+	if o := task.wait(t); o.code != 130 || len(o.stdout) > 0 {
+		t.Errorf("exit status %d, want 130; printed %q", o.code, o.stdout)
+	}
+}
+
 func TestConsoleOutlivesTheCommandThatIsInterrupted(t *testing.T) {
 	home := t.TempDir()
 	s := consoleIn(t, home)
 	for range 2 {
-		fifo := filepath.Join(t.TempDir(), "fifo") // of which nobody else is a reader
-		if err := syscall.Mkfifo(fifo, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		s.types(t, "put "+fifo+enter)
-		w, err := os.OpenFile(fifo, os.O_WRONLY, 0) // returns when the put reads
-		if err != nil {
-			t.Fatal(err)
-		}
+		path, reads := fifo(t)
+		s.types(t, "put "+path+enter)
+		w := reads()
 		s.types(t, ctrlC)
 		s.shows(t, "interrupted")
 		s.shows(t, "exit status 130")
@@ -223,6 +246,13 @@ func TestConsoleGivesTheTerminalBack(t *testing.T) {
 		"exit":    func(s *screen) { s.types(t, "exit"+enter) },
 		"Ctrl-D":  func(s *screen) { s.types(t, ctrlD) },
 		"SIGTERM": func(s *screen) { s.task.signal(t, syscall.SIGTERM) },
+		"SIGTERM in a command": func(s *screen) {
+			path, w := fifo(t)
+			s.types(t, "put "+path+enter)
+			defer w().Close()
+			s.task.signal(t, syscall.SIGTERM)
+			s.task.wait(t)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fresh := onScreen(t, command(t, t.TempDir(), "version"))
@@ -234,7 +264,7 @@ func TestConsoleGivesTheTerminalBack(t *testing.T) {
 			if s.mode(t) != fresh.mode(t) {
 				t.Error("the terminal is not what it was")
 			}
-			if want := map[string]int{"SIGTERM": 130}[name]; o.code != want {
+			if want := map[bool]int{true: 130}[strings.HasPrefix(name, "SIGTERM")]; o.code != want {
 				t.Errorf("exit status %d, want %d", o.code, want)
 			}
 		})

@@ -36,7 +36,7 @@ func (n *Net) answerHello(_ context.Context, _ datamesh.PeerID, s Stream) {
 	if m, ok := n.View().Lookup(n.ID()); ok {
 		answer.Record = m.Record.Encode()
 	}
-	if s.SetDeadline(time.Now().Add(helloTime)) != nil || writeFrame(s, format.Marshal(answer)) != nil {
+	if s.SetDeadline(time.Now().Add(helloTime)) != nil || WriteFrame(s, format.Marshal(answer)) != nil {
 		s.Reset()
 		return
 	}
@@ -47,7 +47,8 @@ func (n *Net) answerHello(_ context.Context, _ datamesh.PeerID, s Stream) {
 type met struct {
 	peer    datamesh.PeerID
 	genesis *format.Genesis
-	record  *ring.Record // nil of a client
+	record  *ring.Record  // nil of a client
+	took    time.Duration // without connecting
 }
 
 func (n *Net) hello(ctx context.Context, id datamesh.PeerID, addrs ...string) (*met, error) {
@@ -57,17 +58,23 @@ func (n *Net) hello(ctx context.Context, id datamesh.PeerID, addrs ...string) (*
 	if err := n.connect(ctx, p, addrs); err != nil {
 		return nil, err
 	}
+	start := time.Now()
 	s, err := n.host.NewStream(ctx, p, helloProtocol)
 	if err != nil {
 		return nil, errs.New(errs.Network, "hello: %w", err)
 	}
 	defer Abort(s)
 	defer context.AfterFunc(ctx, func() { Abort(s) })()
-	b, err := readFrame(s, maxHello)
+	b, err := ReadFrame(s, maxHello)
 	if err != nil {
 		return nil, errs.New(errs.Network, "hello: %w", err)
 	}
-	return decodeHello(b, id)
+	took := time.Since(start)
+	m, err := decodeHello(b, id)
+	if err == nil {
+		m.took = took
+	}
+	return m, err
 }
 
 // decodeHello reads the hello of a peer. Kinds: Serialization, Authentication.
@@ -93,15 +100,18 @@ func decodeHello(b []byte, id datamesh.PeerID) (*met, error) {
 	if r.Peer != id {
 		return nil, errs.New(errs.Authentication, "peer %s shows the record of peer %s", id, r.Peer)
 	}
-	return &met{id, g, r}, nil
+	return &met{peer: id, genesis: g, record: r}, nil
 }
 
-func writeFrame(w io.Writer, b []byte) error {
+// WriteFrame writes a length of four bytes and that many bytes.
+func WriteFrame(w io.Writer, b []byte) error {
 	_, err := w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...))
 	return err
 }
 
-func readFrame(r io.Reader, limit int) ([]byte, error) {
+// ReadFrame reads what [WriteFrame] has written, of at most limit bytes.
+// Kind: Serialization (it is longer), else that of r.
+func ReadFrame(r io.Reader, limit int) ([]byte, error) {
 	var size [4]byte
 	if _, err := io.ReadFull(r, size[:]); err != nil {
 		return nil, err

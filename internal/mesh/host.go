@@ -112,6 +112,12 @@ func listenAddrs(ips []netip.Addr, port int) ([]string, error) {
 	return addrs, nil
 }
 
+// CheckPort tells whether a node could listen on a port. Kind: Configuration.
+func CheckPort(ips []netip.Addr, port int) error {
+	_, err := listenAddrs(ips, port)
+	return err
+}
+
 // newLimits replaces libp2p's defaults, which end meshes of one's own: they
 // allow 8 connections, and a new one every 5 s, from one address, and no
 // more than 65 streams to a peer.

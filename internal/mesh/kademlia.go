@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"datamesh"
-	"datamesh/internal/ring"
 
 	dht "github.com/libp2p/go-libp2p-kad-dht"
 	"github.com/libp2p/go-libp2p/core/host"
@@ -28,9 +27,8 @@ const (
 	discoverBudget = 30 * time.Second
 )
 
-// discover looks about in Kademlia now and then, and makes the ring know
-// whoever is there and not in its table.
-func (n *Net) discover() {
+// explore looks about in Kademlia now and then.
+func (n *Net) explore() {
 	for {
 		jitter, err := rand.Int(rand.Reader, big.NewInt(int64(discoverTime/2)))
 		if err != nil {
@@ -41,12 +39,13 @@ func (n *Net) discover() {
 		case <-n.ctx.Done():
 			return
 		}
-		n.lookAbout()
+		n.lookAbout(n.ctx, discoverBudget)
 	}
 }
 
-func (n *Net) lookAbout() {
-	ctx, cancel := context.WithTimeout(n.ctx, discoverBudget)
+// lookAbout makes the ring know whoever is in Kademlia and not in its table.
+func (n *Net) lookAbout(ctx context.Context, budget time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	peers, err := n.dht.GetClosestPeers(ctx, rand.Text())
 	if err != nil {
@@ -60,8 +59,8 @@ func (n *Net) lookAbout() {
 		if _, known := n.View().Lookup(id); known {
 			continue
 		}
-		if m, err := n.hello(ctx, id); err == nil && m.record != nil && m.genesis.MeshID() == n.genesis.MeshID() {
-			n.event(ring.Learned{Record: m.record})
+		if m, err := n.hello(ctx, id); err == nil {
+			n.learn(m)
 		}
 	}
 }

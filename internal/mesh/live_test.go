@@ -274,7 +274,7 @@ func TestDiscoveryJoinsWhatTheRingDoesNotKnow(t *testing.T) {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	a.lookAbout()
+	a.lookAbout(t.Context(), discoverBudget)
 	for _, n := range []*Net{a, b} {
 		n.waitFor(t, "the other", func(v *ring.View) bool { return count(v, ring.Alive) == 2 })
 	}

@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"io"
 	"net/netip"
 	"strconv"
 	"sync"
@@ -43,6 +44,7 @@ type Config struct {
 	Genesis *format.Genesis               // nil: that of the peers in Join
 	Known   []ring.Learned                // members, from an earlier run
 	Join    []Peer                        // to meet the mesh through, the first of them that answers
+	Mdns    bool                          // find and be found on the local network; a client is not
 
 	// Serve has what answers the mesh's protocols, by name. It is ready before
 	// others hear of the node, and runs until the peer is served or the node ends.
@@ -82,8 +84,10 @@ type Net struct {
 	view    atomic.Pointer[ring.View]
 	met     chan struct{} // closed when the table was compared with a member's
 	changed chan struct{}
-	do      chan func(*state) // the way to the owner of the state
-	ctx     context.Context   // ends when the node does
+	do      chan func(*state)  // the way to the owner of the state
+	found   chan peer.AddrInfo // whom mDNS has found; nobody reads it without
+	mdns    io.Closer          // nil without
+	ctx     context.Context    // ends when the node does
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup // the owner, its calls, the discovery
 
@@ -104,17 +108,21 @@ func New(ctx context.Context, cfg Config) (*Net, error) {
 		return nil, err
 	}
 	n := &Net{host: h, genesis: cfg.Genesis, usage: cfg.Usage, role: cfg.Role, events: cfg.Events, start: time.Now(),
-		met: make(chan struct{}), changed: make(chan struct{}, 1), do: make(chan func(*state), 64), busy: make(map[peer.ID]int)}
+		met: make(chan struct{}), changed: make(chan struct{}, 1), do: make(chan func(*state), 64),
+		found: make(chan peer.AddrInfo, 64), busy: make(map[peer.ID]int)}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.open(ctx, cfg); err != nil {
-		n.cancel()
-		h.Close()
+		n.Close()
 		return nil, err
 	}
 	return n, nil
 }
 
-func (n *Net) open(ctx context.Context, cfg Config) error {
+// mdns reports whether the node announces itself. A client has no address to
+// be found at.
+func (c *Config) mdns() bool { return c.Mdns && c.Role == ring.Storage }
+
+func (n *Net) open(ctx context.Context, cfg Config) (err error) {
 	var remembered []ring.Event
 	for _, k := range cfg.Known {
 		remembered = append(remembered, k)
@@ -127,6 +135,17 @@ func (n *Net) open(ctx context.Context, cfg Config) error {
 		if met.record != nil {
 			remembered = append(remembered, ring.Learned{Record: met.record})
 		}
+	}
+	if n.genesis == nil && cfg.mdns() {
+		if n.mdns, err = n.announce(); err != nil {
+			return err
+		}
+		met, err := n.meetFound(ctx)
+		if err != nil {
+			return err
+		}
+		n.genesis = met.genesis
+		remembered = append(remembered, ring.Learned{Record: met.record})
 	}
 	if n.genesis == nil {
 		return errs.WithHint(errs.New(errs.Configuration, "this home does not know of any mesh"),
@@ -152,9 +171,16 @@ func (n *Net) open(ctx context.Context, cfg Config) error {
 	n.step(st, remembered...) // before New returns, so that no view is ever without them
 	n.wg.Go(func() { n.run(st) })
 	if n.dht != nil {
-		n.wg.Go(n.discover)
+		n.wg.Go(n.explore)
 	}
-	return nil
+	if !cfg.mdns() {
+		return nil
+	}
+	if n.mdns == nil {
+		n.mdns, err = n.announce()
+	}
+	n.wg.Go(n.greetFound)
+	return err
 }
 
 // ID returns the peer id of this node.
@@ -261,10 +287,13 @@ func (n *Net) Close() error {
 	n.closed = true
 	n.mu.Unlock()
 	n.cancel()
-	n.wg.Wait()
 	var err error
+	if n.mdns != nil {
+		err = n.mdns.Close()
+	}
+	n.wg.Wait()
 	if n.dht != nil {
-		err = n.dht.Close()
+		err = errors.Join(err, n.dht.Close())
 	}
 	err = errors.Join(err, n.host.Close())
 	n.streams.Wait()

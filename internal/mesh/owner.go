@@ -25,6 +25,8 @@ type state struct {
 	replies map[uint64]chan<- *ring.Message // to the handlers of requests
 	token   uint64
 	met     bool // whether Net.met is closed
+
+	compared []chan struct{} // closed when no comparison of tables is under way
 }
 
 func (n *Net) newState(cfg Config) (*state, error) {
@@ -86,6 +88,12 @@ func (n *Net) step(st *state, events ...ring.Event) {
 	if !st.met && st.machine.Synced() {
 		st.met = true
 		close(n.met)
+	}
+	if !st.machine.Comparing() {
+		for _, done := range st.compared {
+			close(done)
+		}
+		st.compared = nil
 	}
 	for _, e := range effects {
 		n.carryOut(st, e)
@@ -152,11 +160,11 @@ func (n *Net) ask(c ring.Call) (answer *ring.Message, took time.Duration, err er
 	defer context.AfterFunc(ctx, func() { Abort(s) })()
 	start := time.Now()
 	question := c.Message.Encode()
-	if err := writeFrame(s, question); err != nil {
+	if err := WriteFrame(s, question); err != nil {
 		return nil, 0, err
 	}
 	out = len(question)
-	b, err := readFrame(s, ring.MaxMessage)
+	b, err := ReadFrame(s, ring.MaxMessage)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -178,7 +186,7 @@ func (n *Net) answerRing(ctx context.Context, from datamesh.PeerID, s Stream) er
 	if err := s.SetDeadline(time.Now().Add(ringTime)); err != nil {
 		return err
 	}
-	b, err := readFrame(s, ring.MaxMessage)
+	b, err := ReadFrame(s, ring.MaxMessage)
 	if err != nil {
 		return err
 	}
@@ -201,7 +209,7 @@ func (n *Net) answerRing(ctx context.Context, from datamesh.PeerID, s Stream) er
 			return errs.New(errs.Serialization, "ring: peer %s breaks the protocol", from)
 		}
 		text := answer.Encode()
-		if err := writeFrame(s, text); err != nil {
+		if err := WriteFrame(s, text); err != nil {
 			return err
 		}
 		if tell := n.events.RingServed; tell != nil {

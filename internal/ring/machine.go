@@ -122,6 +122,8 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 		}
 	case Self:
 		m.restate(ev)
+	case Compare:
+		m.syncAt = m.now
 	}
 	m.attendAll()
 	m.probeNext()
@@ -160,6 +162,9 @@ func (m *Machine) Self() *Record {
 // Synced reports whether the table was once compared with a member's, so that
 // it is more than what was remembered. Changed tells when it becomes true.
 func (m *Machine) Synced() bool { return m.synced }
+
+// Comparing reports whether the table is being compared with a member's.
+func (m *Machine) Comparing() bool { return m.exchange != nil }
 
 // upTo returns a random time below d.
 func (m *Machine) upTo(d time.Duration) time.Duration {

@@ -68,7 +68,7 @@ func (c Config) withDefaults() Config {
 }
 
 // An Event is what happened: [Tick], [Request], [Response], [Failed],
-// [Learned], [Disconnected] or [Self].
+// [Learned], [Disconnected], [Self] or [Compare].
 type Event interface{ event() }
 
 type (
@@ -112,6 +112,10 @@ type (
 		Addrs          []string
 		Capacity, Used int64
 	}
+
+	// Compare asks for a comparison with a member's table now. It is over when
+	// [Machine.Comparing] is false.
+	Compare struct{}
 )
 
 func (Tick) event()         {}
@@ -121,6 +125,7 @@ func (Failed) event()       {}
 func (Learned) event()      {}
 func (Disconnected) event() {}
 func (Self) event()         {}
+func (Compare) event()      {}
 
 // An Effect is what the driver shall do: [Call], [Reply] or [Changed].
 type Effect interface{ effect() }

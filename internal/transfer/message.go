@@ -8,12 +8,9 @@
 package transfer
 
 import (
-	"cmp"
 	"encoding/binary"
 	"io"
 	"slices"
-	"strings"
-	"unicode"
 
 	"datamesh"
 	"datamesh/internal/errs"
@@ -29,7 +26,6 @@ const version = 1
 const (
 	maxHeader = 256 << 10 // bytes of a header
 	maxKeys   = 4096      // keys in one has or list
-	maxText   = 500       // bytes of an error's text
 	maxPiece  = 64 << 10  // bytes of a shard that are written at once
 	maxShard  = datamesh.MaxSealed
 )
@@ -135,8 +131,8 @@ func readMessage(r io.Reader, what string, header any) error {
 
 // failure is the response that tells an error, whose text is never empty.
 func failure(err error) response {
-	kind := errs.KindOf(err)
-	return response{Kind: uint8(kind), Text: cmp.Or(printable(err.Error()), kind.Error())}
+	kind, text := errs.ToWire(err)
+	return response{Kind: kind, Text: text}
 }
 
 // err is the error that the response tells, or nil. The text is a stranger's.
@@ -144,17 +140,5 @@ func (r *response) err() error {
 	if r.Text == "" {
 		return nil
 	}
-	kind := errs.Kind(r.Kind)
-	return errs.New(kind, "%s", cmp.Or(printable(r.Text), kind.Error()))
-}
-
-// printable cuts a text short and takes out what could harm a terminal.
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return -1
-	}, s)
-	return strings.ToValidUTF8(s[:min(len(s), maxText)], "")
+	return errs.FromWire(r.Kind, r.Text)
 }

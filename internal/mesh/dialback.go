@@ -1,0 +1,101 @@
+package mesh
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+
+	"datamesh"
+	"datamesh/internal/errs"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+)
+
+// maxDialBacks bounds how many addresses are tried for one asker.
+const maxDialBacks = 4
+
+// A Reached tells whether a peer answered at one of its addresses.
+type Reached struct {
+	Addr    string
+	Answers bool
+}
+
+// DialBack tries to reach the member at the other end of a stream, with new
+// connections, and returns the IP that it sees it at. Tried are only those TCP
+// addresses of the member's signed record that have this very IP, so that
+// nobody can have this node dial somebody else, and what is told is only
+// whether the member's own id was proven there. Kinds: Authentication (it is
+// no member), Unavailable (where it comes from is not dialled).
+func (n *Net) DialBack(ctx context.Context, from datamesh.PeerID, s Stream) (netip.Addr, []Reached, error) {
+	m, ok := n.View().Lookup(from)
+	if !ok {
+		return netip.Addr{}, nil, errs.New(errs.Authentication, "peer %s is no member that stores", from)
+	}
+	ip := remoteIP(s)
+	if !n.dialsBack(ip) {
+		return ip, nil, errs.New(errs.Unavailable, "addresses such as %s are not dialled from here", ip)
+	}
+	var tried []Reached
+	tcp, _ := split(m.Record.Addrs)
+	gate := newGater()
+	for _, a := range tcp {
+		if addrIP(a) == ip && gate.InterceptAddrDial(peer.ID(from.Multihash()), a) && len(tried) < maxDialBacks {
+			tried = append(tried, Reached{Addr: a.String()})
+		}
+	}
+	var wg sync.WaitGroup
+	for i := range tried {
+		wg.Go(func() {
+			id, err := Identify(ctx, tried[i].Addr)
+			tried[i].Answers = err == nil && id == from
+		})
+	}
+	wg.Wait()
+	return ip, tried, nil
+}
+
+// dialsBack reports whether an asker's IP may be dialled. Loopback is for a
+// node that has nothing else: behind a tunnel others would seem to come from
+// there.
+func (n *Net) dialsBack(ip netip.Addr) bool {
+	if !ip.IsLoopback() {
+		return ip.IsGlobalUnicast()
+	}
+	for _, a := range n.Addrs() {
+		m, err := ma.NewMultiaddr(a)
+		if err != nil || !manet.IsIPLoopback(m) {
+			return false
+		}
+	}
+	return true
+}
+
+// remoteIP returns the IP that a stream's connection comes from. The zero
+// value is unknown.
+func remoteIP(s Stream) netip.Addr {
+	if s, ok := s.(network.Stream); ok {
+		return addrIP(s.Conn().RemoteMultiaddr())
+	}
+	return netip.Addr{}
+}
+
+func addrIP(a ma.Multiaddr) netip.Addr {
+	ip, err := manet.ToIP(a)
+	if err != nil {
+		return netip.Addr{}
+	}
+	addr, _ := netip.AddrFromSlice(ip)
+	return addr.Unmap()
+}
+
+// IP returns that of a multiaddr, or the zero value.
+func IP(addr string) netip.Addr {
+	a, err := ma.NewMultiaddr(addr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addrIP(a)
+}

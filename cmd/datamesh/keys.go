@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -41,6 +42,9 @@ func (c *cli) keysExportCommand() *cobra.Command {
 			}
 			if err := keyring.Export(home.Identity(), args[0]); err != nil {
 				return err
+			}
+			if err := keyring.MarkExported(home.Identity(), time.Now()); err != nil {
+				c.warn("that was not noted in the home: %v", err) // doctor will say that it never happened
 			}
 			result := exported{args[0]}
 			err = c.print(result, func(w io.Writer) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 
 	"datamesh"
 	"datamesh/internal/api"
@@ -20,6 +21,7 @@ type ready struct {
 // serve runs a storage node and its local API until ctx ends, which is no
 // error. It prints one document, or one line by text, when both are there.
 func (c *cli) serve(ctx context.Context, o node.Options, text func(io.Writer, ready)) (err error) {
+	slog.SetDefault(o.Log) // what modules say by package log goes there too
 	n, err := node.Open(ctx, o)
 	if ctx.Err() != nil && n == nil {
 		return nil

@@ -91,6 +91,19 @@ func (c *Client) Peers(ctx context.Context) (*node.Peers, error) {
 	return ask[node.Peers](ctx, c, "GET", peersPath, nil, nil)
 }
 
+func (c *Client) Discover(ctx context.Context) (*node.Discovered, error) {
+	return ask[node.Discovered](ctx, c, "POST", discoverPath, nil, nil)
+}
+
+func (c *Client) Bandwidth(ctx context.Context, o node.BandwidthOptions) (*node.Bandwidth, error) {
+	query := url.Values{"peer": {o.Peer}, "size": {strconv.FormatInt(o.Size, 10)}}
+	return ask[node.Bandwidth](ctx, c, "POST", bandwidthPath, query, nil)
+}
+
+func (c *Client) Doctor(ctx context.Context) (*node.Diagnosis, error) {
+	return ask[node.Diagnosis](ctx, c, "POST", doctorPath, nil, nil)
+}
+
 func (c *Client) Stats(ctx context.Context) (*node.Stats, error) {
 	return ask[node.Stats](ctx, c, "GET", statsPath, nil, nil)
 }

@@ -99,6 +99,20 @@ func (m *memory) Peers(context.Context) (*node.Peers, error) {
 	return &node.Peers{Peers: []node.Peer{peer}}, nil
 }
 
+func (m *memory) Discover(context.Context) (*node.Discovered, error) {
+	found := node.Found{PeerID: datamesh.PeerID{9}, Addrs: []string{"/ip4/192.0.2.1/tcp/1"}, Answers: true, New: true, LatencyMS: 1.5}
+	return &node.Discovered{Members: []node.Found{found}, New: 1}, nil
+}
+
+func (m *memory) Bandwidth(_ context.Context, o node.BandwidthOptions) (*node.Bandwidth, error) {
+	return &node.Bandwidth{Peers: []node.Throughput{{PeerID: datamesh.PeerID{9}, Sent: o.Size, SentPerSecond: 2}},
+		Failed: []node.Unmeasured{{PeerID: datamesh.PeerID{8}, Error: "not " + o.Peer}}}, nil
+}
+
+func (m *memory) Doctor(context.Context) (*node.Diagnosis, error) {
+	return &node.Diagnosis{Checks: []node.Check{{Name: "port", Status: node.CheckFailed, Detail: "d", Advice: "a"}}}, nil
+}
+
 func (m *memory) Stats(context.Context) (*node.Stats, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -43,6 +43,15 @@ type Operations interface {
 	// Peers returns the storage members of the mesh other than the node.
 	Peers(ctx context.Context) (*node.Peers, error)
 
+	// Discover asks the mesh who is there now.
+	Discover(ctx context.Context) (*node.Discovered, error)
+
+	// Bandwidth moves bytes to members and back, and tells how fast they went.
+	Bandwidth(ctx context.Context, o node.BandwidthOptions) (*node.Bandwidth, error)
+
+	// Doctor looks at what only the node can see: its port, and the mesh.
+	Doctor(ctx context.Context) (*node.Diagnosis, error)
+
 	// Stats returns the figures of the node.
 	Stats(ctx context.Context) (*node.Stats, error)
 

@@ -117,6 +117,9 @@ func routes(ops Operations) http.Handler {
 	mux.Handle("GET "+planPath, answer(func(r *http.Request) (*node.Planned, error) { return plan(ops, r) }))
 	mux.Handle("GET "+transfersPath, answer(func(r *http.Request) (*node.Transfers, error) { return ops.Transfers(r.Context(), id(r)) }))
 	mux.Handle("DELETE "+transfersPath, answer(func(r *http.Request) (struct{}, error) { return struct{}{}, ops.CancelTransfer(r.Context(), id(r)) }))
+	mux.Handle("POST "+discoverPath, answer(func(r *http.Request) (*node.Discovered, error) { return ops.Discover(r.Context()) }))
+	mux.Handle("POST "+bandwidthPath, answer(func(r *http.Request) (*node.Bandwidth, error) { return bandwidth(ops, r) }))
+	mux.Handle("POST "+doctorPath, answer(func(r *http.Request) (*node.Diagnosis, error) { return ops.Doctor(r.Context()) }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, errs.New(errs.Invalid, "the local API has no %s %s", r.Method, r.URL.Path))
 	})
@@ -191,6 +194,15 @@ func plan(ops Operations, r *http.Request) (*node.Planned, error) {
 		return nil, err
 	}
 	return ops.Plan(r.Context(), o)
+}
+
+func bandwidth(ops Operations, r *http.Request) (*node.Bandwidth, error) {
+	query := r.URL.Query()
+	size, err := strconv.ParseInt(query.Get("size"), 10, 64)
+	if err != nil {
+		return nil, errs.New(errs.Invalid, "size of bandwidth: %w", err)
+	}
+	return ops.Bandwidth(r.Context(), node.BandwidthOptions{Peer: query.Get("peer"), Size: size})
 }
 
 func get(ops Operations, w http.ResponseWriter, r *http.Request) {

@@ -21,6 +21,10 @@ const (
 	alivePath     = "/v1/alive"
 	planPath      = "/v1/plan"      // of a put
 	transfersPath = "/v1/transfers" // GET lists, DELETE cancels the one that the query parameter id names
+
+	discoverPath  = "/v1/discover"
+	bandwidthPath = "/v1/bandwidth"
+	doctorPath    = "/v1/doctor"
 )
 
 const (

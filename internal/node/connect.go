@@ -5,7 +5,9 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"io/fs"
+	"net/netip"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"datamesh"
@@ -13,6 +15,7 @@ import (
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
 	"datamesh/internal/keyring"
+	"datamesh/internal/measure"
 	"datamesh/internal/mesh"
 	"datamesh/internal/object"
 	"datamesh/internal/ring"
@@ -94,8 +97,16 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 	l := n.opt.Config.Member
 	local := n.local(disk)
 	server := transfer.NewServer(local, disk)
+	var net atomic.Pointer[mesh.Net] // which may be asked before it is returned
+	measures := &measure.Server{DialBack: func(ctx context.Context, from datamesh.PeerID, s mesh.Stream) (netip.Addr, []mesh.Reached, error) {
+		if n := net.Load(); n != nil {
+			return n.DialBack(ctx, from, s)
+		}
+		return netip.Addr{}, nil, errs.New(errs.Unavailable, "this peer is still starting")
+	}}
 	cfg := mesh.Config{Key: key, Role: Storage, Listen: n.opt.Config.Mesh.Listen, Port: port,
-		Serve:  map[string]func(context.Context, datamesh.PeerID, mesh.Stream){transfer.Protocol: server.Handle},
+		Serve:  map[string]func(context.Context, datamesh.PeerID, mesh.Stream){transfer.Protocol: server.Handle, measure.Protocol: measures.Handle},
+		Mdns:   n.opt.Config.Mesh.MDNS,
 		Labels: ring.Labels{Site: l.Site, Host: l.Host, Owner: l.Owner},
 		Usage: func() (int64, int64) {
 			u := disk.Usage()
@@ -110,6 +121,7 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		disk.Close()
 		return nil, err
 	}
+	net.Store(made.net)
 	made.disk, made.local = disk, local
 	known := m.genesis != nil && m.port != 0
 	m.port = made.net.Port()
@@ -187,15 +199,15 @@ func (n *Node) join(ctx context.Context, cfg mesh.Config, m *memory, timeout tim
 	if err != nil {
 		return nil, err
 	}
-	doors := len(cfg.Join) > 0
-	if (doors || m.knowsOther(net.ID())) && (doors || timeout > 0) {
+	joins := len(cfg.Join) > 0 || cfg.Genesis == nil // through one that is named, or found
+	if joins || timeout > 0 && m.knowsOther(net.ID()) {
 		if err := net.Met(ctx); err != nil {
 			net.Close()
 			return nil, errs.WithHint(errs.New(errs.Unavailable, "none of the members of the mesh that this home knows answers"),
 				`check that they run and can be reached, or join through another with "datamesh networks use PEER_ID@ADDR"`)
 		}
 	}
-	return &link{self: net.ID(), net: net, view: net.View,
+	return &link{self: net.ID(), net: net, view: net.View, remembered: m.members,
 		client: transfer.NewClient(func(ctx context.Context, peer datamesh.PeerID) (mesh.Stream, error) {
 			return net.Open(ctx, peer, transfer.Protocol)
 		})}, nil

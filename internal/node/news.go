@@ -9,36 +9,34 @@ import (
 	"datamesh/internal/ring"
 )
 
-// rememberTime is how long changes of the member table are gathered before
-// they are written down.
+// rememberTime is the least time between two times that the member table is
+// written down.
 const rememberTime = 2 * time.Second
 
-// follow tells of the changes of the member table, and writes it down.
+// follow tells of the changes of the member table, and writes it down: at once
+// after a quiet time, since a node that loses its power may come back where
+// others do not look for it, and has to look for them.
 func (n *Node) follow(net *mesh.Net, m *memory) {
 	told := news{log: n.log, self: net.ID(), states: map[datamesh.PeerID]ring.State{}}
 	for _, x := range m.members {
 		told.states[x.Record.Peer] = ring.Suspect // until it answers
 	}
 	told.tell(net.View())
-	var due <-chan time.Time
-	for {
-		save := false
+	var quiet <-chan time.Time // until when the table is not written down again
+	changed := false
+	for n.ctx.Err() == nil {
 		select {
 		case <-net.Changes():
 			told.tell(net.View())
-			if due == nil {
-				due = time.After(rememberTime)
-			}
-		case <-due:
-			due, save = nil, true
+			changed = true
+		case <-quiet:
+			quiet = nil
 		case <-n.ctx.Done():
-			save = due != nil
+			quiet = nil
 		}
-		if save {
+		if changed && quiet == nil {
 			n.keep(m, net.View(), true) // if that fails, it has said so
-		}
-		if n.ctx.Err() != nil {
-			return
+			changed, quiet = false, time.After(rememberTime)
 		}
 	}
 }

@@ -61,7 +61,7 @@ type Node struct {
 	opt     Options
 	home    config.Home
 	log     *slog.Logger
-	catalog *catalog.Catalog
+	catalog *catalog.Catalog // nil while a home is examined
 	journal *object.Journal
 	metrics *metrics.Metrics
 	started time.Time
@@ -77,14 +77,15 @@ type Node struct {
 
 // A link is what a node has of its mesh.
 type link struct {
-	self    datamesh.PeerID
-	net     *mesh.Net // nil when the node is alone
-	client  *transfer.Client
-	disk    *store.Disk         // nil in a client of the mesh
-	local   datamesh.ShardStore // that of disk, watched
-	remote  func(datamesh.PeerID) datamesh.ShardStore
-	view    func() *ring.View
-	objects *object.Objects
+	self       datamesh.PeerID
+	net        *mesh.Net // nil when the node is alone
+	client     *transfer.Client
+	remembered []ring.Learned      // the members that the home knew before
+	disk       *store.Disk         // nil in a client of the mesh
+	local      datamesh.ShardStore // that of disk, watched
+	remote     func(datamesh.PeerID) datamesh.ShardStore
+	view       func() *ring.View
+	objects    *object.Objects
 }
 
 // Open opens a node in its home, which it makes if need be. A storage node
@@ -99,9 +100,7 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{opt: o, home: o.Home, log: o.Log, catalog: cat,
-		journal: object.NewJournal(o.Home.Puts(), o.Config.Put.Resume), metrics: metrics.New(), started: time.Now()}
-	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n := newNode(o, cat)
 	if o.Role == Storage || len(o.Bootstrap) > 0 {
 		if _, err := n.connect(ctx); err != nil {
 			return nil, errors.Join(err, n.Close(context.WithoutCancel(ctx)))
@@ -109,6 +108,13 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 	}
 	n.begun()
 	return n, nil
+}
+
+func newNode(o Options, cat *catalog.Catalog) *Node {
+	n := &Node{opt: o, home: o.Home, log: o.Log, catalog: cat,
+		journal: object.NewJournal(o.Home.Puts(), o.Config.Put.Resume), metrics: metrics.New(), started: time.Now()}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	return n
 }
 
 // sweepTime is how long closing waits for the deletion of leftovers.
@@ -142,7 +148,9 @@ func (n *Node) close() error {
 	if l := n.link; l != nil {
 		err = l.close()
 	}
-	err = errors.Join(err, n.catalog.Close()) // no put is committed once others may sweep its journal
+	if n.catalog != nil {
+		err = errors.Join(err, n.catalog.Close()) // no put is committed once others may sweep its journal
+	}
 	return errors.Join(err, n.journal.Close())
 }
 

@@ -38,9 +38,7 @@ func (d *Disk) newRoom(opt Options) (*room, error) {
 		}
 		r.capacity = free + r.used
 	}
-	if r.reserve == 0 {
-		r.reserve = min(maxReserve, r.capacity/100*reservePercent)
-	}
+	r.reserve = Reserve(r.reserve, r.capacity)
 	return r, nil
 }
 

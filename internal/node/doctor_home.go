@@ -1,0 +1,196 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"datamesh/internal/catalog"
+	"datamesh/internal/config"
+	"datamesh/internal/errs"
+	"datamesh/internal/keyring"
+	"datamesh/internal/store"
+)
+
+// CheckHome looks at the files of a home and the disk that they are on. It
+// works whether a node runs in the home or not, and however damaged it is; it
+// makes nothing but a file that it takes away again.
+func CheckHome(ctx context.Context, home config.Home, cfg config.Store) []Check {
+	if _, err := os.Lstat(string(home)); errors.Is(err, fs.ErrNotExist) {
+		return []Check{skipped("home", "there is no %s yet: the first command that needs it makes it", home)}
+	}
+	checks := []Check{checkDir(home)}
+	if checks[0].Status == CheckFailed {
+		return checks
+	}
+	return append(checks, checkKeys(home), checkSaved(home),
+		checkDatabase("catalog", "nothing was stored from this home yet", catalog.Check(ctx, home.Catalog())),
+		checkDatabase("store", "this home has stored nothing for others yet", checkStore(ctx, home)),
+		checkMemory(home), checkSpace(home, cfg), checkSync(home))
+}
+
+// checkDir finds out whether the home can be read and written, and by whom.
+func checkDir(home config.Home) Check {
+	const name = "home"
+	info, err := os.Stat(string(home))
+	if err != nil {
+		return failedBy(name, errs.New(errs.IO, "%w", err))
+	}
+	if !info.IsDir() {
+		return failed(name, "give another with --home DIR", "%s is no directory", home)
+	}
+	if _, err := os.ReadDir(string(home)); err != nil {
+		return failed(name, fmt.Sprintf("chmod 700 %s", home), "it cannot be read: %v", err)
+	}
+	if err := trySync(home, 1); err != nil {
+		return failed(name, fmt.Sprintf("chmod 700 %s, or give another with --home DIR", home), "it cannot be written to: %v", err)
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+		return warning(name, fmt.Sprintf("chmod 700 %s", home), "%s has mode %04o: other users may look into it", home, info.Mode().Perm())
+	}
+	return ok(name, "%s can be read and written, by you alone", home)
+}
+
+func checkKeys(home config.Home) Check {
+	const name = "keys"
+	if err := keyring.Private(home.Identity(), home.NodeKey()); err != nil {
+		return failedBy(name, err)
+	}
+	return ok(name, "others cannot read them")
+}
+
+// checkSaved finds out whether the identity is anywhere else.
+func checkSaved(home config.Home) Check {
+	const name = "identity"
+	at, err := keyring.Exported(home.Identity())
+	switch {
+	case errors.Is(err, errs.FileNotFound):
+		return skipped(name, "this home has none yet")
+	case err != nil:
+		return failedBy(name, err)
+	case at.IsZero():
+		return warning(name, "datamesh keys export FILE, and keep that elsewhere",
+			"it was never exported from this home: if the home is lost, so is all that was stored with it")
+	}
+	return ok(name, "it was exported on %s", at.Local().Format("2006-01-02"))
+}
+
+// checkStore looks for damage in the index of the store, which the store itself
+// can mend when it is opened.
+func checkStore(ctx context.Context, home config.Home) error {
+	err := store.Check(ctx, home.Store())
+	if err != nil && errs.HintFor(err) == "" {
+		return errs.WithHint(err, "start the node anew, which makes the index again from the shards' files: datamesh service")
+	}
+	return err
+}
+
+func checkDatabase(name, none string, err error) Check {
+	switch {
+	case errors.Is(err, errs.FileNotFound):
+		return skipped(name, "%s", none)
+	case err != nil:
+		return failedBy(name, err)
+	}
+	return ok(name, "its database is sound")
+}
+
+func checkMemory(home config.Home) Check {
+	const name = "mesh"
+	m, err := loadMemory(home)
+	switch {
+	case err != nil:
+		return failedBy(name, err)
+	case m.genesis == nil:
+		return skipped(name, "this home has joined none yet")
+	}
+	return ok(name, "it remembers %s and %d members", m.genesis.MeshID(), len(m.members))
+}
+
+// checkSpace compares the free space with what is to stay free.
+func checkSpace(home config.Home, cfg config.Store) Check {
+	free, err := store.FreeSpace(string(home))
+	if err != nil {
+		return failedBy("space", err)
+	}
+	capacity := cmp.Or(int64(cfg.Capacity), free)
+	return judgeSpace(free, store.Reserve(int64(cfg.Reserve), capacity))
+}
+
+func judgeSpace(free, reserve int64) Check {
+	const name, advice = "space", "free some space on the disk, or set a smaller DATAMESH_STORE_RESERVE"
+	detail := fmt.Sprintf("%v are free, and %v are kept as the reserve", config.Size(free), config.Size(reserve))
+	switch {
+	case free <= reserve:
+		return failed(name, advice, "%s: nothing can be stored here", detail)
+	case free < 2*reserve:
+		return warning(name, advice, "%s", detail)
+	}
+	return ok(name, "%s", detail)
+}
+
+// syncLimit is what a disk should take to make a few bytes durable. A put
+// waits for it several times.
+const syncLimit = 100 * time.Millisecond
+
+const syncs = 7
+
+// checkSync measures how long the disk takes to make a few bytes durable.
+func checkSync(home config.Home) Check {
+	var took []time.Duration
+	for range syncs {
+		began := time.Now()
+		if err := trySync(home, 4096); err != nil {
+			return failedBy("sync", errs.New(errs.IO, "%w", err))
+		}
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	return judgeSync(took[syncs/2])
+}
+
+func judgeSync(median time.Duration) Check {
+	const name = "sync"
+	detail := fmt.Sprintf("the disk takes %v to make a write durable", median.Round(10*time.Microsecond))
+	if median > syncLimit {
+		return warning(name, "give a home on a faster disk: --home DIR", "%s: puts wait for that", detail)
+	}
+	return ok(name, "%s", detail)
+}
+
+// trySync makes n bytes durable in the home, and takes them away again.
+func trySync(home config.Home, n int) error {
+	f, err := os.CreateTemp(string(home), ".datamesh-*.tmp")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(filepath.Clean(f.Name()))
+	defer f.Close()
+	if _, err := f.Write(make([]byte, n)); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// leastFiles is how many files and connections a busy node may have open.
+const leastFiles = 4096
+
+// checkFiles judges how many files and connections this process may have
+// open; 0 is not known.
+func checkFiles(limit uint64) Check {
+	const name = "files"
+	switch {
+	case limit == 0:
+		return skipped(name, "this system has no limit that could be asked for")
+	case limit < leastFiles:
+		return warning(name, "ulimit -n 65536, before the node is started", "the node may have %d files and connections open; a busy one needs %d", limit, leastFiles)
+	}
+	return ok(name, "the node may have %d files and connections open", limit)
+}

@@ -46,9 +46,9 @@ func Send(ctx context.Context, s mesh.Stream, n int64) (time.Duration, error) {
 	if err := fill(s, n); err != nil {
 		return 0, broken(ctx, err)
 	}
-	resp, err := readResponse(s)
+	resp, err := answer(ctx, s)
 	if err != nil {
-		return 0, broken(ctx, err)
+		return 0, err
 	}
 	if resp.Bytes != n {
 		return 0, errs.New(errs.Serialization, "%d of %d bytes came", resp.Bytes, n)
@@ -97,7 +97,7 @@ func DialBack(ctx context.Context, s mesh.Stream) (netip.Addr, []mesh.Reached, e
 	for _, r := range resp.Reached {
 		all = append(all, mesh.Reached{Addr: r.Addr, Answers: r.Answers})
 	}
-	return seen, all, nil
+	return seen.WithZone(""), all, nil // a zone is any text
 }
 
 // ask makes a request and reads its answer.
@@ -110,11 +110,16 @@ func ask(ctx context.Context, s mesh.Stream, req request, patience time.Duration
 	if err := write(s, req); err != nil {
 		return nil, broken(ctx, err)
 	}
+	return answer(ctx, s)
+}
+
+// answer reads an answer, or the error that it tells.
+func answer(ctx context.Context, s mesh.Stream) (*response, error) {
 	resp, err := readResponse(s)
 	if err != nil {
 		return nil, broken(ctx, err)
 	}
-	return resp, nil
+	return resp, resp.err()
 }
 
 // broken gives an error of a stream its kind.

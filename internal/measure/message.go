@@ -79,7 +79,6 @@ func readRequest(r io.Reader) (*request, error) {
 	return req, nil
 }
 
-// readResponse reads a response. What it tells of as an error is one.
 func readResponse(r io.Reader) (*response, error) {
 	b, err := mesh.ReadFrame(r, maxResponse)
 	if err != nil {
@@ -92,8 +91,13 @@ func readResponse(r io.Reader) (*response, error) {
 	if resp.Version != version {
 		return nil, errs.New(errs.Serialization, "response of version %d, this program knows %d", resp.Version, version)
 	}
-	if resp.Text != "" {
-		return nil, errs.FromWire(resp.Kind, resp.Text)
-	}
 	return resp, nil
+}
+
+// err is the error that the response tells, or nil.
+func (r *response) err() error {
+	if r.Text == "" {
+		return nil
+	}
+	return errs.FromWire(r.Kind, r.Text)
 }

@@ -5,7 +5,9 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
+	"unicode/utf8"
 
 	"datamesh/internal/errs"
 )
@@ -45,5 +47,74 @@ func TestMessagesKeepTheirBytes(t *testing.T) {
 		if !bytes.Equal(b.Bytes(), want) {
 			t.Errorf("%s: %x, other than the %x that was fixed", name, b.Bytes(), want)
 		}
+	}
+}
+
+func TestMessagesAreReadAsTheyAreWritten(t *testing.T) {
+	for name, message := range messages {
+		b, err := os.ReadFile(filepath.Join("testdata", name+".v1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got any
+		switch message.(type) {
+		case request:
+			var r *request
+			if r, err = readRequest(bytes.NewReader(b)); err == nil {
+				got = *r
+			}
+		case response:
+			var r *response
+			if r, err = readResponse(bytes.NewReader(b)); err == nil {
+				got = *r
+			}
+		}
+		if err != nil || !reflect.DeepEqual(got, message) {
+			t.Errorf("%s: got %+v, %v, want %+v", name, got, err, message)
+		}
+	}
+}
+
+// add gives a fuzz target what is known.
+func add(f *testing.F) {
+	for name := range messages {
+		b, err := os.ReadFile(filepath.Join("testdata", name+".v1"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+}
+
+// FuzzRequest reads whatever a client says. What is read has one encoding.
+func FuzzRequest(f *testing.F) {
+	add(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if req, err := readRequest(bytes.NewReader(b)); err == nil {
+			sameAgain(t, b, *req)
+		}
+	})
+}
+
+// FuzzResponse reads whatever a server says. What is read has one encoding,
+// and an error can be shown.
+func FuzzResponse(f *testing.F) {
+	add(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		resp, err := readResponse(bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		sameAgain(t, b, *resp)
+		if err := resp.err(); err != nil && (err.Error() == "" || !utf8.ValidString(err.Error())) {
+			t.Errorf("%x is the error %q", b, err)
+		}
+	})
+}
+
+func sameAgain(t *testing.T, b []byte, message any) {
+	var again bytes.Buffer
+	if err := write(&again, message); err != nil || !bytes.HasPrefix(b, again.Bytes()) {
+		t.Errorf("%x is read as %+v, which is written as %x", b, message, again.Bytes())
 	}
 }

@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"datamesh"
@@ -35,14 +36,15 @@ func (n *Net) DialBack(ctx context.Context, from datamesh.PeerID, s Stream) (net
 		return netip.Addr{}, nil, errs.New(errs.Authentication, "peer %s is no member that stores", from)
 	}
 	ip := remoteIP(s)
-	if !n.dialsBack(ip) {
+	if !mayDial(n.Addrs(), ip) {
 		return ip, nil, errs.New(errs.Unavailable, "addresses such as %s are not dialled from here", ip)
 	}
 	var tried []Reached
 	tcp, _ := split(m.Record.Addrs)
 	gate := newGater()
 	for _, a := range tcp {
-		if addrIP(a) == ip && gate.InterceptAddrDial(peer.ID(from.Multihash()), a) && len(tried) < maxDialBacks {
+		bare := len(a) == 2 // nothing but IP and port: no relay, no tunnel
+		if bare && addrIP(a) == ip && gate.InterceptAddrDial(peer.ID(from.Multihash()), a) && len(tried) < maxDialBacks {
 			tried = append(tried, Reached{Addr: a.String()})
 		}
 	}
@@ -57,20 +59,14 @@ func (n *Net) DialBack(ctx context.Context, from datamesh.PeerID, s Stream) (net
 	return ip, tried, nil
 }
 
-// dialsBack reports whether an asker's IP may be dialled. Loopback is for a
-// node that has nothing else: behind a tunnel others would seem to come from
-// there.
-func (n *Net) dialsBack(ip netip.Addr) bool {
+// mayDial reports whether a node with these addresses dials an IP because a
+// stranger wants it to. Loopback is for a node that has nothing else: behind a tunnel others would
+// seem to come from there.
+func mayDial(own []string, ip netip.Addr) bool {
 	if !ip.IsLoopback() {
 		return ip.IsGlobalUnicast()
 	}
-	for _, a := range n.Addrs() {
-		m, err := ma.NewMultiaddr(a)
-		if err != nil || !manet.IsIPLoopback(m) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(own, func(a string) bool { return !IP(a).IsLoopback() })
 }
 
 // remoteIP returns the IP that a stream's connection comes from. The zero

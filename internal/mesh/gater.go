@@ -3,6 +3,7 @@ package mesh
 import (
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/libp2p/go-libp2p/core/control"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -56,12 +57,12 @@ func (g *gater) InterceptAddrDial(_ peer.ID, addr ma.Multiaddr) bool {
 	if public := a.Is4() && g.public4 || a.Is6() && g.public6; !public || !a.IsPrivate() {
 		return true
 	}
-	for _, p := range g.local {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
+	return g.near(a)
+}
+
+// near reports whether an IP is of a network that the host is in.
+func (g *gater) near(ip netip.Addr) bool {
+	return slices.ContainsFunc(g.local, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
 func (g *gater) InterceptPeerDial(peer.ID) bool              { return true }

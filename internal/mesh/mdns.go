@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"io"
+	"time"
 
 	"datamesh"
 	"datamesh/internal/errs"
@@ -15,8 +16,12 @@ import (
 // mdnsService is what nodes announce themselves as, of whatever mesh.
 const mdnsService = "_datamesh._udp"
 
+// againTime is how long a node without a mesh waits before it greets a peer
+// again that did not answer: mDNS tells of it once.
+const againTime = 2 * time.Second
+
 // A finder takes in the peers that multicast DNS has found. It does not wait:
-// when many are found at once, some are found again later.
+// of very many that are found at once some are forgotten.
 type finder chan<- peer.AddrInfo
 
 // HandlePeerFound is what libp2p calls.
@@ -46,6 +51,7 @@ func (n *Net) meetFound(ctx context.Context) (*met, error) {
 			if m, err := n.helloTo(ctx, info); err == nil && m.record != nil {
 				return m, nil
 			}
+			time.AfterFunc(againTime, func() { finder(n.found).HandlePeerFound(info) })
 		case <-ctx.Done():
 			return nil, errs.WithHint(errs.New(errs.Unavailable, "no member of a mesh was found by mDNS: %w", ctx.Err()),
 				`start one on this network with DATAMESH_MESH_MDNS=true, or name one with --bootstrap-peer and --bootstrap-addr`)
@@ -61,7 +67,7 @@ func (n *Net) greetFound() {
 		case info := <-n.found:
 			id, err := datamesh.PeerFromMultihash(string(info.ID))
 			if m, ok := n.View().Lookup(id); err != nil || ok && m.State == ring.Alive {
-				continue // it is found again and again
+				continue
 			}
 			if m, err := n.helloTo(n.ctx, info); err == nil {
 				n.learn(m)
@@ -72,16 +78,25 @@ func (n *Net) greetFound() {
 	}
 }
 
+// helloTo greets a peer that was found, at the addresses that are in networks
+// of this host. Anybody on the local network can announce anything, and has
+// no business with this node's connections to others.
 func (n *Net) helloTo(ctx context.Context, info peer.AddrInfo) (*met, error) {
 	id, err := datamesh.PeerFromMultihash(string(info.ID))
 	if err != nil {
 		return nil, err
 	}
+	var addrs []string
+	gate, own := newGater(), n.Addrs()
+	for _, a := range info.Addrs {
+		if ip := addrIP(a); len(addrs) < ring.MaxAddrs && gate.near(ip) && mayDial(own, ip) {
+			addrs = append(addrs, a.String())
+		}
+	}
+	if len(addrs) == 0 {
+		return nil, errs.New(errs.Invalid, "peer %s announces no address in a network of this host", id)
+	}
 	ctx, cancel := context.WithTimeout(ctx, greetTime)
 	defer cancel()
-	var addrs []string
-	for _, a := range info.Addrs[:min(len(info.Addrs), ring.MaxAddrs)] {
-		addrs = append(addrs, a.String())
-	}
 	return n.hello(ctx, id, addrs...)
 }

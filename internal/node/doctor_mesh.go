@@ -89,6 +89,8 @@ func (l *link) dialBack(ctx context.Context, id datamesh.PeerID) (d dialBack) {
 	}
 	defer mesh.Abort(s)
 	d.seen, d.tried, d.err = measure.DialBack(ctx, s)
+	own := l.net.Addrs()
+	d.tried = slices.DeleteFunc(d.tried, func(r mesh.Reached) bool { return !slices.Contains(own, r.Addr) })
 	return d
 }
 

@@ -277,6 +277,9 @@ func TestFilesThatAreNoCatalogAreLeftAlone(t *testing.T) {
 			if !errors.Is(err, tt.kind) || !strings.Contains(errs.HintFor(err), tt.hint) {
 				t.Errorf("got %v (%v), hint %q, want %v with a hint to %q", err, errs.KindOf(err), errs.HintFor(err), tt.kind, tt.hint)
 			}
+			if err := catalog.Check(t.Context(), path); !errors.Is(err, tt.kind) || !strings.Contains(errs.HintFor(err), tt.hint) {
+				t.Errorf("check: got %v, hint %q, want %v with a hint to %q", err, errs.HintFor(err), tt.kind, tt.hint)
+			}
 			if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
 				t.Errorf("the file was changed (%v)", err)
 			}
@@ -319,6 +322,29 @@ func TestDamagedPagesAreSaidToBeDamaged(t *testing.T) {
 	}
 	if !errors.Is(err, errs.Database) || !strings.Contains(errs.HintFor(err), "move it away") {
 		t.Errorf("got %v, hint %q, want Database and what to do", err, errs.HintFor(err))
+	}
+	if err := catalog.Check(t.Context(), path); !errors.Is(err, errs.Database) || !strings.Contains(errs.HintFor(err), "move it away") {
+		t.Errorf("check: got %v, hint %q, want Database and what to do", err, errs.HintFor(err))
+	}
+}
+
+func TestCheckFindsNothingWrongWithACatalogInUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "user.db")
+	if err := catalog.Check(t.Context(), path); !errors.Is(err, errs.FileNotFound) {
+		t.Errorf("got %v, want FileNotFound", err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("check has made a catalog")
+	}
+	c := open(t, path)
+	if err := c.Add(t.Context(), entry(1, "a")); err != nil {
+		t.Fatal(err)
+	}
+	if err := catalog.Check(t.Context(), path); err != nil {
+		t.Error(err)
+	}
+	if got := list(t, c); len(got) != 1 {
+		t.Errorf("got %d entries after a check, want 1", len(got))
 	}
 }
 

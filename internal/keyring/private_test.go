@@ -37,6 +37,9 @@ func TestKeysThatOthersMayReadAreRefused(t *testing.T) {
 			"export":          Export(identity, filepath.Join(dir, "to")),
 			"node key":        second(NodeKey(node)),
 			"age identities":  second(Load(more)),
+			"check":           Private(identity, filepath.Join(dir, "none")),
+			"check node":      Private(filepath.Join(dir, "none"), node),
+			"check more":      Private(filepath.Join(dir, "other"), filepath.Join(dir, "none")),
 		} {
 			if errs.KindOf(err) != errs.KeyManagement || !strings.HasPrefix(errs.HintFor(err), "chmod 600 "+dir) {
 				t.Errorf("%s of mode %o: got %v, hint %q", what, mode, err, errs.HintFor(err))
@@ -55,6 +58,9 @@ func TestKeysThatOthersMayReadAreRefused(t *testing.T) {
 	}
 	if _, err := Load(file); err != nil {
 		t.Errorf("read-only: %v", err)
+	}
+	if err := Private(file, filepath.Join(t.TempDir(), "none")); err != nil {
+		t.Errorf("check of one that is private, and one that is not there: %v", err)
 	}
 }
 

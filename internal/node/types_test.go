@@ -13,14 +13,17 @@ var field = regexp.MustCompile(`"([a-z_]+)":`)
 // and there when they are empty.
 func TestDocumentsHaveTheFieldsThatProgramsRead(t *testing.T) {
 	for want, doc := range map[string]any{
-		"peer_id addrs owner recipient":                                                                Identity{},
-		"id name size stored_bytes segments shards peers survives":                                     Stored{},
-		"id name size out bad segment index peer_id reason":                                            Fetched{Bad: []BadShard{{}}},
-		"objects id name size tags created":                                                            List{Objects: []Object{{}}},
-		"id name size survives segments id shards index peer_id live":                                  Info{Segments: []SegmentInfo{{Shards: []ShardInfo{{}}}}},
-		"peers peer_id addrs latency_ms state role used capacity labels":                               Peers{Peers: []Peer{{}}},
-		"peer_id uptime_seconds members alive suspect dead connected catalog objects bytes goroutines": Stats{}, // alone, and without a store
-		"capacity used reserve free shards":                                                            StoreStats{},
+		"peer_id addrs owner recipient":                                                                   Identity{},
+		"id name size stored_bytes segments shards peers survives":                                        Stored{},
+		"id name size out bad segment index peer_id reason":                                               Fetched{Bad: []BadShard{{}}},
+		"objects id name size tags created":                                                               List{Objects: []Object{{}}},
+		"id name size survives segments id shards index peer_id live":                                     Info{Segments: []SegmentInfo{{Shards: []ShardInfo{{}}}}},
+		"peers peer_id addrs latency_ms state role used capacity labels":                                  Peers{Peers: []Peer{{}}},
+		"peer_id uptime_seconds members alive suspect dead connected catalog objects bytes goroutines":    Stats{}, // alone, and without a store
+		"members peer_id addrs answers new latency_ms new":                                                Discovered{Members: []Found{{}}},
+		"peers peer_id latency_ms sent sent_per_second received received_per_second failed peer_id error": Bandwidth{Peers: []Throughput{{}}, Failed: []Unmeasured{{}}},
+		"checks name status detail advice":                                                                Diagnosis{Checks: []Check{{}}},
+		"capacity used reserve free shards":                                                               StoreStats{},
 	} {
 		b, err := json.Marshal(doc)
 		if err != nil {

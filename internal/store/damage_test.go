@@ -539,6 +539,9 @@ func TestOtherDatabasesAreNotTouched(t *testing.T) {
 		if !errors.Is(err, errs.Configuration) || errs.HintFor(err) == "" {
 			t.Errorf("%s: got %v, hint %q, want kind Configuration and a hint", what, err, errs.HintFor(err))
 		}
+		if err := Check(t.Context(), dir); !errors.Is(err, errs.Configuration) {
+			t.Errorf("%s: check: got %v, want kind Configuration", what, err)
+		}
 		if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
 			t.Errorf("%s: the database was changed, %v", what, err)
 		}

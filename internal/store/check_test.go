@@ -1,0 +1,73 @@
+package store
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"datamesh/internal/errs"
+	"datamesh/internal/storetest"
+)
+
+func TestCheckOfAStoreInUseFindsNothingAndStopsNobody(t *testing.T) {
+	dir := t.TempDir()
+	if err := Check(t.Context(), dir); !errors.Is(err, errs.FileNotFound) {
+		t.Errorf("got %v, want FileNotFound", err)
+	}
+	d := openDisk(t, dir, Options{})
+	s := storetest.Segment(t, 1, 2, 1, 100)
+	s.Put(t, d, 0)
+	if err := Check(t.Context(), dir); err != nil {
+		t.Error(err)
+	}
+	s.Put(t, d, 1)
+	s.Check(t, d, 0)
+}
+
+func TestCheckFindsDamageAndMendsNothing(t *testing.T) {
+	for what, damage := range map[string]func(t *testing.T, db string){
+		"zeros": func(t *testing.T, db string) { edit(t, db, func(b []byte) []byte { return make([]byte, len(b)) }) },
+		"no database": func(t *testing.T, db string) {
+			edit(t, db, func([]byte) []byte { return []byte("this is no database at all") })
+		},
+		"an empty one": func(t *testing.T, db string) { edit(t, db, func([]byte) []byte { return nil }) },
+		"a lost table": func(t *testing.T, db string) {
+			page := rootPage(t, db, "shards")
+			blank(t, db, func(n int, _ []byte) bool { return n == page })
+		},
+	} {
+		dir := t.TempDir()
+		db := filepath.Join(dir, "node.db")
+		closeDisk(t, openDisk(t, dir, Options{}))
+		damage(t, db)
+		before, err := os.ReadFile(db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Check(t.Context(), dir); !errors.Is(err, errs.Integrity) && !errors.Is(err, errs.Database) {
+			t.Errorf("%s: got %v, want Integrity or Database", what, err)
+		}
+		if after, err := os.ReadFile(db); err != nil || string(after) != string(before) {
+			t.Errorf("%s: the database was changed, %v", what, err)
+		}
+	}
+}
+
+func TestReserveIsWhatIsConfiguredOrAPartOfTheCapacity(t *testing.T) {
+	for _, tt := range []struct{ configured, capacity, want int64 }{
+		{7, 1 << 30, 7},
+		{0, 100 << 20, 100 << 20 / 100 * reservePercent},
+		{0, 1 << 60, maxReserve},
+	} {
+		if got := Reserve(tt.configured, tt.capacity); got != tt.want {
+			t.Errorf("of %d with %d configured: got %d, want %d", tt.capacity, tt.configured, got, tt.want)
+		}
+	}
+	if free, err := FreeSpace(t.TempDir()); err != nil || free <= 0 {
+		t.Errorf("got %d free, %v", free, err)
+	}
+	if _, err := FreeSpace(filepath.Join(t.TempDir(), "none")); !errors.Is(err, errs.IO) {
+		t.Errorf("got %v, want IO", err)
+	}
+}

@@ -61,9 +61,7 @@ func speed(n int64) string { return size(n) + "/s" }
 // Kinds: Unavailable, Partial.
 func (c *cli) unmeasured(b *node.Bandwidth) error {
 	if len(b.Failed) == 0 {
-		if len(b.Peers) > 0 {
-			c.next("peers")
-		}
+		c.afterAsking(len(b.Peers), "peers")
 		return nil
 	}
 	kind := errs.Partial

@@ -29,11 +29,20 @@ that were not known before.`,
 						row(w, m.PeerID, yesNo(m.Answers), yesNo(m.New), latency(m.LatencyMS), nearestAddr(m.Addrs))
 					}
 				})
-				if err == nil && len(found.Members) > 0 {
-					c.next("bandwidth")
+				if err == nil {
+					c.afterAsking(len(found.Members), "bandwidth")
 				}
 				return err
 			})
 		},
 	}
+}
+
+// afterAsking says what to type after a command that asked so many members.
+func (c *cli) afterAsking(members int, next string) {
+	if members == 0 {
+		c.warn("this home knows of no other member; to name one: --bootstrap-peer PEER_ID --bootstrap-addr ADDR")
+		return
+	}
+	c.next("%s", next)
 }

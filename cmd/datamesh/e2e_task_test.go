@@ -100,8 +100,14 @@ func result[T any](t testing.TB, o outcome) (doc T) {
 	if o.code != 0 {
 		t.Fatalf("%v exited with %d: %s", o.args, o.code, o.stderr)
 	}
-	if err := json.Unmarshal(o.stdout, &doc); err != nil {
-		t.Fatalf("%v: %v in %q", o.args, err, o.stdout)
+	return document[T](t, o.stdout)
+}
+
+// document reads what a command has printed, however it ended.
+func document[T any](t testing.TB, b []byte) (doc T) {
+	t.Helper()
+	if err := json.Unmarshal(b, &doc); err != nil {
+		t.Fatalf("%v in %q", err, b)
 	}
 	return doc
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -14,7 +15,8 @@ import (
 func TestEightNodesOnOneAddressOfALAN(t *testing.T) {
 	t.Parallel()
 	const address = "10.77.0.1"
-	namespace := newNamespace(t, address)
+	namespace := newNamespace(t, "that a mesh forms on one address that is not loopback's")
+	ip(t, "-n", namespace, "addr", "add", address+"/24", "dev", "lo")
 	m := emptyMesh(t, "DATAMESH_MESH_LISTEN=0.0.0.0,::")
 	m.wrap = []string{"ip", "netns", "exec", namespace}
 	m.grow(t, 8)
@@ -37,26 +39,33 @@ func TestEightNodesOnOneAddressOfALAN(t *testing.T) {
 	}
 }
 
-// newNamespace makes a network namespace with one address beside loopback's.
-func newNamespace(t *testing.T, address string) string {
+// namespaces counts those that were made.
+var namespaces atomic.Int32
+
+// newNamespace makes a network namespace that has only loopback, or skips a
+// test of that.
+func newNamespace(t *testing.T, what string) string {
 	t.Helper()
-	const why = "NOT TESTED: that a mesh forms on one address that is not loopback's needs root and iproute2: %v"
+	const why = "NOT TESTED: %s needs root and iproute2: %v"
 	if os.Geteuid() != 0 {
-		t.Skipf(why, "this is not root")
+		t.Skipf(why, what, "this is not root")
 	}
-	name := fmt.Sprintf("datamesh-test-%d", os.Getpid())
+	name := fmt.Sprintf("datamesh-test-%d-%d", os.Getpid(), namespaces.Add(1))
 	if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
-		t.Skipf(why, fmt.Errorf("%w: %s", err, out))
+		t.Skipf(why, what, fmt.Errorf("%w: %s", err, out))
 	}
 	t.Cleanup(func() {
 		if out, err := exec.Command("ip", "netns", "del", name).CombinedOutput(); err != nil {
 			t.Errorf("ip netns del: %v: %s", err, out)
 		}
 	})
-	for _, args := range [][]string{{"addr", "add", address + "/24", "dev", "lo"}, {"link", "set", "lo", "up"}} {
-		if out, err := exec.Command("ip", append([]string{"-n", name}, args...)...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %v: %v: %s", args, err, out)
-		}
-	}
+	ip(t, "-n", name, "link", "set", "lo", "up")
 	return name
+}
+
+func ip(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		t.Fatalf("ip %v: %v: %s", args, err, out)
+	}
 }

@@ -119,7 +119,7 @@ func (m *mesh) skewed(t *testing.T, by time.Duration) {
 	member, err := network.New(ctx, network.Config{Key: key, Role: ring.Storage, Listen: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Probe: time.Second, Agent: node.Agent,
 		Usage: func() (int64, int64) { return 0, 0 },
 		Serve: map[string]func(context.Context, datamesh.PeerID, network.Stream){measure.Protocol: server.Handle},
-		Join:  &network.Peer{ID: door.PeerID, Addr: nearestAddr(door.Addrs)}})
+		Join:  []network.Peer{{ID: door.PeerID, Addr: nearestAddr(door.Addrs)}}})
 	if err != nil {
 		t.Fatal(err)
 	}

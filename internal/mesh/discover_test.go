@@ -17,13 +17,13 @@ func still(cfg Config) Config {
 	return cfg
 }
 
-func greetingsOf(t *testing.T, n *Net) map[datamesh.PeerID]Greeting {
+func greetingsOf(t *testing.T, n *Net) map[datamesh.PeerID]Presence {
 	t.Helper()
 	all := n.Discover(t.Context())
-	if !slices.IsSortedFunc(all, func(a, b Greeting) int { return bytes.Compare(a.Record.Peer[:], b.Record.Peer[:]) }) {
+	if !slices.IsSortedFunc(all, func(a, b Presence) int { return bytes.Compare(a.Record.Peer[:], b.Record.Peer[:]) }) {
 		t.Errorf("%v is not in the order of the ids", all)
 	}
-	byID := map[datamesh.PeerID]Greeting{}
+	byID := map[datamesh.PeerID]Presence{}
 	for _, g := range all {
 		byID[g.Record.Peer] = g
 	}

@@ -91,13 +91,13 @@ func TestFiguresAreJudged(t *testing.T) {
 	wantStatus(t, "many files", checkFiles(leastFiles), CheckOK)
 	wantStatus(t, "few files", checkFiles(leastFiles-1), CheckWarning)
 	wantStatus(t, "no limit", checkFiles(0), CheckSkipped)
-	there, gone := mesh.Greeting{Answers: true}, mesh.Greeting{}
+	there, gone := mesh.Presence{Answers: true}, mesh.Presence{}
 	service, client := &Node{opt: Options{Role: Storage}}, &Node{opt: Options{Role: Client}}
 	wantStatus(t, "alone", service.checkMembers(nil), CheckSkipped)
 	wantStatus(t, "nobody known", client.checkMembers(nil), CheckSkipped)
-	wantStatus(t, "all", client.checkMembers([]mesh.Greeting{there, there}), CheckOK)
-	wantStatus(t, "some", client.checkMembers([]mesh.Greeting{there, gone}), CheckWarning)
-	wantStatus(t, "none", client.checkMembers([]mesh.Greeting{gone}), CheckFailed)
+	wantStatus(t, "all", client.checkMembers([]mesh.Presence{there, there}), CheckOK)
+	wantStatus(t, "some", client.checkMembers([]mesh.Presence{there, gone}), CheckWarning)
+	wantStatus(t, "none", client.checkMembers([]mesh.Presence{gone}), CheckFailed)
 }
 
 func TestNewerProgramsAndProtocolsAreTold(t *testing.T) {

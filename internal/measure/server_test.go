@@ -171,8 +171,8 @@ func TestNobodyWaitsForTheSilent(t *testing.T) {
 			}
 		},
 		"while it is dialled": func(ctx context.Context, s mesh.Stream) {
-			if _, _, err := DialBack(ctx, s); errs.KindOf(err) != errs.Unavailable {
-				t.Errorf("got %v, want Unavailable", err)
+			if _, _, err := DialBack(ctx, s); errs.KindOf(err) != errs.Unavailable || err.Error() != "no time is left" {
+				t.Errorf("got %v, want that the server gives up first", err)
 			}
 		},
 	} {

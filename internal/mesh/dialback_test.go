@@ -13,6 +13,9 @@ import (
 	"datamesh"
 	"datamesh/internal/errs"
 	"datamesh/internal/ring"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	ma "github.com/multiformats/go-multiaddr"
 )
 
 // A dialled is what came of a DialBack.
@@ -59,6 +62,7 @@ func TestMemberIsDialledBackWhereItListens(t *testing.T) {
 	cfg, results := dialsBack(t, &a)
 	a = start(t, cfg)
 	b := start(t, through(t, a))
+	a.waitFor(t, "the asker", func(v *ring.View) bool { return stateOf(v, b.ID()) == ring.Alive })
 	d := b.askDialBack(t, a, results)
 	tcp := slices.DeleteFunc(b.Addrs(), func(a string) bool { return !strings.Contains(a, "/tcp/") })
 	if d.err != nil || d.ip != loopback[0] || len(d.all) != 1 || d.all[0] != (Reached{tcp[0], true}) {
@@ -143,6 +147,36 @@ func TestDialBackScansNobody(t *testing.T) {
 	}
 	if seenElsewhere() != 0 || seenBehind() != 0 {
 		t.Errorf("%d connections to another machine, %d to ports that are no addresses of the asker's", seenElsewhere(), seenBehind())
+	}
+}
+
+// A from is a stream of which only is known where it comes from.
+type from struct {
+	network.Stream
+	conn
+}
+
+func (f from) Conn() network.Conn { return f.conn }
+
+type conn struct {
+	network.Conn
+	addr string
+}
+
+func (c conn) RemoteMultiaddr() ma.Multiaddr { return ma.StringCast(c.addr) }
+
+func TestAskersFromNowhereAreNotDialledBack(t *testing.T) {
+	t.Parallel()
+	a := start(t, first(t))
+	for _, s := range []Stream{
+		from{conn: conn{addr: "/ip4/169.254.1.1/tcp/1"}},
+		from{conn: conn{addr: "/ip6/fe80::1/tcp/1"}},
+		from{conn: conn{addr: "/dns4/localhost/tcp/1"}},
+		struct{ Stream }{},
+	} {
+		if ip, all, err := a.DialBack(t.Context(), a.ID(), s); errs.KindOf(err) != errs.Unavailable || len(all) != 0 {
+			t.Errorf("got %v, %v, %v, want Unavailable", ip, all, err)
+		}
 	}
 }
 

@@ -21,11 +21,13 @@ import (
 
 // Somebody waits for a completion with a finger on the key: one that has
 // nothing to say in time says nothing, and none makes anything in the home.
-const (
+// The times are variables for tests that share a busy machine.
+var (
 	completionTime = 300 * time.Millisecond // of one completion in all
 	askNodeTime    = 200 * time.Millisecond // of it, for the node to answer
-	maxCandidates  = 1000
 )
+
+const maxCandidates = 1000
 
 // positional completes the first argument by the first of each, and so on.
 // There is nothing after the last.

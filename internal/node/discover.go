@@ -8,8 +8,8 @@ import (
 	"datamesh/internal/mesh"
 )
 
-// Discover asks the mesh who is there now. New are the members that the home,
-// or the running node, did not know before.
+// Discover asks the mesh who is there now, and remembers it. New are the members
+// that the home, or the running node, did not know before.
 func (n *Node) Discover(ctx context.Context) (*Discovered, error) {
 	l, err := n.connect(ctx)
 	if err != nil {
@@ -34,7 +34,10 @@ func (n *Node) Discover(ctx context.Context) (*Discovered, error) {
 		}
 		found.Members = append(found.Members, f)
 	}
-	return found, ctx.Err()
+	if err := ctx.Err(); err != nil || n.opt.Role == Storage {
+		return found, err // a service writes down whatever changes
+	}
+	return found, n.learn(l)
 }
 
 func foundOf(g mesh.Presence) Found {

@@ -257,6 +257,9 @@ func TestDiscoverAndBandwidthOfARunningMesh(t *testing.T) {
 	if len(found.Members) != 3 || answers != 2 || found.New != 3 {
 		t.Errorf("got %d members, %d of which answer and %d are new, want 3, 2, 3", len(found.Members), answers, found.New)
 	}
+	if m, err := loadMemory(client.home); err != nil || len(m.members) != 3 {
+		t.Errorf("a client remembers %d members, %v, want 3", len(m.members), err)
+	}
 	if again, err := first.Discover(t.Context()); err != nil || again.New != 0 || len(again.Members) != 2 {
 		t.Errorf("a service: got %+v, %v, want 2 that are known", again, err)
 	}

@@ -5,7 +5,10 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"datamesh/internal/node"
@@ -17,7 +20,7 @@ func newLAN(t *testing.T) (wraps [2][]string) {
 	t.Helper()
 	var names [2]string
 	for i := range names {
-		names[i] = newNamespace(t, "that members find each other by mDNS")
+		names[i] = newNamespace(t, "what two machines on a network of their own do")
 		wraps[i] = []string{"ip", "netns", "exec", names[i]}
 	}
 	ip(t, "-n", names[0], "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", names[1])
@@ -67,5 +70,38 @@ func TestMembersOnOneNetworkFindEachOtherByMDNS(t *testing.T) {
 	problem(t, start(t, cmd).wait(t), 10)
 	if _, err := os.Stat(off.home + "/mesh"); err == nil {
 		t.Error("it has joined a mesh")
+	}
+}
+
+// What the cable has carried is what bandwidth says that it has moved, and not
+// much more.
+func TestBandwidthGoesOverTheCable(t *testing.T) {
+	t.Parallel()
+	wraps := newLAN(t)
+	here := emptyMesh(t, "DATAMESH_MESH_LISTEN=0.0.0.0,::")
+	there := &mesh{dir: t.TempDir(), exe: here.exe, env: here.env, wrap: wraps[1]}
+	here.wrap = wraps[0]
+	a := here.add(t, "bootstrap", "--port", "0")
+	a.start(t)
+	b := there.add(t, append([]string{"service", "--port", "0"}, a.door()...)...)
+	b.start(t)
+	carried := func(direction string) (n int64) {
+		t.Helper()
+		out, err := exec.Command(wraps[0][0], append(slices.Clone(wraps[0][1:]), "cat", "/sys/class/net/cable/statistics/"+direction)...).Output()
+		if err == nil {
+			n, err = strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	const size = 16 << 20
+	sent, received := carried("tx_bytes"), carried("rx_bytes")
+	result[node.Bandwidth](t, a.run(t, "bandwidth", b.ready.PeerID.String()))
+	for direction, n := range map[string]int64{"to": carried("tx_bytes") - sent, "from": carried("rx_bytes") - received} {
+		if n < size || n > size*3/2 {
+			t.Errorf("%d bytes went %s the other, want somewhat more than %d", n, direction, size)
+		}
 	}
 }

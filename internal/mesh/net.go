@@ -90,11 +90,13 @@ type Net struct {
 	ctx     context.Context    // ends when the node does
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup // the owner, its calls, the discovery
+	kept    keptStreams    // to the ring of others
 
-	mu      sync.Mutex      // guards what follows
-	closed  bool            // no more streams are served
-	streams sync.WaitGroup  // those that are
-	busy    map[peer.ID]int // streams to and from a peer, the ring's and hello apart
+	mu      sync.Mutex              // guards what follows
+	closed  bool                    // no more streams are served
+	streams sync.WaitGroup          // those that are
+	busy    map[peer.ID]int         // streams to and from a peer, the ring's and hello apart
+	resting map[datamesh.PeerID]int // streams of a peer to this ring, without a request
 }
 
 // New starts a node, and returns when it has met its mesh or has nobody to
@@ -109,7 +111,7 @@ func New(ctx context.Context, cfg Config) (*Net, error) {
 	}
 	n := &Net{host: h, genesis: cfg.Genesis, usage: cfg.Usage, role: cfg.Role, events: cfg.Events, start: time.Now(),
 		met: make(chan struct{}), changed: make(chan struct{}, 1), do: make(chan func(*state), 64),
-		found: make(chan peer.AddrInfo, 64), busy: make(map[peer.ID]int)}
+		found: make(chan peer.AddrInfo, 64), busy: make(map[peer.ID]int), resting: make(map[datamesh.PeerID]int)}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.open(ctx, cfg); err != nil {
 		n.Close()
@@ -292,6 +294,7 @@ func (n *Net) Close() error {
 		err = n.mdns.Close()
 	}
 	n.wg.Wait()
+	n.kept.close()
 	if n.dht != nil {
 		err = errors.Join(err, n.dht.Close())
 	}

@@ -7,17 +7,10 @@ import (
 	"time"
 
 	"datamesh"
-	"datamesh/internal/errs"
 	"datamesh/internal/ring"
 
 	"github.com/libp2p/go-libp2p/core/network"
 )
-
-// ringProtocol carries the messages of package ring: one stream, one request,
-// one answer.
-const ringProtocol = "ring/1"
-
-const ringTime = 10 * time.Second // for a ring message that is asked of us
 
 // state is what only the owner's goroutine touches.
 type state struct {
@@ -141,84 +134,6 @@ func (n *Net) call(c ring.Call) {
 		return
 	}
 	n.event(ring.Response{Token: c.Token, Message: answer, Took: took})
-}
-
-func (n *Net) ask(c ring.Call) (answer *ring.Message, took time.Duration, err error) {
-	var out, in int
-	defer func() {
-		if tell := n.events.RingCalled; tell != nil && n.ctx.Err() == nil {
-			tell(out, in, err)
-		}
-	}()
-	ctx, cancel := context.WithTimeout(n.ctx, c.Timeout)
-	defer cancel()
-	s, err := n.openAt(ctx, c.To, c.Addrs, ringProtocol)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer Abort(s)
-	defer context.AfterFunc(ctx, func() { Abort(s) })()
-	start := time.Now()
-	question := c.Message.Encode()
-	if err := WriteFrame(s, question); err != nil {
-		return nil, 0, err
-	}
-	out = len(question)
-	b, err := ReadFrame(s, ring.MaxMessage)
-	if err != nil {
-		return nil, 0, err
-	}
-	in = len(b)
-	answer, err = ring.DecodeMessage(b)
-	return answer, time.Since(start), err
-}
-
-// serveRing answers one ring message.
-func (n *Net) serveRing(ctx context.Context, from datamesh.PeerID, s Stream) {
-	if err := n.answerRing(ctx, from, s); err != nil {
-		s.Reset()
-	}
-}
-
-func (n *Net) answerRing(ctx context.Context, from datamesh.PeerID, s Stream) error {
-	ctx, cancel := context.WithTimeout(ctx, ringTime)
-	defer cancel()
-	if err := s.SetDeadline(time.Now().Add(ringTime)); err != nil {
-		return err
-	}
-	b, err := ReadFrame(s, ring.MaxMessage)
-	if err != nil {
-		return err
-	}
-	question, err := ring.DecodeMessage(b)
-	if err != nil {
-		return err
-	}
-	reply := make(chan *ring.Message, 1)
-	err = n.tell(ctx, func(st *state) {
-		st.token++
-		st.replies[st.token] = reply
-		n.step(st, ring.Request{From: from, Message: question, Token: st.token})
-	})
-	if err != nil {
-		return err
-	}
-	select {
-	case answer := <-reply:
-		if answer == nil {
-			return errs.New(errs.Serialization, "ring: peer %s breaks the protocol", from)
-		}
-		text := answer.Encode()
-		if err := WriteFrame(s, text); err != nil {
-			return err
-		}
-		if tell := n.events.RingServed; tell != nil {
-			tell(len(b), len(text))
-		}
-		return s.Close()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // disconnected hints that a peer may be gone.

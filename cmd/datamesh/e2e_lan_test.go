@@ -44,7 +44,7 @@ var namespaces atomic.Int32
 
 // newNamespace makes a network namespace that has only loopback, or skips a
 // test of that.
-func newNamespace(t *testing.T, what string) string {
+func newNamespace(t testing.TB, what string) string {
 	t.Helper()
 	const why = "NOT TESTED: %s needs root and iproute2: %v"
 	if os.Geteuid() != 0 {
@@ -63,7 +63,7 @@ func newNamespace(t *testing.T, what string) string {
 	return name
 }
 
-func ip(t *testing.T, args ...string) {
+func ip(t testing.TB, args ...string) {
 	t.Helper()
 	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
 		t.Fatalf("ip %v: %v: %s", args, err, out)

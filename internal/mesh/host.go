@@ -30,6 +30,11 @@ import (
 // a long line, where libp2p's 256 KiB would take several round trips to grow.
 const window = 4 << 20
 
+// rttTime is between two measurements of a connection's round trip, by which
+// its streams' windows grow. libp2p's 30 s would be most of what a connection
+// of an idle mesh carries. Keepalives stay: they are sent only in silence.
+const rttTime = 10 * time.Minute
+
 // newHost makes the libp2p host: TCP with TLS 1.3 first, which costs a third
 // of QUIC's processor time, and QUIC second.
 func newHost(cfg Config) (host.Host, error) {
@@ -46,7 +51,7 @@ func newHost(cfg Config) (host.Host, error) {
 		return nil, errs.New(errs.Network, "connection limits: %w", err)
 	}
 	mux := *yamux.DefaultTransport
-	mux.InitialStreamWindowSize = window
+	mux.InitialStreamWindowSize, mux.MeasureRTTInterval = window, rttTime
 	opts := []libp2p.Option{
 		libp2p.Identity(key),
 		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),

@@ -19,16 +19,18 @@ func newDHT(h host.Host, prefix string) (*dht.IpfsDHT, error) {
 	return dht.New(h,
 		dht.Mode(dht.ModeServer), // without it a network of private addresses has no tables
 		dht.ProtocolPrefix(protocol.ID(prefix[:len(prefix)-1])),
-		dht.DisableProviders(), dht.DisableValues())
+		dht.DisableProviders(), dht.DisableValues(),
+		dht.DisableAutoRefresh()) // lookAbout does it, as often as there is need
 }
 
 const (
-	discoverTime   = time.Minute
+	discoverTime   = time.Minute // a turn
 	discoverBudget = 30 * time.Second
 )
 
-// explore looks about in Kademlia now and then.
+// explore looks about in Kademlia now and then, seldom while nothing changes.
 func (n *Net) explore() {
+	var pace pace
 	for {
 		jitter, err := rand.Int(rand.Reader, big.NewInt(int64(discoverTime/2)))
 		if err != nil {
@@ -39,7 +41,9 @@ func (n *Net) explore() {
 		case <-n.ctx.Done():
 			return
 		}
-		n.lookAbout(n.ctx, discoverBudget)
+		if pace.turn(n.View()) {
+			n.lookAbout(n.ctx, discoverBudget)
+		}
 	}
 }
 

@@ -61,7 +61,7 @@ func TestRingMessagesOutliveTheirStream(t *testing.T) {
 				streams.Add(1)
 				question, _, err := nextRing(s, hang)
 				if err == nil {
-					err = b.answerRing(ctx, from, s, question)
+					_, err = b.answerRing(ctx, from, s, question)
 				}
 				if err == nil && name == "resets" {
 					_, err = s.Read(make([]byte, 1)) // the answer has arrived when there is another request
@@ -91,10 +91,10 @@ func TestRingMessagesDoNotWaitForEachOther(t *testing.T) {
 	arrived := make(chan struct{}, 16)
 	both := make(chan struct{})
 	b.serveRingBy(func(ctx context.Context, from datamesh.PeerID, s Stream) {
-		for question, err := nextRing(s, hang); err == nil; question, err = nextRing(s, hang) {
+		for question, _, err := nextRing(s, hang); err == nil; question, _, err = nextRing(s, hang) {
 			arrived <- struct{}{}
 			<-both
-			if b.answerRing(ctx, from, s, question) != nil {
+			if _, err := b.answerRing(ctx, from, s, question); err != nil {
 				break
 			}
 		}
@@ -151,7 +151,7 @@ func TestRingServerBoundsStreams(t *testing.T) {
 	ping := &ring.Message{Version: ring.Version, Kind: ring.KindPing}
 	ask := func(t *testing.T, s Stream) {
 		t.Helper()
-		if answer, err := askRing(s, ping); err != nil || answer.Kind != ring.KindPong {
+		if answer, err := askRing(s, ping, new(ringBytes)); err != nil || answer.Kind != ring.KindPong {
 			t.Errorf("got %v, %v, want a pong", answer, err)
 		}
 		synctest.Wait()
@@ -205,7 +205,7 @@ func TestRingServerBoundsStreams(t *testing.T) {
 		},
 		"that break the protocol": func(t *testing.T, n *Net) {
 			s := n.stream(datamesh.PeerID{1})
-			if _, err := askRing(s, &ring.Message{Version: ring.Version, Kind: ring.KindPong}); err == nil {
+			if _, err := askRing(s, &ring.Message{Version: ring.Version, Kind: ring.KindPong}, new(ringBytes)); err == nil {
 				t.Error("an answer is answered")
 			}
 			s = n.stream(datamesh.PeerID{1})

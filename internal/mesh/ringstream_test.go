@@ -12,6 +12,8 @@ import (
 
 	"datamesh"
 	"datamesh/internal/ring"
+
+	"github.com/libp2p/go-libp2p/core/protocol"
 )
 
 func pingTo(n *Net) ring.Call {
@@ -30,6 +32,13 @@ func pingRing(t *testing.T, n, to *Net) {
 // serveRingBy has another server answer ring messages from now on.
 func (n *Net) serveRingBy(serve func(context.Context, datamesh.PeerID, Stream)) {
 	n.handle(n.prefix+ringProtocol, serve)
+	for _, c := range n.host.Network().Conns() {
+		for _, s := range c.GetStreams() {
+			if s.Protocol() == protocol.ID(n.prefix+ringProtocol) {
+				s.Reset() // or it may be used for ever
+			}
+		}
+	}
 }
 
 func TestRingMessagesShareAStream(t *testing.T) {
@@ -119,6 +128,38 @@ func TestRingMessagesDoNotWaitForEachOther(t *testing.T) {
 	}
 	close(both)
 	asked.Wait()
+}
+
+// An answer that comes too late is not taken for that to the next message.
+func TestLateRingAnswersAreLost(t *testing.T) {
+	cfg := first(t)
+	cfg.Probe = 10 * time.Hour // nothing is asked again
+	a := start(t, cfg)
+	cfg = through(t, a)
+	cfg.Probe = 10 * time.Hour
+	b := start(t, cfg)
+	tooLate := make(chan struct{})
+	b.serveRingBy(func(ctx context.Context, from datamesh.PeerID, s Stream) {
+		for question, err := nextRing(s, hang); err == nil; question, err = nextRing(s, hang) {
+			if question.Kind == ring.KindPing {
+				<-tooLate
+			}
+			if b.answerRing(ctx, from, s, question) != nil {
+				break
+			}
+		}
+		s.Reset()
+	})
+	call := pingTo(b)
+	call.Timeout = 100 * time.Millisecond
+	for err := error(nil); err == nil; _, _, err = a.ask(call) { // the first messages may be on a stream from before
+	}
+	close(tooLate)
+	call = pingTo(b)
+	call.Message = &ring.Message{Version: ring.Version, Kind: ring.KindDigest, Sums: make([]byte, 8)}
+	if answer, _, err := a.ask(call); err != nil || answer.Kind != ring.KindDiffer {
+		t.Errorf("got %v, %v, want the answer to a digest", answer, err)
+	}
 }
 
 // pipe is a stream within this process.

@@ -35,6 +35,12 @@ const window = 4 << 20
 // of an idle mesh carries. Keepalives stay: they are sent only in silence.
 const rttTime = 10 * time.Minute
 
+func newMuxer() *yamux.Transport {
+	mux := *yamux.DefaultTransport
+	mux.InitialStreamWindowSize, mux.MeasureRTTInterval = window, rttTime
+	return &mux
+}
+
 // newHost makes the libp2p host: TCP with TLS 1.3 first, which costs a third
 // of QUIC's processor time, and QUIC second.
 func newHost(cfg Config) (host.Host, error) {
@@ -50,14 +56,12 @@ func newHost(cfg Config) (host.Host, error) {
 	if err != nil {
 		return nil, errs.New(errs.Network, "connection limits: %w", err)
 	}
-	mux := *yamux.DefaultTransport
-	mux.InitialStreamWindowSize, mux.MeasureRTTInterval = window, rttTime
 	opts := []libp2p.Option{
 		libp2p.Identity(key),
 		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
 		libp2p.Transport(quic.NewTransport),
 		libp2p.Security(libp2ptls.ID, libp2ptls.New),
-		libp2p.Muxer(yamux.ID, &mux),
+		libp2p.Muxer(yamux.ID, newMuxer()),
 		libp2p.ResourceManager(limits),
 		libp2p.ConnectionManager(conns),
 		libp2p.ConnectionGater(newGater()),

@@ -44,7 +44,7 @@ func TestConnectionsThatAreUsedCarryLittleElse(t *testing.T) {
 		}
 		const messages, other = 60, 10
 		for range messages {
-			time.Sleep(10 * time.Second)
+			<-time.After(10 * time.Second)
 			if _, err := s.Write([]byte("x")); err != nil {
 				t.Fatal(err)
 			}

@@ -212,7 +212,7 @@ func TestRingServerBoundsStreams(t *testing.T) {
 			s := n.stream(datamesh.PeerID{1})
 			for range 3 {
 				ask(t, s)
-				time.Sleep(ringIdle - 1) // of the bubble's clock
+				<-time.After(ringIdle - 1)
 			}
 			ended(t, s, 1)
 		},
@@ -260,7 +260,7 @@ func TestRingServerBoundsStreams(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := ringServer(t)
 				check(t, n)
-				time.Sleep(2 * ringIdle)
+				<-time.After(2 * ringIdle)
 				synctest.Wait()
 				if len(n.resting) != 0 {
 					t.Errorf("%v streams wait for requests in the end", n.resting)
@@ -304,11 +304,11 @@ func TestKeptStreamsEnd(t *testing.T) {
 			t.Error("not the one stream, once")
 		}
 		k.give(peer, s)
-		time.Sleep(ringKeep - 1)
+		<-time.After(ringKeep - 1)
 		if over() {
 			t.Error("it has ended early")
 		}
-		time.Sleep(time.Nanosecond)
+		<-time.After(time.Nanosecond)
 		if !over() || k.take(peer) != nil {
 			t.Error("it is kept for ever")
 		}

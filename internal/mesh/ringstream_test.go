@@ -140,11 +140,11 @@ func TestLateRingAnswersAreLost(t *testing.T) {
 	b := start(t, cfg)
 	tooLate := make(chan struct{})
 	b.serveRingBy(func(ctx context.Context, from datamesh.PeerID, s Stream) {
-		for question, err := nextRing(s, hang); err == nil; question, err = nextRing(s, hang) {
+		for question, _, err := nextRing(s, hang); err == nil; question, _, err = nextRing(s, hang) {
 			if question.Kind == ring.KindPing {
 				<-tooLate
 			}
-			if b.answerRing(ctx, from, s, question) != nil {
+			if _, err := b.answerRing(ctx, from, s, question); err != nil {
 				break
 			}
 		}

@@ -18,8 +18,11 @@ func (c *cli) bandwidthCommand() *cobra.Command {
 		Use:   "bandwidth [PEER]",
 		Short: "move bytes to a peer and back, and time them; without PEER to all that live, in turn",
 		Args:  arity(0, 1),
+
+		ValidArgsFunction: positional(c.completePeers),
 	}
 	cmd.Flags().StringVar(&text, "size", "16M", "`SIZE` to move each way, at most 64M")
+	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		size, err := config.ParseSize(text)
 		if err == nil && size == 0 {

@@ -96,18 +96,27 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 	return root
 }
 
-// group makes a command of one that only has commands below it.
+// group makes a command of one that has commands below it. Alone it does what
+// its RunE says, or else tells of them.
 func (c *cli) group(cmd *cobra.Command) *cobra.Command {
+	alone := cmd.RunE
+	if alone == nil {
+		cmd.Annotations = map[string]string{onlyHelps: ""}
+		alone = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	cmd.Args = cobra.ArbitraryArgs
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return cmd.Help()
+		if len(args) > 0 {
+			return noCommand(cmd, args[0])
 		}
-		return noCommand(cmd, args[0])
+		return alone(cmd, args)
 	}
 	return cmd
 }
+
+// onlyHelps marks a command that does nothing but tell of those below it.
+const onlyHelps = "only helps"
 
 // flagError says in plain words what is wrong with a flag.
 func flagError(err error) error {

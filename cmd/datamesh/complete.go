@@ -153,6 +153,54 @@ func (c *cli) completeAddrs(cmd *cobra.Command, _ []string, word string) ([]cobr
 	})
 }
 
+// completeMembers completes PEER_ID@ADDR.
+func (c *cli) completeMembers(cmd *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return inTime(cmd.Context(), func(ctx context.Context, offer func(value, about string) bool) error {
+		peers, err := c.knownPeers(ctx)
+		if err != nil {
+			return err
+		}
+		for _, p := range peers.Peers {
+			member := config.Peer{ID: p.PeerID, Addr: nearestAddr(p.Addrs)}.String()
+			if strings.HasPrefix(member, word) && !offer(member, p.State+" "+p.Labels.Host) {
+				return nil
+			}
+		}
+		return nil
+	})
+}
+
+// completeTransfers completes the ID of a transfer that was interrupted.
+func (c *cli) completeTransfers(cmd *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return inTime(cmd.Context(), func(ctx context.Context, offer func(value, about string) bool) error {
+		list, err := c.knownTransfers(ctx)
+		if err != nil {
+			return err
+		}
+		for _, t := range list.Transfers {
+			if t.State == node.Interrupted && strings.HasPrefix(t.ID, word) && !offer(t.ID, t.Kind+" of "+t.Name) {
+				return nil
+			}
+		}
+		return nil
+	})
+}
+
+func (c *cli) knownTransfers(ctx context.Context) (*node.Transfers, error) {
+	home, cfg, err := c.settings()
+	if err != nil {
+		return nil, err
+	}
+	asking, cancel := context.WithTimeout(ctx, askNodeTime)
+	defer cancel()
+	client, err := api.Dial(asking, home.Socket())
+	if err == nil {
+		defer client.Close()
+		return client.Transfers(asking, "")
+	}
+	return node.Resumable(home, cfg.Put.Resume)
+}
+
 func (c *cli) knownPeers(ctx context.Context) (*node.Peers, error) {
 	home, err := config.FindHome(c.homeDir)
 	if err != nil {

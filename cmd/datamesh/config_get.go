@@ -11,6 +11,8 @@ func (c *cli) configGetCommand() *cobra.Command {
 		Use:   "get KEY",
 		Short: "print one setting",
 		Args:  arity(1, 1),
+
+		ValidArgsFunction: positional(completeKeys),
 		RunE: func(_ *cobra.Command, args []string) error {
 			_, cfg, err := c.settings()
 			if err != nil {

@@ -15,9 +15,11 @@ func (c *cli) configSetCommand() *cobra.Command {
 		Long: `Makes a setting in the configuration file. Comments and all other settings
 stay as they are; lists are separated by commas. A running node reads the file
 when it starts.`,
-		Args: arity(2, 2),
+		Args:              arity(2, 2),
+		ValidArgsFunction: positional(completeKeys, c.completeValues),
 	}
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would be done")
+	c.completeFlags(cmd, nil)
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		f, err := c.configFile()
 		if err != nil {

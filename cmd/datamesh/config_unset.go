@@ -12,6 +12,8 @@ func (c *cli) configUnsetCommand() *cobra.Command {
 		Use:   "unset KEY",
 		Short: "remove a setting from the configuration file",
 		Args:  arity(1, 1),
+
+		ValidArgsFunction: positional(completeKeys),
 		RunE: func(_ *cobra.Command, args []string) error {
 			f, err := c.configFile()
 			if err != nil {

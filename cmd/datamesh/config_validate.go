@@ -10,11 +10,20 @@ import (
 	"datamesh/internal/errs"
 )
 
+// validated is the document of config validate.
+type validated struct {
+	File   string `json:"file"`
+	Exists bool   `json:"exists"`
+	Valid  bool   `json:"valid"`
+}
+
 func (c *cli) configValidateCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "validate [FILE]",
 		Short: "check a configuration file, of this home if none is named",
 		Args:  arity(0, 1),
+
+		ValidArgsFunction: positional(completeFiles),
 		RunE: func(_ *cobra.Command, args []string) error {
 			f, err := c.configFile()
 			if len(args) == 1 {
@@ -29,11 +38,7 @@ func (c *cli) configValidateCommand() *cobra.Command {
 			if err := f.Check(); err != nil {
 				return err
 			}
-			doc := struct {
-				File   string `json:"file"`
-				Exists bool   `json:"exists"`
-				Valid  bool   `json:"valid"`
-			}{f.Path(), f.Exists(), true}
+			doc := validated{f.Path(), f.Exists(), true}
 			return c.print(doc, func(w io.Writer) {
 				if !doc.Exists {
 					fmt.Fprintf(w, "there is no %s: all settings are defaults\n", plain(doc.File))

@@ -16,7 +16,8 @@ func (c *cli) discoverCommand() *cobra.Command {
 		Long: `Greets every member that is remembered, those held for dead too, compares the
 table of members with that of another, and looks about for more. NEW are those
 that were not known before.`,
-		Args: arity(0, 0),
+		Args:              arity(0, 0),
+		ValidArgsFunction: positional(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withNode(cmd.Context(), func(ops api.Operations) error {
 				found, err := ops.Discover(cmd.Context())

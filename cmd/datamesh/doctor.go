@@ -21,7 +21,8 @@ func (c *cli) doctorCommand() *cobra.Command {
 		Long: `Looks at the home, its keys and databases, the disk, the port, the members and
 the clock, whether the node of the home runs or not. Ends with 9 if anything
 has failed.`,
-		Args: arity(0, 0),
+		Args:              arity(0, 0),
+		ValidArgsFunction: positional(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := c.diagnose(cmd.Context())
 			if err != nil {

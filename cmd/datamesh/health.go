@@ -20,9 +20,11 @@ func (c *cli) healthCommand() *cobra.Command {
 sentence how many peers may still vanish. It ends with 9 when an object cannot
 be read now, survives fewer losses than it would if its shards were well spread
 over all members, or has lost a shard.`,
-		Args: arity(0, 0),
+		Args:              arity(0, 0),
+		ValidArgsFunction: positional(),
 	}
 	cmd.Flags().BoolVar(&quick, "quick", false, "ask about no object; ends with 9 when a member does not answer")
+	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return c.withNode(cmd.Context(), func(ops api.Operations) error {
 			h, err := ops.Health(cmd.Context(), quick)

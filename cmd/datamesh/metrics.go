@@ -21,9 +21,11 @@ func (c *cli) metricsCommand() *cobra.Command {
 		Long: `Prints the counters of the node that runs in this home since its start, in the
 text format of Prometheus. With --watch it looks again and again, and prints
 what has changed, until it is interrupted, which is no error.`,
+		ValidArgsFunction: positional(),
 	}
 	cmd.Flags().Uint32Var(&seconds, "watch", 0, "print what changes, every `SECONDS`")
 	cmd.Flags().Lookup("watch").NoOptDefVal = "2"
+	c.completeFlags(cmd, nil)
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if cmd.Flags().Changed("watch") {
 			return arity(0, 1)(cmd, args)

@@ -10,23 +10,22 @@ import (
 )
 
 func (c *cli) networksCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := c.group(&cobra.Command{
 		Use:   "networks",
 		Short: "list the networks that can be joined by name",
 		Long: `A network is some members of a mesh under a name, to join it through. Wherever
 a NAME is, PEER_ID@ADDR names a single member. "local" is whoever listens on
 this machine at port 40871, "local:PORT" at another port.`,
-	}
-	c.group(cmd)
-	group := cmd.RunE
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) > 0 {
-			return group(cmd, args) // no such command
-		}
-		return c.listNetworks()
-	}
+		RunE: func(*cobra.Command, []string) error { return c.listNetworks() },
+	})
+	c.completeFlags(cmd, nil)
 	cmd.AddCommand(c.networksAddCommand(), c.networksRemoveCommand(), c.networksUseCommand(), c.networksTestCommand())
 	return cmd
+}
+
+// networkList is the document of networks.
+type networkList struct {
+	Networks []networkDoc `json:"networks"`
 }
 
 // A networkDoc is a network in the documents of networks.
@@ -42,9 +41,7 @@ func (c *cli) listNetworks() error {
 	if err != nil {
 		return err
 	}
-	doc := struct {
-		Networks []networkDoc `json:"networks"`
-	}{}
+	var doc networkList
 	local, err := cfg.Peers(config.Local)
 	if err != nil {
 		return err

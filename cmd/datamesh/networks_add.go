@@ -12,6 +12,8 @@ func (c *cli) networksAddCommand() *cobra.Command {
 		Use:   "add NAME PEER_ID@ADDR...",
 		Short: "give members of a mesh a name",
 		Args:  arity(2, 64),
+
+		ValidArgsFunction: positional(cobra.NoFileCompletions, c.completeMembers),
 		RunE: func(_ *cobra.Command, args []string) error {
 			f, err := c.configFile()
 			if err != nil {

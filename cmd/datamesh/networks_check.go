@@ -19,6 +19,8 @@ func (c *cli) networksTestCommand() *cobra.Command {
 		Use:   "test [NAME]",
 		Short: "ask the peers of a network, or of mesh.bootstrap, which mesh they are of",
 		Args:  arity(0, 1),
+
+		ValidArgsFunction: positional(c.completeNetworks),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, cfg, err := c.settings()
 			if err != nil {
@@ -39,6 +41,12 @@ func (c *cli) networksTestCommand() *cobra.Command {
 	}
 }
 
+// tested is the document of networks test.
+type tested struct {
+	Name  string       `json:"name"` // "": the peers of mesh.bootstrap
+	Peers []testedPeer `json:"peers"`
+}
+
 // A testedPeer is what a peer of a network answered.
 type testedPeer struct {
 	Peer      config.Peer     `json:"peer"`
@@ -50,10 +58,7 @@ type testedPeer struct {
 }
 
 func (c *cli) testPeers(ctx context.Context, name string, peers []config.Peer) error {
-	doc := struct {
-		Name  string       `json:"name"` // "": the peers of mesh.bootstrap
-		Peers []testedPeer `json:"peers"`
-	}{name, make([]testedPeer, len(peers))}
+	doc := tested{name, make([]testedPeer, len(peers))}
 	var wg sync.WaitGroup
 	for i, p := range peers {
 		wg.Go(func() { doc.Peers[i] = testPeer(ctx, p) })

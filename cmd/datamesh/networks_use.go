@@ -12,11 +12,20 @@ import (
 	"datamesh/internal/node"
 )
 
+// joined is the document of networks use.
+type joined struct {
+	Name string          `json:"name"`
+	Mesh datamesh.MeshID `json:"mesh"`
+	File string          `json:"file"`
+}
+
 func (c *cli) networksUseCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "use NAME",
 		Short: "join the mesh of a network now, and name it in mesh.bootstrap",
 		Args:  arity(1, 1),
+
+		ValidArgsFunction: positional(c.completeNetworks),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.useNetwork(cmd.Context(), args[0])
 		},
@@ -49,12 +58,7 @@ func (c *cli) useNetwork(ctx context.Context, name string) error {
 		return fmt.Errorf("the mesh is joined, but mesh.bootstrap is not set: %w", err)
 	}
 	c.warnOverridden("mesh.bootstrap")
-	doc := struct {
-		Name string          `json:"name"`
-		Mesh datamesh.MeshID `json:"mesh"`
-		File string          `json:"file"`
-	}{name, mesh, f.Path()}
-	err = c.print(doc, func(w io.Writer) { fmt.Fprintf(w, "this home is of the mesh %s\n", mesh) })
+	err = c.print(joined{name, mesh, f.Path()}, func(w io.Writer) { fmt.Fprintf(w, "this home is of the mesh %s\n", mesh) })
 	if err == nil {
 		c.next("peers")
 	}

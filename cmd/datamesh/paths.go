@@ -13,6 +13,8 @@ func (c *cli) pathsCommand() *cobra.Command {
 		Use:   "paths",
 		Short: "say where everything lies",
 		Args:  arity(0, 0),
+
+		ValidArgsFunction: positional(),
 		RunE: func(*cobra.Command, []string) error {
 			home, err := config.FindHome(c.homeDir)
 			if err != nil {

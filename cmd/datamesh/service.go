@@ -21,12 +21,9 @@ func (c *cli) serviceCommand() *cobra.Command {
 		Long: `Runs a node that stores shards, in the foreground. The first time it needs
 --bootstrap-peer and --bootstrap-addr of any member, or mesh.bootstrap in the
 configuration; after that it remembers.`,
-		Args:              arity(0, 0),
-		ValidArgsFunction: positional(),
 	}
 	cmd.Flags().Uint16Var(&port, "port", 0, "`PORT` to listen on; 0 takes any and keeps it (default mesh.port)")
 	cmd.Flags().Uint32Var(&timeout, "timeout", 0, "`SECONDS` after which to give up joining")
-	cmd.AddCommand(c.serviceVerbs()...)
 	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		o, err := c.options(node.Storage, portFlag(cmd, port))
@@ -38,5 +35,6 @@ configuration; after that it remembers.`,
 			fmt.Fprintf(w, "ready: %s of mesh %s on %s\n", r.PeerID, r.Mesh, nearestAddr(r.Addrs))
 		})
 	}
-	return cmd
+	cmd.AddCommand(c.serviceVerbs()...)
+	return c.group(cmd)
 }

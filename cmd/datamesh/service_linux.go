@@ -31,7 +31,8 @@ type manager struct{ system bool }
 // addManager adds the flags that choose between the two.
 func addManager(cmd *cobra.Command) *manager {
 	m := &manager{}
-	cmd.Flags().BoolVar(&m.system, "system", os.Geteuid() == 0, "the machine's service, for root (default for root)")
+	cmd.Flags().BoolVar(&m.system, "system", os.Geteuid() == 0, "the machine's service, not that of a user (default for root)")
+	cmd.Flags().Lookup("system").DefValue = "false" // help says it in words, and the same to everybody
 	return m
 }
 
@@ -105,11 +106,13 @@ func (c *cli) serviceInstallCommand() *cobra.Command {
 service, with its home in ` + stateHome + ` and a user of its own; anybody
 else's is a service of that user, with the user's home. Give --bootstrap-peer
 and --bootstrap-addr to join a mesh, or --begin for the first node of one.`,
-		Args: arity(0, 0),
+		Args:              arity(0, 0),
+		ValidArgsFunction: positional(),
 	}
 	m := addManager(cmd)
 	cmd.Flags().BoolVar(&begin, "begin", false, "begin a mesh, as bootstrap does")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the unit, and change nothing")
+	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		u, err := c.unit(m, begin)
 		if err != nil {
@@ -212,9 +215,12 @@ func (c *cli) serviceUninstallCommand() *cobra.Command {
 		Use:   "uninstall",
 		Short: "stop the node that systemd runs, and take its unit away; its home stays",
 		Args:  arity(0, 0),
+
+		ValidArgsFunction: positional(),
 	}
 	m := addManager(cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be removed, and change nothing")
+	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		path, err := m.path()
 		if err != nil {
@@ -266,8 +272,11 @@ func (c *cli) serviceStatusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "say whether systemd runs the node, and how it is",
 		Args:  arity(0, 0),
+
+		ValidArgsFunction: positional(),
 	}
 	m := addManager(cmd)
+	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := c.serviceState(cmd.Context(), m)
 		if err != nil {
@@ -324,9 +333,12 @@ func (c *cli) serviceLogsCommand() *cobra.Command {
 		Use:   "logs",
 		Short: "show what the node that systemd runs has logged",
 		Args:  arity(0, 0),
+
+		ValidArgsFunction: positional(),
 	}
 	m := addManager(cmd)
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what it logs from now on")
+	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		args := m.args("--unit="+unitName, "--no-pager")
 		if follow {

@@ -12,13 +12,12 @@ import (
 )
 
 func (c *cli) transfersCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := c.group(&cobra.Command{
 		Use:   "transfers",
 		Short: "list puts and gets that run or were interrupted",
 		Long: `Lists the puts and gets that run in this home's node, and those that were
 interrupted. The same command as before, typed again, goes on where an
 interrupted one stopped; after put.resume what is left of it is deleted.`,
-		Args: arity(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withNode(cmd.Context(), func(ops api.Operations) error {
 				list, err := ops.Transfers(cmd.Context(), "")
@@ -33,7 +32,7 @@ interrupted one stopped; after put.resume what is left of it is deleted.`,
 				})
 			})
 		},
-	}
+	})
 	cmd.AddCommand(c.cancelCommand())
 	return cmd
 }
@@ -57,8 +56,11 @@ func (c *cli) cancelCommand() *cobra.Command {
 		Use:   "cancel ID",
 		Short: "give up an interrupted transfer and delete what is left of it",
 		Args:  arity(1, 1),
+
+		ValidArgsFunction: positional(c.completeTransfers),
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be deleted, and delete nothing")
+	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return c.withNode(cmd.Context(), func(ops api.Operations) error {
 			list, err := ops.Transfers(cmd.Context(), "")

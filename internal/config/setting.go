@@ -124,6 +124,14 @@ func (c Config) Setting(key string) (Setting, error) {
 	return c.shown(s), nil
 }
 
+// About says in a few words what the setting of that key is; "" if there is
+// none.
+func About(key string) string {
+	var c Config
+	s, _ := c.setting(key)
+	return s.about
+}
+
 func (c *Config) shown(s setting) Setting {
 	origin := c.origins[s.key]
 	if origin == "" {

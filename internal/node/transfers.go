@@ -105,30 +105,47 @@ func (n *Node) Transfers(_ context.Context, id string) (*Transfers, error) {
 	if id != "" {
 		return list, nil
 	}
-	keys, err := n.knownKeys()
-	if err != nil {
-		return nil, err
-	}
-	puts, err := n.journal.Interrupted(keys)
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range puts {
-		list.Transfers = append(list.Transfers, Transfer{ID: p.ID, Kind: PutTransfer, Name: p.Name, Size: -1, Sealed: p.Bytes,
-			State: Interrupted, Began: p.At.UTC()})
-	}
 	if err := partial.Sweep(n.home.Gets(), n.opt.Config.Put.Resume); err != nil {
 		return nil, err
 	}
-	gets, err := partial.List(n.home.Gets())
+	left, err := interrupted(n.home, n.journal)
 	if err != nil {
 		return nil, err
 	}
+	list.Transfers = append(list.Transfers, left...)
+	return list, nil
+}
+
+// Resumable returns the interrupted transfers of a home whose node does not
+// run, and changes nothing. Puts are remembered for so long.
+func Resumable(home config.Home, resume time.Duration) (*Transfers, error) {
+	left, err := interrupted(home, object.NewJournal(home.Puts(), resume))
+	return &Transfers{Transfers: left}, err
+}
+
+func interrupted(home config.Home, journal *object.Journal) ([]Transfer, error) {
+	keys, err := knownKeys(home)
+	if err != nil {
+		return nil, err
+	}
+	puts, err := journal.Interrupted(keys)
+	if err != nil {
+		return nil, err
+	}
+	gets, err := partial.List(home.Gets())
+	if err != nil {
+		return nil, err
+	}
+	all := []Transfer{}
+	for _, p := range puts {
+		all = append(all, Transfer{ID: p.ID, Kind: PutTransfer, Name: p.Name, Size: -1, Sealed: p.Bytes,
+			State: Interrupted, Began: p.At.UTC()})
+	}
 	for _, g := range gets {
-		list.Transfers = append(list.Transfers, Transfer{ID: g.ID, Kind: GetTransfer, Name: g.Name, Size: g.Size, Received: g.Done,
+		all = append(all, Transfer{ID: g.ID, Kind: GetTransfer, Name: g.Name, Size: g.Size, Received: g.Done,
 			State: Interrupted, Began: g.At})
 	}
-	return list, nil
+	return all, nil
 }
 
 // CancelTransfer gives up an interrupted transfer and deletes what it has

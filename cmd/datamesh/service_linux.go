@@ -89,11 +89,11 @@ func ours(path string) (bool, error) {
 	return true, nil
 }
 
-// installed is the document of service install and service uninstall.
+// installed is the document of service install.
 type installed struct {
 	Unit   string `json:"unit"` // path
-	Home   string `json:"home,omitempty"`
-	Text   string `json:"text,omitempty"` // of the unit
+	Home   string `json:"home"`
+	Text   string `json:"text"` // of the unit
 	DryRun bool   `json:"dry_run,omitempty"`
 }
 
@@ -209,6 +209,12 @@ func (m *manager) install(ctx context.Context, path, text string) (err error) {
 
 func errorOf(_ string, err error) error { return err }
 
+// uninstalled is the document of service uninstall.
+type uninstalled struct {
+	Unit   string `json:"unit"` // path
+	DryRun bool   `json:"dry_run,omitempty"`
+}
+
 func (c *cli) serviceUninstallCommand() *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
@@ -240,7 +246,7 @@ func (c *cli) serviceUninstallCommand() *cobra.Command {
 			}
 			verb = "stopped the node and removed"
 		}
-		return c.print(installed{Unit: path, DryRun: dryRun}, func(w io.Writer) { fmt.Fprintf(w, "%s %s; the home stays\n", verb, path) })
+		return c.print(uninstalled{path, dryRun}, func(w io.Writer) { fmt.Fprintf(w, "%s %s; the home stays\n", verb, path) })
 	}
 	return cmd
 }

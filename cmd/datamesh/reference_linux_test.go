@@ -139,7 +139,7 @@ func matches(t *testing.T, name, want string) {
 
 func TestCommandsAreDocumented(t *testing.T) {
 	var b bytes.Buffer
-	b.WriteString("# Commands\n\nThis page is made from the program: `go test ./cmd/datamesh -run Documented -update`. What each prints with `--json` is in\n[json.md](json.md), how it ends in [exit-codes.md](exit-codes.md).\n\n")
+	b.WriteString("# Commands\n\nThis page is made from the program: `go test ./cmd/datamesh -run Documented -update`. What each prints with `--json` is in\n[json.md](json.md), how it ends in [exit-codes.md](exit-codes.md). The commands below `service` are there on Linux only: they need\nsystemd.\n\n")
 	anchor := func(page string) string { return "#" + strings.ReplaceAll(strings.TrimSuffix(page, ".md"), "_", "-") }
 	for _, cmd := range commands(described()) {
 		if err := doc.GenMarkdownCustom(cmd, &b, anchor); err != nil {
@@ -293,7 +293,7 @@ func meanings(text string) map[string]string {
 func TestJSONIsDocumented(t *testing.T) {
 	said := meanings(read(t, "docs/json.md"))
 	var b strings.Builder
-	b.WriteString("# JSON\n\nWith `--json` a command prints one document, on one line. Sizes are bytes, times RFC 3339 in UTC, arrays are never null. The fields on\nthis page are those of the program: `go test ./cmd/datamesh -run Documented -update` adds what is new, and fails until its meaning is\nwritten here.\n\n")
+	b.WriteString("# JSON\n\nWith `--json` a command prints one document, on one line. Sizes are bytes, times RFC 3339 in UTC, arrays are never null. The fields on\nthis page are those of the program: `go test ./cmd/datamesh -run Documented -update` adds what is new, and fails until its meaning is\nwritten here. The commands below `service` are there on Linux only.\n\n")
 	section := func(title string, document any) {
 		fmt.Fprintf(&b, "## %s\n\n| field | type | meaning |\n|---|---|---|\n", title)
 		for _, f := range fieldsOf(reflect.TypeOf(document), "") {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // A completion that hangs is given up, with what it has found until then.
@@ -39,6 +41,22 @@ func TestCompletionIsInTime(t *testing.T) {
 		}
 		close(hang) // the goroutine ends, as nobody takes what it offers
 	})
+}
+
+// A command that says nothing of its arguments, or of the value of a flag, has
+// the shell offer files.
+func TestEveryCommandSaysWhatCompletesIt(t *testing.T) {
+	c := &cli{completing: true, out: io.Discard, err: io.Discard}
+	for _, cmd := range commands(c.root()) {
+		if cmd.ValidArgsFunction == nil {
+			t.Errorf("%s does not say how its arguments are completed", cmd.CommandPath())
+		}
+		cmd.NonInheritedFlags().VisitAll(func(f *pflag.Flag) {
+			if _, ok := cmd.GetFlagCompletionFunc(f.Name); !ok {
+				t.Errorf("%s does not say how --%s is completed", cmd.CommandPath(), f.Name)
+			}
+		})
+	}
 }
 
 func TestCompletionIsBounded(t *testing.T) {
@@ -72,6 +90,12 @@ func TestPeersAreCompletedWithAndWithoutANode(t *testing.T) {
 
 	if diff := cmp.Diff([]string{a.PeerID.String()}, offered("--bootstrap-peer")); diff != "" {
 		t.Errorf("of the node (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{a.PeerID.String()}, offered("bandwidth")); diff != "" {
+		t.Errorf("to measure (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{a.PeerID.String() + "@" + nearestAddr(a.Addrs)}, offered("networks", "add", "work")); diff != "" {
+		t.Errorf("to name (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(slices.Sorted(slices.Values(a.Addrs)), offered("--bootstrap-peer", a.PeerID.String(), "--bootstrap-addr")); diff != "" {
 		t.Errorf("addresses (-want +got):\n%s", diff)

@@ -109,6 +109,9 @@ func TestCancelledPutLeavesNothing(t *testing.T) {
 	if len(left) != 1 {
 		t.Fatalf("interrupted: %+v", left)
 	}
+	if o := owner.run(t, "__completeNoDesc", "transfers", "cancel", ""); !strings.HasPrefix(string(o.stdout), left[0].ID+"\n:") {
+		t.Errorf("completed by %q, want %s", o.stdout, left[0].ID)
+	}
 	if got := result[cancelled](t, owner.run(t, "transfers", "cancel", left[0].ID, "--dry-run")); !got.DryRun || len(owner.interrupted(t)) != 1 {
 		t.Errorf("dry run: %+v", got)
 	}

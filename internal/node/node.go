@@ -224,8 +224,6 @@ func loadKeys(home config.Home, stored func() (catalog.Stats, error)) (*keyring.
 }
 
 // knownKeys returns the identities of the home's user, if there is one.
-func (n *Node) knownKeys() ([]crypt.Identity, error) { return knownKeys(n.home) }
-
 func knownKeys(home config.Home) ([]crypt.Identity, error) {
 	ring, err := keyring.Load(home.Identity())
 	if errors.Is(err, errs.FileNotFound) {

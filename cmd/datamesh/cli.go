@@ -177,6 +177,7 @@ func (c *cli) options(role node.Role, flags map[string]string) (node.Options, er
 	o.Log = c.logger(o.Config.Log)
 	if role == node.Client && o.Config.Log.Level > slog.LevelDebug {
 		o.Log = slog.New(slog.DiscardHandler) // a command says what matters itself
+		o.Warn = func(text string) { c.warn("%s", text) }
 	}
 	if _, given := flags["mesh.port"]; given || o.Config.Mesh.Port != 0 {
 		o.Port = o.Config.Mesh.Port
@@ -228,6 +229,9 @@ func (c *cli) withNode(ctx context.Context, f func(api.Operations) error) error 
 		return err
 	}
 	return c.noticeIdentity(o.Home, func() error {
+		if err := o.Home.Make(); err != nil {
+			return err
+		}
 		client, err := api.Dial(ctx, o.Home.Socket())
 		if err == nil {
 			defer client.Close()

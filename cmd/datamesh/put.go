@@ -51,7 +51,7 @@ func (c *cli) putCommand() *cobra.Command {
 		}
 		if o.Code != "" {
 			if _, err := config.ParseCode(o.Code); err != nil {
-				return err
+				return errs.WithHint(err, "datamesh put %s --code 4+2", quoteWord(args[0]))
 			}
 		}
 		if args[0] != "-" && !flags.Changed("name") {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unicode"
 
+	"datamesh"
 	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
@@ -96,10 +97,19 @@ func (t *target) settle(info node.ObjectInfo) error {
 	}
 	name, err := safeName(info.Name)
 	if err != nil {
-		return errs.WithHint(err, "say where to write it: datamesh get %s OUT", t.ref)
+		return errs.WithHint(err, "say where to write it: datamesh get %s OUT", typable(t.ref, info.ID))
 	}
 	t.path = filepath.Join(t.dir, name)
 	return t.checkFree()
+}
+
+// typable returns ref as it is typed in a shell, or the id that it means if
+// nobody would type that.
+func typable(ref string, id datamesh.ObjectID) string {
+	if len(ref) > maxFileName || plain(ref) != ref {
+		return id.String()
+	}
+	return quoteWord(ref)
 }
 
 // commit gives the file, now whole, its time and its name.
@@ -129,6 +139,9 @@ func fileMode(info node.ObjectInfo) fs.FileMode {
 	return fs.FileMode(info.Mode) & fs.ModePerm
 }
 
+// maxFileName is how many bytes the name of a file may have on most systems.
+const maxFileName = 255
+
 // safeName returns the last element of a stored name if that is the name of a
 // plain file here, and of no device on Windows. Kind: Invalid.
 func safeName(stored string) (string, error) {
@@ -140,6 +153,8 @@ func safeName(stored string) (string, error) {
 		return "", errs.New(errs.Invalid, "the stored name %q names no file", stored)
 	case strings.ContainsFunc(name, unicode.IsControl):
 		return "", errs.New(errs.Invalid, "the stored name %q has control characters", stored)
+	case len(name) > maxFileName:
+		return "", errs.New(errs.Invalid, "the stored name has %d bytes, more than the name of a file can", len(name))
 	case reserved(name):
 		return "", errs.New(errs.Invalid, "the stored name %q is a device on Windows", stored)
 	case runtime.GOOS == "windows" && (strings.ContainsAny(name, `<>:"|?*`) || strings.TrimRight(name, ". ") != name):

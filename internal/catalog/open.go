@@ -96,16 +96,18 @@ func create(ctx context.Context, path string) error {
 		return errs.New(durable.KindOf(err), "create %s: %w", path, err)
 	}
 	defer os.RemoveAll(dir)
-	c, err := connect(filepath.Join(dir, "empty.db"), url.Values{"_pragma": {"synchronous(FULL)"}})
+	temp := filepath.Join(dir, "empty.db")
+	c, err := connect(temp, url.Values{"_pragma": {"synchronous(FULL)"}})
 	if err != nil {
 		return err
 	}
+	c.path = path // which is what errors are about
 	_, err = c.db.ExecContext(ctx, schema)
 	if err := c.classify(ctx, errors.Join(err, c.db.Close())); err != nil {
 		return err
 	}
 	err = durable.WriteFile(path, 0o600, false, func(w io.Writer) error {
-		empty, err := os.ReadFile(c.path)
+		empty, err := os.ReadFile(temp)
 		if err != nil {
 			return errs.New(errs.IO, "create %s: %w", path, err)
 		}

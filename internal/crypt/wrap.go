@@ -38,7 +38,8 @@ func ParseRecipient(s string) (r Recipient, err error) {
 			`a recipient begins with age1; "datamesh id" prints the one of a home`)
 	}
 	if err != nil { // age's own text has all of s, which is long
-		return Recipient{}, errs.New(errs.Invalid, "recipient %.16s… is mistyped, or not of a kind that is known", s)
+		return Recipient{}, errs.WithHint(errs.New(errs.Invalid, "recipient %.16s… is mistyped, or not of a kind that is known", s),
+			`copy all of it from what "datamesh id" prints in the home of its owner`)
 	}
 	return r, nil
 }

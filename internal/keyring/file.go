@@ -77,15 +77,22 @@ func Import(src, identityFile string) error {
 // the node's own: it is not derived, and there is no way to export it.
 // Kinds: KeyManagement, IO, Full.
 func NodeKey(file string) (ed25519.PrivateKey, error) {
-	b, err := read(file, private)
+	key, err := LoadNodeKey(file)
 	if errs.KindOf(err) == errs.FileNotFound {
 		seed := NewRoot()
 		err = writeSecret(file, "# DataMesh node key. It belongs to this machine alone.\n", nodePrefix, seed)
 		if err != nil && errs.KindOf(err) != errs.Exists {
 			return nil, err
 		}
-		b, err = read(file, private)
+		key, err = LoadNodeKey(file)
 	}
+	return key, err
+}
+
+// LoadNodeKey reads the key of a node, and makes none.
+// Kinds: FileNotFound, KeyManagement, IO.
+func LoadNodeKey(file string) (ed25519.PrivateKey, error) {
+	b, err := read(file, private)
 	if err != nil {
 		return nil, err
 	}

@@ -63,6 +63,9 @@ func checkKeys(home config.Home) Check {
 	if err := keyring.Private(home.Identity(), home.NodeKey()); err != nil {
 		return failedBy(name, err)
 	}
+	if _, err := keyring.LoadNodeKey(home.NodeKey()); err != nil && !errors.Is(err, errs.FileNotFound) {
+		return failedBy(name, err)
+	}
 	return ok(name, "others cannot read them")
 }
 

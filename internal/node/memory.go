@@ -61,6 +61,9 @@ func loadMemory(home config.Home) (*memory, error) {
 	if err != nil && errs.HintFor(err) != "" { // it is of a newer version
 		return nil, errs.New(errs.Configuration, "%s: %w", home.Mesh(), err)
 	}
+	if errs.KindOf(err) == errs.Serialization {
+		err = errors.New("the memory of the mesh is damaged") // how tells nobody anything
+	}
 	if err != nil {
 		return nil, errs.WithHint(errs.New(errs.Configuration, "%s: %w", home.Mesh(), err),
 			"move it away and join again: datamesh networks use PEER_ID@ADDR; keys, catalog and shards are not in it")

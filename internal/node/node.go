@@ -54,6 +54,7 @@ type Options struct {
 	JoinTimeout time.Duration // to give up joining after; 0: a storage node goes on for ever
 	Version     string        // of the program, for the log
 	Log         *slog.Logger
+	Warn        func(text string) // tells the user of a command, who sees no log, of damage that was mended; may be nil
 }
 
 // A Node is a running node. It is safe for concurrent use.

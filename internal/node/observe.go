@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -51,6 +52,9 @@ func (n *Node) storeEvents() store.Events {
 	return store.Events{
 		Rebuilt: func(aside string, files, rows int) {
 			n.log.Warn("the index of the store was missing or damaged and has been rebuilt", "files", files, "rows", rows, "damaged", aside)
+			if n.opt.Warn != nil {
+				n.opt.Warn(rebuiltText(aside, files, rows))
+			}
 		},
 		Lost: func(key datamesh.ShardKey) {
 			n.log.Error("a shard's file is gone", "segment", key.Segment, "index", key.Index)
@@ -59,6 +63,16 @@ func (n *Node) storeEvents() store.Events {
 			n.log.Warn("a file in the store is not one of its own", "file", path, "error", err)
 		},
 	}
+}
+
+// rebuiltText says that the index of a store was made again, and where the
+// damaged one is.
+func rebuiltText(aside string, files, rows int) string {
+	what := "was missing"
+	if aside != "" {
+		what = "was damaged, and moved to " + aside
+	}
+	return fmt.Sprintf("the index of the store %s; the new one has the %d shards that could be saved", what, files+rows)
 }
 
 // begun tells the operator of a service that it serves.

@@ -99,7 +99,11 @@ func (e dialError) Unwrap() error { return e.error }
 
 func (e dialError) Error() string {
 	if dial, ok := errors.AsType[*swarm.DialError](e.error); ok && len(dial.DialErrors) > 0 {
-		return fmt.Sprintf("%s: %v", dial.DialErrors[0].Address, dial.DialErrors[0].Cause)
+		cause := dial.DialErrors[0].Cause
+		if system, ok := errors.AsType[syscall.Errno](cause); ok {
+			cause = system // before which Go says what it did, and to which address
+		}
+		return fmt.Sprintf("%s: %v", dial.DialErrors[0].Address, cause)
 	}
 	if errors.Is(e.error, context.DeadlineExceeded) {
 		return "no answer"

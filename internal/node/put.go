@@ -76,7 +76,7 @@ func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (stored *Stor
 	p := &progress{kind: PutTransfer, name: o.Name, code: code}
 	p.size.Store(cmp.Or(o.Size, -1))
 	defer n.board.begin(o.Transfer, p)()
-	opt.Events = p.events()
+	opt.Events, opt.Stored = p.events(), n.stored(ctx)
 	result, err := l.objects.Put(ctx, r, opt, func(p object.PutResult) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
 		defer cancel()
@@ -172,17 +172,22 @@ func (n *Node) sweep(l *link) {
 }
 
 func (n *Node) sweepOnce(ctx context.Context, l *link) error {
-	swept, err := n.journal.Sweep(ctx, &members{l}, func(id datamesh.ObjectID) (bool, error) {
+	swept, err := n.journal.Sweep(ctx, &members{l}, n.stored(ctx))
+	if swept > 0 {
+		n.log.Info("leftovers of an interrupted put were deleted", "segments", swept)
+	}
+	return err
+}
+
+// stored tells which objects the catalog knows.
+func (n *Node) stored(ctx context.Context) object.Stored {
+	return func(id datamesh.ObjectID) (bool, error) {
 		_, err := n.catalog.ByID(ctx, id)
 		if errs.KindOf(err) == errs.FileNotFound {
 			return false, nil
 		}
 		return err == nil, err
-	})
-	if swept > 0 {
-		n.log.Info("leftovers of an interrupted put were deleted", "segments", swept)
 	}
-	return err
 }
 
 const sweepInterval = 10 * time.Minute

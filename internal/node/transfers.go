@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"datamesh"
 	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/object"
@@ -100,7 +101,7 @@ func (r receiver) Write(b []byte) (int, error) {
 // Transfers returns the running transfer of that id, or, for "", all that
 // run in this process and all of the home that were interrupted and can be
 // resumed.
-func (n *Node) Transfers(_ context.Context, id string) (*Transfers, error) {
+func (n *Node) Transfers(ctx context.Context, id string) (*Transfers, error) {
 	list := &Transfers{Transfers: n.board.list(id)}
 	if id != "" {
 		return list, nil
@@ -108,7 +109,7 @@ func (n *Node) Transfers(_ context.Context, id string) (*Transfers, error) {
 	if err := partial.Sweep(n.home.Gets(), n.opt.Config.Put.Resume); err != nil {
 		return nil, err
 	}
-	left, err := interrupted(n.home, n.journal)
+	left, err := interrupted(n.home, n.journal, n.stored(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -119,16 +120,20 @@ func (n *Node) Transfers(_ context.Context, id string) (*Transfers, error) {
 // Resumable returns the interrupted transfers of a home whose node does not
 // run, and changes nothing. Puts are remembered for so long.
 func Resumable(home config.Home, resume time.Duration) (*Transfers, error) {
-	left, err := interrupted(home, object.NewJournal(home.Puts(), resume))
+	left, err := interrupted(home, object.NewJournal(home.Puts(), resume), nothingStored)
 	return &Transfers{Transfers: left}, err
 }
 
-func interrupted(home config.Home, journal *object.Journal) ([]Transfer, error) {
+// nothingStored stands for a catalog that is not asked: a put that died
+// between its commit and the end of its journal is then listed too.
+func nothingStored(datamesh.ObjectID) (bool, error) { return false, nil }
+
+func interrupted(home config.Home, journal *object.Journal, stored object.Stored) ([]Transfer, error) {
 	keys, err := knownKeys(home)
 	if err != nil {
 		return nil, err
 	}
-	puts, err := journal.Interrupted(keys)
+	puts, err := journal.Interrupted(keys, stored)
 	if err != nil {
 		return nil, err
 	}

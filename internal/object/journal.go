@@ -175,6 +175,13 @@ func (f *journalFile) join() bool {
 	return true
 }
 
+// broken reports whether the file takes no more records.
+func (f *journalFile) broken() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.failed != nil
+}
+
 // segment records, durably, that shards of a segment will be sent to peers.
 func (e *entry) segment(del *datamesh.Deletion, peers []datamesh.PeerID) error {
 	slices.SortFunc(peers, func(a, b datamesh.PeerID) int { return bytes.Compare(a[:], b[:]) })

@@ -27,6 +27,7 @@ type PutOptions struct {
 	MinSurvives int               // the bar for success; negative: half of m, or the best possible
 	MaxList     int               // bytes of a segment list inside the manifest; 0: format.MaxList
 	Source      Source            // of the content; zero: it comes once, and the put cannot be resumed
+	Stored      Stored            // asked before an interrupted put is taken over; nil: none is
 	Events      PutEvents
 }
 

@@ -33,7 +33,7 @@ const sourceContext = "datamesh v1 source of a put"
 // journalSource returns what the journal knows the source of a put by, which
 // cuts its content into pieces of length bytes.
 func (p *put) journalSource(length int) Source {
-	if p.opt.Source == (Source{}) {
+	if p.opt.Source == (Source{}) || p.opt.Stored == nil {
 		return Source{}
 	}
 	var cut []byte
@@ -102,13 +102,15 @@ type reused struct {
 
 // resume takes over what interrupted puts of the same source have finished,
 // by its place in the content. What no longer survives enough is left to the
-// sweep.
+// sweep. If it fails, nothing of this put can be resumed: another put may still
+// have deleted what this one has taken over.
 func (p *put) resume(ctx context.Context) (map[int]*reused, error) {
 	found := map[int]*reused{}
 	if p.source == (Source{}) {
 		return found, nil
 	}
-	err := p.o.journal.each(func(what map[datamesh.SegmentID]*leftover) ([]datamesh.SegmentID, error) {
+	adopted := map[datamesh.SegmentID]bool{}
+	err := p.o.journal.each(p.opt.Stored, func(what map[datamesh.SegmentID]*leftover) ([]datamesh.SegmentID, error) {
 		var given []datamesh.SegmentID
 		for _, u := range p.usable(ctx, what) {
 			if found[u.old.kept.place] != nil {
@@ -117,12 +119,34 @@ func (p *put) resume(ctx context.Context) (map[int]*reused, error) {
 			if err := p.entry.adopt(u); err != nil {
 				return given, err
 			}
-			found[u.old.kept.place] = u
+			found[u.old.kept.place], adopted[u.ref.ID] = u, true
 			given = append(given, u.ref.ID)
 		}
 		return given, nil
 	})
+	if err == nil && len(adopted) > 0 { // who died while it took a segment over has left two records of it
+		err = p.o.journal.each(p.opt.Stored, func(what map[datamesh.SegmentID]*leftover) (given []datamesh.SegmentID, err error) {
+			for id := range what {
+				if adopted[id] {
+					given = append(given, id)
+				}
+			}
+			return given, nil
+		})
+	}
+	if err != nil {
+		p.entry.forget()
+	}
 	return found, err
+}
+
+// forget has nothing of the put used again.
+func (e *entry) forget() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, l := range e.what {
+		l.kept = nil
+	}
 }
 
 // usable returns the finished segments of this source that can be read with
@@ -174,8 +198,9 @@ func (e *entry) adopt(u *reused) error {
 // each calls take with what each put that has ended too early has left
 // behind, and records, durably, that the segments that take returns are
 // theirs no more. Only then may the taker's object be stored: until then both
-// would have a segment deleted.
-func (j *Journal) each(take func(map[datamesh.SegmentID]*leftover) ([]datamesh.SegmentID, error)) error {
+// would have a segment deleted. Puts whose object stored knows have left
+// nothing, and nothing is taken from a file that can take no such record.
+func (j *Journal) each(stored Stored, take func(map[datamesh.SegmentID]*leftover) ([]datamesh.SegmentID, error)) error {
 	j.mu.Lock()
 	left := j.left
 	j.left = nil
@@ -186,10 +211,22 @@ func (j *Journal) each(take func(map[datamesh.SegmentID]*leftover) ([]datamesh.S
 		j.left = append(j.left, left...)
 	}()
 	for _, e := range left {
+		if e.f.broken() {
+			continue
+		}
+		if ok, err := stored.any(e.what); ok || err != nil {
+			if err != nil {
+				return err
+			}
+			continue
+		}
 		given, err := take(e.what)
 		for _, id := range given {
+			if recErr := e.f.record(record{Put: e.put, Segment: id, Given: true}); recErr != nil {
+				err = errors.Join(err, recErr)
+				continue
+			}
 			delete(e.what, id)
-			err = errors.Join(err, e.f.record(record{Put: e.put, Segment: id, Given: true}))
 		}
 		if err != nil {
 			return err
@@ -202,6 +239,10 @@ func (j *Journal) each(take func(map[datamesh.SegmentID]*leftover) ([]datamesh.S
 		}
 		var given []record
 		for put, what := range puts {
+			ok, storedErr := stored.any(what)
+			if err = errors.Join(err, storedErr); ok || storedErr != nil {
+				continue
+			}
 			ids, takeErr := take(what)
 			err = errors.Join(err, takeErr)
 			for _, id := range ids {
@@ -311,9 +352,9 @@ type Interrupted struct {
 
 // Interrupted lists the puts that can be resumed, as far as the identities
 // open what they have left, the oldest first.
-func (j *Journal) Interrupted(ids []crypt.Identity) (list []Interrupted, err error) {
+func (j *Journal) Interrupted(ids []crypt.Identity, stored Stored) (list []Interrupted, err error) {
 	bySource := map[Source]*Interrupted{}
-	err = j.each(func(what map[datamesh.SegmentID]*leftover) ([]datamesh.SegmentID, error) {
+	err = j.each(stored, func(what map[datamesh.SegmentID]*leftover) ([]datamesh.SegmentID, error) {
 		if !j.resumable(what) {
 			return nil, nil
 		}

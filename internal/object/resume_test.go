@@ -5,18 +5,24 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"datamesh"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
 	"datamesh/internal/storetest"
 )
 
 // resumable are the options of a put that can be resumed.
-var resumable = PutOptions{Name: "film", K: 4, M: 2, MinSurvives: -1, Source: Source{1}}
+var resumable = PutOptions{Name: "film", K: 4, M: 2, MinSurvives: -1, Source: Source{1}, Stored: nothing}
+
+// nothing is what a user has stored who has stored nothing.
+func nothing(datamesh.ObjectID) (bool, error) { return false, nil }
 
 // stops gives content, and then stops the put.
 type stops struct {
@@ -72,7 +78,7 @@ func TestInterruptedPutIsResumed(t *testing.T) {
 		if swept := u.sweep(); swept != 0 {
 			t.Errorf("%d segments were swept that can be used", swept)
 		}
-		list, err := u.journal.Interrupted(u.ring.Identities)
+		list, err := u.journal.Interrupted(u.ring.Identities, nothing)
 		if err != nil || len(list) != 1 || list[0].Name != "film" || list[0].Bytes < 280_000 || list[0].Bytes > 350_000 {
 			t.Fatalf("interrupted %+v, %v", list, err)
 		}
@@ -94,7 +100,7 @@ func TestInterruptedPutIsResumed(t *testing.T) {
 		if want := 10*6 + 3; held != want { // the manifest is small
 			t.Errorf("the members hold %d shards, want %d", held, want)
 		}
-		if list, err := u.journal.Interrupted(u.ring.Identities); err != nil || len(list) > 0 {
+		if list, err := u.journal.Interrupted(u.ring.Identities, nothing); err != nil || len(list) > 0 {
 			t.Errorf("interrupted %+v, %v", list, err)
 		}
 	}
@@ -152,7 +158,7 @@ func TestInterruptedPutIsSweptInTheEnd(t *testing.T) {
 					u.crash()
 				}
 				if forget {
-					list, err := u.journal.Interrupted(u.ring.Identities)
+					list, err := u.journal.Interrupted(u.ring.Identities, nothing)
 					if err != nil || len(list) != 1 {
 						t.Fatalf("interrupted %+v, %v", list, err)
 					}
@@ -197,6 +203,87 @@ func TestResumedSegmentsBelongToTheNewPut(t *testing.T) {
 	}
 	again.sweep()
 	again.clean()
+}
+
+// A put that died after its commit has an object, which no other put takes
+// segments from.
+func TestNothingOfAStoredObjectIsTakenOver(t *testing.T) {
+	u := newUser(t, newWorld(t, 6))
+	u.content = 70_000
+	content := noise(1, 700_000)
+	id := u.die(content, resumable) // after its commit, and before any sweep
+	u.content = 70_000
+	opt := resumable
+	opt.Stored = func(asked datamesh.ObjectID) (bool, error) { return asked == id, nil }
+	if list, err := u.journal.Interrupted(u.ring.Identities, opt.Stored); err != nil || len(list) > 0 {
+		t.Errorf("interrupted %+v, %v", list, err)
+	}
+	_, err := u.Put(t.Context(), bytes.NewReader(content), opt, func(PutResult) error { return errTest })
+	if !errors.Is(err, errTest) {
+		t.Errorf("put: %v", err)
+	}
+	u.sweep(id)
+	u.get(id, content)
+}
+
+// A put that died between the two records of a segment that it took over has
+// left it in two journals. The next one takes it from both.
+func TestSegmentInTwoJournalsIsTakenFromBoth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUser(t, newWorld(t, 6))
+		u.content = 70_000
+		content := noise(1, 700_000)
+		u.interrupt(content, resumable)
+		u.crash()
+		u.content = 70_000
+		old := copyJournals(t, u.dir)
+		u.interrupt(content, resumable) // it takes over what the first has left
+		u.crash()
+		u.content = 70_000
+		for name, b := range old { // as if no record of that had been written
+			if err := os.WriteFile(name, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		result := u.put(content, resumable)
+		if result.Resumed == 0 {
+			t.Error("nothing was resumed")
+		}
+		<-time.After(testResume + time.Second) // virtual
+		u.sweep(result.ID)
+		u.get(result.ID, content)
+	})
+}
+
+func copyJournals(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*"+journalSuffix))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("journals %v, %v", names, err)
+	}
+	all := map[string][]byte{}
+	for _, name := range names {
+		if all[name], err = os.ReadFile(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all
+}
+
+// What a put has left in a journal that takes no more records is of no use to
+// another, and in nobody's way.
+func TestNothingIsTakenFromABrokenJournal(t *testing.T) {
+	u := newUser(t, newWorld(t, 6))
+	u.content = 70_000
+	content := noise(1, 700_000)
+	u.interrupt(content, resumable)
+	u.journal.files[0].failed = errTest
+	result := u.put(content, resumable)
+	if result.Resumed != 0 {
+		t.Errorf("%d bytes were resumed", result.Resumed)
+	}
+	u.sweep(result.ID)
+	u.get(result.ID, content)
 }
 
 func TestPutTellsHowItGoesOn(t *testing.T) {

@@ -23,13 +23,26 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+// Stored reports whether an object is known to its user. What a put has sent of
+// one that is belongs to that object, whatever a journal still says.
+type Stored func(datamesh.ObjectID) (bool, error)
+
+func (s Stored) any(what map[datamesh.SegmentID]*leftover) (bool, error) {
+	for id := range what {
+		if ok, err := s(datamesh.ObjectID(id)); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}
+
 // Sweep has deleted what failed puts, and those of processes that died, have
 // left behind, except those whose object stored knows, and those that may
 // still be resumed. What cannot be reached stays for the next sweep, and what
 // a newer version has left for that. It returns how many segments it has had
 // deleted. Kinds: IO, Configuration (a newer version has left something), and
 // those of stored.
-func (j *Journal) Sweep(ctx context.Context, net Net, stored func(datamesh.ObjectID) (bool, error)) (int, error) {
+func (j *Journal) Sweep(ctx context.Context, net Net, stored Stored) (int, error) {
 	swept, err := j.sweepOwn(ctx, net, stored)
 	if err != nil {
 		return swept, err
@@ -53,7 +66,7 @@ func (j *Journal) Sweep(ctx context.Context, net Net, stored func(datamesh.Objec
 }
 
 // sweepOwn tries again to undo the failed puts of this process.
-func (j *Journal) sweepOwn(ctx context.Context, net Net, stored func(datamesh.ObjectID) (bool, error)) (swept int, err error) {
+func (j *Journal) sweepOwn(ctx context.Context, net Net, stored Stored) (swept int, err error) {
 	j.mu.Lock()
 	left := j.left
 	j.left = nil
@@ -79,7 +92,7 @@ func (j *Journal) sweepOwn(ctx context.Context, net Net, stored func(datamesh.Ob
 
 // sweepFile settles what a dead process has left in its journal, and removes
 // that when nothing more is to be done.
-func (j *Journal) sweepFile(ctx context.Context, name string, net Net, stored func(datamesh.ObjectID) (bool, error)) (swept int, err error) {
+func (j *Journal) sweepFile(ctx context.Context, name string, net Net, stored Stored) (swept int, err error) {
 	release, ok := j.visit(name)
 	if !ok {
 		return 0, nil // its process lives
@@ -113,11 +126,9 @@ const forgetTime = 7 * 24 * time.Hour
 // settle deletes what a put has left behind, unless its object is stored or
 // the put may be resumed. It reports how many segments were deleted, and
 // whether nothing more is to be done.
-func (j *Journal) settle(ctx context.Context, net Net, what map[datamesh.SegmentID]*leftover, old bool, stored func(datamesh.ObjectID) (bool, error)) (swept int, done bool, err error) {
-	for id := range what {
-		if ok, err := stored(datamesh.ObjectID(id)); ok || err != nil {
-			return 0, ok, err
-		}
+func (j *Journal) settle(ctx context.Context, net Net, what map[datamesh.SegmentID]*leftover, old bool, stored Stored) (swept int, done bool, err error) {
+	if ok, err := stored.any(what); ok || err != nil {
+		return 0, ok, err
 	}
 	if j.resumable(what) {
 		return 0, false, nil

@@ -9,6 +9,7 @@
 package durable
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -42,9 +43,11 @@ func Create(path string, perm fs.FileMode) (*File, error) {
 }
 
 // Reopen goes on with a file that will be called path: the first n bytes of
-// temp, a temporary file in the same directory that was left. Kinds: IO, Full.
+// temp, a temporary file in the same directory that was left. It does not touch
+// what is no regular file: in a directory that others may write to, temp may
+// have come to lead elsewhere. Kinds: IO, Full.
 func Reopen(temp, path string, n int64) (*File, error) {
-	f, err := os.OpenFile(temp, os.O_WRONLY, 0)
+	f, err := openRegular(temp)
 	if err != nil {
 		return nil, classify("go on with", path, err)
 	}
@@ -58,6 +61,35 @@ func Reopen(temp, path string, n int64) (*File, error) {
 	}
 	return &File{path: path, temp: f}, nil
 }
+
+// openRegular opens a regular file to be written, also one that is read-only,
+// as one may be made.
+func openRegular(name string) (*os.File, error) {
+	was, err := os.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !was.Mode().IsRegular() {
+		return nil, errNotRegular
+	}
+	if was.Mode()&0o200 == 0 {
+		if err := os.Chmod(name, was.Mode().Perm()|0o200); err != nil {
+			return nil, err
+		}
+		defer os.Chmod(name, was.Mode().Perm())
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	if is, err := f.Stat(); err != nil || !os.SameFile(was, is) {
+		f.Close()
+		return nil, cmp.Or(err, errNotRegular)
+	}
+	return f, nil
+}
+
+var errNotRegular = errors.New("what was left of it is no regular file")
 
 // Temp returns the name of the temporary file.
 func (f *File) Temp() string { return f.temp.Name() }

@@ -205,3 +205,61 @@ func TestMkdirAllMakesAllThatIsMissing(t *testing.T) {
 		}
 	}
 }
+
+// left returns the name of a temporary file that was left after some text.
+func left(t *testing.T, path, text string, perm fs.FileMode) string {
+	t.Helper()
+	f, err := durable.Create(path, perm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(f, text); err != nil {
+		t.Fatal(err)
+	}
+	name := f.Temp()
+	f.Leave()
+	return name
+}
+
+func TestReopenGoesOnWithAFileThatIsReadOnly(t *testing.T) {
+	asNobody(t, func(dir string) {
+		path := filepath.Join(dir, "out")
+		f, err := durable.Reopen(left(t, path, "one two", 0o444), path, 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(f, "three"); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Commit(false); err != nil {
+			t.Fatal(err)
+		}
+		if fi, err := os.Stat(path); err != nil || fi.Mode() != 0o444 {
+			t.Errorf("%v, %v", fi.Mode(), err)
+		}
+		if got := tree(t, dir); got["out"] != "one three" || len(got) != 1 {
+			t.Errorf("there is %q", got)
+		}
+	})
+}
+
+func TestReopenDoesNotFollowALink(t *testing.T) {
+	dir := t.TempDir()
+	path, other := filepath.Join(dir, "out"), filepath.Join(dir, "other")
+	if err := os.WriteFile(other, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	name := left(t, path, "text", 0o600)
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(other, name); err != nil {
+		t.Skip("no symbolic links here:", err)
+	}
+	if _, err := durable.Reopen(name, path, 1); errs.KindOf(err) != errs.IO {
+		t.Errorf("reopen: %v", err)
+	}
+	if got := tree(t, dir); got["other"] != "mine" {
+		t.Errorf("the other file has %q", got["other"])
+	}
+}

@@ -46,8 +46,8 @@ type Note struct {
 	Object  datamesh.ObjectID `json:"object"`
 	Name    string            `json:"name"` // of the object
 	Size    int64             `json:"size"`
-	Out     string            `json:"out"`  // the file that it will be
-	Temp    string            `json:"temp"` // the file that it is now
+	Out     string            `json:"out"`  // the file that it will be, absolute
+	Temp    string            `json:"temp"` // the file that it is now, absolute
 	Done    int64             `json:"done"` // bytes of Temp that count
 	At      time.Time         `json:"at"`   // of the last checkpoint
 }
@@ -114,7 +114,14 @@ func (g *Get) Open(object datamesh.ObjectID, name string, size, from int64, out 
 	if err != nil {
 		return err
 	}
-	g.note = Note{Version: version, Object: object, Name: name, Size: size, Out: out, Temp: g.file.Temp(), Done: from}
+	temp, err := filepath.Abs(g.file.Temp()) // others who read the note are elsewhere
+	if err == nil {
+		out, err = filepath.Abs(out)
+	}
+	if err != nil {
+		return errs.New(errs.IO, "%w", err)
+	}
+	g.note = Note{Version: version, Object: object, Name: name, Size: size, Out: out, Temp: temp, Done: from}
 	g.next = from + step
 	return nil
 }
@@ -254,9 +261,11 @@ func Forget(dir, id string) error {
 }
 
 // Sweep removes what gets have left that were interrupted longer ago than age.
+// That a file is not there is no reason: a service may see other files than
+// the user.
 func Sweep(dir string, age time.Duration) error {
 	return each(dir, func(_ string, g *Get) {
-		if time.Since(g.note.At) > age || !g.note.usable() {
+		if time.Since(g.note.At) > age {
 			g.forget()
 		}
 	})

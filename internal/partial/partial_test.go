@@ -175,6 +175,48 @@ func TestForgetAndSweep(t *testing.T) {
 	}
 }
 
+// Others who list and sweep what was left, such as a service, are elsewhere.
+func TestGetToARelativeNameCanBeFoundFromElsewhere(t *testing.T) {
+	dir, place := t.TempDir(), t.TempDir()
+	t.Chdir(place)
+	g, _ := begin(t, dir, "out", 2*Worth)
+	write(t, g, make([]byte, 1000))
+	if !g.Leave() {
+		t.Fatal("it cannot be resumed")
+	}
+	t.Chdir(t.TempDir())
+	if err := Sweep(dir, time.Hour); err != nil {
+		t.Error(err)
+	}
+	if left, err := List(dir); err != nil || len(left) != 1 || left[0].Out != filepath.Join(place, "out") {
+		t.Errorf("left %+v, %v", left, err)
+	}
+	t.Chdir(place)
+	if _, from := begin(t, dir, "out", 2*Worth); from != 1000 {
+		t.Errorf("it goes on from %d, want 1000", from)
+	}
+}
+
+// What is not seen from here may be seen by the user.
+func TestSweepLeavesYoungNotes(t *testing.T) {
+	dir, place := t.TempDir(), t.TempDir()
+	g, _ := begin(t, dir, filepath.Join(place, "out"), 2*Worth)
+	write(t, g, make([]byte, 1000))
+	g.Leave()
+	if err := os.Rename(place, place+".hidden"); err != nil {
+		t.Fatal(err)
+	}
+	if err := Sweep(dir, time.Hour); err != nil {
+		t.Error(err)
+	}
+	if err := os.Rename(place+".hidden", place); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := List(dir); err != nil || len(left) != 1 {
+		t.Errorf("left %+v, %v", left, err)
+	}
+}
+
 func TestDamagedNoteBeginsAnew(t *testing.T) {
 	for _, text := range []string{"", "{", `{"version":2}`, `{"version":1,"temp":"/nowhere","done":5,"size":9}`, string(make([]byte, maxNote+1))} {
 		dir, place := t.TempDir(), t.TempDir()

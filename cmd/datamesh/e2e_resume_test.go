@@ -126,7 +126,8 @@ func TestCancelledPutLeavesNothing(t *testing.T) {
 func TestInterruptedGetGoesOn(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t, 6)
-	client, service := m.user(t), &m.members[1].user
+	client, member := m.user(t), m.members[1]
+	service := &member.user
 	for i, c := range []struct {
 		name      string
 		owner     *user
@@ -136,6 +137,11 @@ func TestInterruptedGetGoesOn(t *testing.T) {
 		{"command by SIGINT", client, interrupt, 130},
 		{"command by SIGKILL", client, func(_ *testing.T, get *task) { get.kill() }, -1},
 		{"command with a service by SIGINT", service, interrupt, 130},
+		{"service by SIGKILL", service, func(t *testing.T, get *task) {
+			kill(member)
+			get.wait(t)
+			restart(t, member)
+		}, 8},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			file := noiseFile(t, fmt.Sprintf("film-%d", i), byte(i), long)

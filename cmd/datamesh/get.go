@@ -100,7 +100,8 @@ func (c *cli) getFile(ctx context.Context, out *target) error {
 		stop()
 		if err != nil {
 			err = fmt.Errorf("get %s: %w", out.ref, err)
-			if (ctx.Err() != nil || errs.Retryable(err)) && out.leave() {
+			passes := ctx.Err() != nil || errs.Retryable(err) || errors.Is(err, errs.NoNode) // the service was restarted
+			if passes && out.leave() {
 				err = errs.WithHint(err, "type the same again: it goes on where it stopped")
 			}
 			return err

@@ -22,6 +22,7 @@ import (
 	"datamesh/internal/format"
 	"datamesh/internal/keyring"
 	"datamesh/internal/object"
+	"datamesh/internal/partial"
 	"datamesh/internal/ring"
 )
 
@@ -537,5 +538,34 @@ func TestLeftoversAreSweptAtTheNextOpen(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(h.Puts(), "*")); err != nil || len(left) > 0 {
 		t.Errorf("journals %v, %v", left, err)
+	}
+}
+
+// A get that was interrupted and is old leaves nothing, although nobody lists it.
+func TestLeftoversOfAGetAreSwept(t *testing.T) {
+	for _, resume := range []time.Duration{time.Hour, 0} {
+		h, dir := home(t), t.TempDir()
+		out := filepath.Join(dir, "out")
+		get := partial.Begin(h.Gets(), "film", out)
+		if err := get.Open(datamesh.ObjectID{1}, "film", 2*partial.Worth, 0, out, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := get.Write(make([]byte, 1000)); err != nil {
+			t.Fatal(err)
+		}
+		if !get.Leave() {
+			t.Fatal("it cannot be resumed")
+		}
+		o := options(h, Client)
+		o.Config.Put.Resume = resume
+		user := open(t, o)
+		user.put([]byte("a"), PutOptions{}) // an operation that meets the mesh
+		user.end()                          // waits for the sweep
+		for _, d := range []string{h.Gets(), dir} {
+			left, err := os.ReadDir(d)
+			if err != nil || len(left) > 0 != (resume > 0) {
+				t.Errorf("resumable for %v: %v, %v", resume, left, err)
+			}
+		}
 	}
 }

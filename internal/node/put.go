@@ -16,6 +16,7 @@ import (
 	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
 	"datamesh/internal/object"
+	"datamesh/internal/partial"
 )
 
 // commitTime is how long the catalog may take to note an object whose shards
@@ -149,10 +150,13 @@ func cautions(l *link, members int, r object.PutResult) (all []string) {
 	return all
 }
 
-// sweep has the leftovers of puts that died deleted: at once, and in a
+// sweep has the leftovers of gets and puts that died deleted: at once, and in a
 // service now and then, since the peers that have them may be away.
 func (n *Node) sweep(l *link) {
 	for {
+		if err := partial.Sweep(n.home.Gets(), n.opt.Config.Put.Resume); err != nil {
+			n.log.Warn("leftovers of an interrupted get could not be deleted", "error", err)
+		}
 		err := n.sweepOnce(n.ctx, l)
 		if n.ctx.Err() != nil {
 			return

@@ -228,6 +228,7 @@ func (e *entry) end() {
 // undo deletes what the put has sent. If that succeeds everywhere the put has
 // ended; if not, it is left to the next sweep.
 func (e *entry) undo(ctx context.Context, net Net) {
+	e.forget(all) // if that is not recorded, the deletion goes on: whoever takes the segment over asks its holders
 	if deleteAll(ctx, net, e.what, false) {
 		e.end()
 		return

@@ -68,13 +68,18 @@ func keptRecord(put uint64, id datamesh.SegmentID, k *kept) record {
 // resumable reports whether a put of the same source can use some of what
 // was left behind.
 func (j *Journal) resumable(what map[datamesh.SegmentID]*leftover) bool {
-	after := time.Now().Add(-j.resume).Unix()
 	for _, l := range what {
-		if l.kept != nil && l.kept.at > after {
+		if j.usable(l) {
 			return true
 		}
 	}
 	return false
+}
+
+// usable reports whether a segment can be used again. What cannot may have
+// been deleted by some of its holders.
+func (j *Journal) usable(l *leftover) bool {
+	return l.kept != nil && l.kept.at > time.Now().Add(-j.resume).Unix()
 }
 
 // keep records that a segment is stored and can be used again. If that is
@@ -135,18 +140,36 @@ func (p *put) resume(ctx context.Context) (map[int]*reused, error) {
 		})
 	}
 	if err != nil {
-		p.entry.forget()
+		p.entry.forget(all) // the error that is told is the first
 	}
 	return found, err
 }
 
-// forget has nothing of the put used again.
-func (e *entry) forget() {
+func all(*leftover) bool { return true }
+
+// forget has those segments of the put that match not used again. That must be
+// durable before any is deleted: what some holders have deleted is not to be
+// taken over. Kinds: IO, Full.
+func (e *entry) forget(matches func(*leftover) bool) error {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, l := range e.what {
-		l.kept = nil
+	var forgotten []record
+	for id, l := range e.what {
+		if l.kept != nil && matches(l) {
+			l.kept = nil
+			forgotten = append(forgotten, record{Put: e.put, Segment: id, Kept: []byte{0}}) // of no source
+		}
 	}
+	e.mu.Unlock()
+	for i, r := range forgotten {
+		if i < len(forgotten)-1 {
+			if _, err := e.f.write(r); err != nil {
+				return err
+			}
+		} else if err := e.f.record(r); err != nil { // with those before it
+			return err
+		}
+	}
+	return nil
 }
 
 // usable returns the finished segments of this source that can be read with
@@ -154,7 +177,7 @@ func (e *entry) forget() {
 func (p *put) usable(ctx context.Context, what map[datamesh.SegmentID]*leftover) (all []*reused) {
 	keys := map[datamesh.PeerID][]datamesh.ShardKey{}
 	for id, l := range what {
-		if l.kept == nil || l.kept.source != p.source {
+		if !p.o.journal.usable(l) || l.kept.source != p.source {
 			continue
 		}
 		m, err := format.OpenManifest(l.kept.sealed, p.keys.Identities)
@@ -395,15 +418,15 @@ func (j *Journal) Forget(id string) error {
 		return ok
 	}
 	j.mu.Lock()
+	var err error
 	for _, e := range j.left {
-		for _, l := range e.what {
-			if matches(l) {
-				l.kept = nil
-			}
-		}
+		err = errors.Join(err, e.forget(matches))
 	}
 	j.mu.Unlock()
-	err := j.others(func(name string) error {
+	if err != nil {
+		return err
+	}
+	err = j.others(func(name string) error {
 		puts, err := readJournal(name)
 		if err != nil {
 			return err

@@ -286,6 +286,36 @@ func TestNothingIsTakenFromABrokenJournal(t *testing.T) {
 	u.get(result.ID, content)
 }
 
+// What a failed put has had deleted by some peers is of no use to another.
+func TestNothingOfAnUndonePutIsTakenOver(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		w := newWorld(t, 6)
+		u := newUser(t, w)
+		u.content = 70_000
+		content := noise(1, 700_000)
+		_, err := u.Put(t.Context(), bytes.NewReader(content), resumable, func(PutResult) error {
+			w.kill(w.members[0]) // which so keeps what it has
+			return errTest
+		})
+		if !errors.Is(err, errTest) {
+			t.Fatalf("put: %v", err)
+		}
+		if restart {
+			u.crash()
+			u.content = 70_000
+		}
+		if list, err := u.journal.Interrupted(u.ring.Identities, nothing); err != nil || len(list) > 0 {
+			t.Errorf("restart %v: interrupted %+v, %v", restart, list, err)
+		}
+		w.members[0].set(storetest.None)
+		w.see(nil)
+		if swept := u.sweep(); swept == 0 {
+			t.Errorf("restart %v: nothing was swept", restart)
+		}
+		u.clean()
+	}
+}
+
 func TestPutTellsHowItGoesOn(t *testing.T) {
 	u := newUser(t, newWorld(t, 6))
 	u.content = 70_000

@@ -198,7 +198,7 @@ func (c *cli) knownTransfers(ctx context.Context) (*node.Transfers, error) {
 		defer client.Close()
 		return client.Transfers(asking, "")
 	}
-	return node.Resumable(home, cfg.Put.Resume)
+	return node.Resumable(ctx, home, cfg.Put.Resume)
 }
 
 func (c *cli) knownPeers(ctx context.Context) (*node.Peers, error) {

@@ -77,7 +77,7 @@ func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (stored *Stor
 	p := &progress{kind: PutTransfer, name: o.Name, code: code}
 	p.size.Store(cmp.Or(o.Size, -1))
 	defer n.board.begin(o.Transfer, p)()
-	opt.Events, opt.Stored = p.events(), n.stored(ctx)
+	opt.Events, opt.Stored = p.events(), n.stored(context.WithoutCancel(ctx))
 	result, err := l.objects.Put(ctx, r, opt, func(p object.PutResult) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
 		defer cancel()

@@ -109,7 +109,7 @@ func (n *Node) Transfers(ctx context.Context, id string) (*Transfers, error) {
 	if err := partial.Sweep(n.home.Gets(), n.opt.Config.Put.Resume); err != nil {
 		return nil, err
 	}
-	left, err := interrupted(n.home, n.journal, n.stored(ctx))
+	left, err := interrupted(ctx, n.home, n.journal, n.stored(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -119,8 +119,8 @@ func (n *Node) Transfers(ctx context.Context, id string) (*Transfers, error) {
 
 // Resumable returns the interrupted transfers of a home whose node does not
 // run, and changes nothing. Puts are remembered for so long.
-func Resumable(home config.Home, resume time.Duration) (*Transfers, error) {
-	left, err := interrupted(home, object.NewJournal(home.Puts(), resume), nothingStored)
+func Resumable(ctx context.Context, home config.Home, resume time.Duration) (*Transfers, error) {
+	left, err := interrupted(ctx, home, object.NewJournal(home.Puts(), resume), nothingStored)
 	return &Transfers{Transfers: left}, err
 }
 
@@ -128,12 +128,12 @@ func Resumable(home config.Home, resume time.Duration) (*Transfers, error) {
 // between its commit and the end of its journal is then listed too.
 func nothingStored(datamesh.ObjectID) (bool, error) { return false, nil }
 
-func interrupted(home config.Home, journal *object.Journal, stored object.Stored) ([]Transfer, error) {
+func interrupted(ctx context.Context, home config.Home, journal *object.Journal, stored object.Stored) ([]Transfer, error) {
 	keys, err := knownKeys(home)
 	if err != nil {
 		return nil, err
 	}
-	puts, err := journal.Interrupted(keys, stored)
+	puts, err := journal.Interrupted(ctx, keys, stored)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +164,7 @@ func (n *Node) CancelTransfer(ctx context.Context, id string) error {
 	if !errors.Is(err, errs.FileNotFound) {
 		return err
 	}
-	err = n.journal.Forget(id)
+	err = n.journal.Forget(ctx, id)
 	if errors.Is(err, errs.FileNotFound) {
 		return errs.WithHint(errs.New(errs.FileNotFound, "there is no interrupted transfer %s", id), `see "datamesh transfers"`)
 	}

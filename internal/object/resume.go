@@ -107,15 +107,15 @@ type reused struct {
 
 // resume takes over what interrupted puts of the same source have finished,
 // by its place in the content. What no longer survives enough is left to the
-// sweep. If it fails, nothing of this put can be resumed: another put may still
-// have deleted what this one has taken over.
+// sweep. If it fails, and not because ctx has ended, nothing of this put can be
+// resumed: another put may still have deleted what this one has taken over.
 func (p *put) resume(ctx context.Context) (map[int]*reused, error) {
 	found := map[int]*reused{}
 	if p.source == (Source{}) {
 		return found, nil
 	}
 	adopted := map[datamesh.SegmentID]bool{}
-	err := p.o.journal.each(p.opt.Stored, func(what map[datamesh.SegmentID]*leftover) ([]datamesh.SegmentID, error) {
+	err := p.o.journal.each(ctx, p.opt.Stored, func(what map[datamesh.SegmentID]*leftover) ([]datamesh.SegmentID, error) {
 		var given []datamesh.SegmentID
 		for _, u := range p.usable(ctx, what) {
 			if found[u.old.kept.place] != nil {
@@ -130,7 +130,7 @@ func (p *put) resume(ctx context.Context) (map[int]*reused, error) {
 		return given, nil
 	})
 	if err == nil && len(adopted) > 0 { // who died while it took a segment over has left two records of it
-		err = p.o.journal.each(p.opt.Stored, func(what map[datamesh.SegmentID]*leftover) (given []datamesh.SegmentID, err error) {
+		err = p.o.journal.each(ctx, p.opt.Stored, func(what map[datamesh.SegmentID]*leftover) (given []datamesh.SegmentID, err error) {
 			for id := range what {
 				if adopted[id] {
 					given = append(given, id)
@@ -139,7 +139,7 @@ func (p *put) resume(ctx context.Context) (map[int]*reused, error) {
 			return given, nil
 		})
 	}
-	if err != nil {
+	if err != nil && err != ctx.Err() { // to the letter: that may be joined with others
 		p.entry.forget(all) // the error that is told is the first
 	}
 	return found, err
@@ -223,7 +223,7 @@ func (e *entry) adopt(u *reused) error {
 // theirs no more. Only then may the taker's object be stored: until then both
 // would have a segment deleted. Puts whose object stored knows have left
 // nothing, and nothing is taken from a file that can take no such record.
-func (j *Journal) each(stored Stored, take func(map[datamesh.SegmentID]*leftover) ([]datamesh.SegmentID, error)) error {
+func (j *Journal) each(ctx context.Context, stored Stored, take func(map[datamesh.SegmentID]*leftover) ([]datamesh.SegmentID, error)) error {
 	j.mu.Lock()
 	left := j.left
 	j.left = nil
@@ -255,7 +255,7 @@ func (j *Journal) each(stored Stored, take func(map[datamesh.SegmentID]*leftover
 			return err
 		}
 	}
-	return j.others(func(name string) error {
+	return j.others(ctx, func(name string) error {
 		puts, err := readJournal(name)
 		if err != nil {
 			return err
@@ -278,13 +278,13 @@ func (j *Journal) each(stored Stored, take func(map[datamesh.SegmentID]*leftover
 
 // others visits the journals of dead processes, each while it is locked, as
 // far as this version knows what is in them.
-func (j *Journal) others(visit func(name string) error) error {
+func (j *Journal) others(ctx context.Context, visit func(name string) error) error {
 	names, err := filepath.Glob(filepath.Join(j.dir, "*"+journalSuffix))
 	if err != nil {
 		return errs.New(errs.IO, "journals: %w", err)
 	}
 	for _, name := range names {
-		release, ok := j.visit(name)
+		release, ok := j.visit(ctx, name)
 		if !ok {
 			continue // its process lives
 		}
@@ -294,12 +294,13 @@ func (j *Journal) others(visit func(name string) error) error {
 			return err
 		}
 	}
-	return nil
+	return ctx.Err()
 }
 
 // visit locks the journal of a dead process, after any other visit of this
-// process has ended. ok is false if its process lives, or another visits it.
-func (j *Journal) visit(name string) (release func(), ok bool) {
+// process has ended. ok is false if its process lives, or another visits it, or
+// ctx has ended.
+func (j *Journal) visit(ctx context.Context, name string) (release func(), ok bool) {
 	ended := make(chan struct{})
 	for {
 		j.mu.Lock()
@@ -313,7 +314,11 @@ func (j *Journal) visit(name string) (release func(), ok bool) {
 			break
 		}
 		j.mu.Unlock()
-		<-other
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, false
+		}
 	}
 	lock := flock.New(name + lockSuffix)
 	ok, err := lock.TryLock()
@@ -375,9 +380,9 @@ type Interrupted struct {
 
 // Interrupted lists the puts that can be resumed, as far as the identities
 // open what they have left, the oldest first.
-func (j *Journal) Interrupted(ids []crypt.Identity, stored Stored) (list []Interrupted, err error) {
+func (j *Journal) Interrupted(ctx context.Context, ids []crypt.Identity, stored Stored) (list []Interrupted, err error) {
 	bySource := map[Source]*Interrupted{}
-	err = j.each(stored, func(what map[datamesh.SegmentID]*leftover) ([]datamesh.SegmentID, error) {
+	err = j.each(ctx, stored, func(what map[datamesh.SegmentID]*leftover) ([]datamesh.SegmentID, error) {
 		if !j.resumable(what) {
 			return nil, nil
 		}
@@ -410,7 +415,7 @@ func (j *Journal) Interrupted(ids []crypt.Identity, stored Stored) (list []Inter
 
 // Forget gives up an interrupted put: the next sweep deletes what it has
 // left. Kind: FileNotFound.
-func (j *Journal) Forget(id string) error {
+func (j *Journal) Forget(ctx context.Context, id string) error {
 	found := false
 	matches := func(l *leftover) bool {
 		ok := l.kept != nil && l.kept.at > 0 && l.kept.source.id() == id
@@ -426,7 +431,7 @@ func (j *Journal) Forget(id string) error {
 	if err != nil {
 		return err
 	}
-	err = j.others(func(name string) error {
+	err = j.others(ctx, func(name string) error {
 		puts, err := readJournal(name)
 		if err != nil {
 			return err

@@ -78,7 +78,7 @@ func TestInterruptedPutIsResumed(t *testing.T) {
 		if swept := u.sweep(); swept != 0 {
 			t.Errorf("%d segments were swept that can be used", swept)
 		}
-		list, err := u.journal.Interrupted(u.ring.Identities, nothing)
+		list, err := u.journal.Interrupted(t.Context(), u.ring.Identities, nothing)
 		if err != nil || len(list) != 1 || list[0].Name != "film" || list[0].Bytes < 280_000 || list[0].Bytes > 350_000 {
 			t.Fatalf("interrupted %+v, %v", list, err)
 		}
@@ -100,7 +100,7 @@ func TestInterruptedPutIsResumed(t *testing.T) {
 		if want := 10*6 + 3; held != want { // the manifest is small
 			t.Errorf("the members hold %d shards, want %d", held, want)
 		}
-		if list, err := u.journal.Interrupted(u.ring.Identities, nothing); err != nil || len(list) > 0 {
+		if list, err := u.journal.Interrupted(t.Context(), u.ring.Identities, nothing); err != nil || len(list) > 0 {
 			t.Errorf("interrupted %+v, %v", list, err)
 		}
 	}
@@ -158,14 +158,14 @@ func TestInterruptedPutIsSweptInTheEnd(t *testing.T) {
 					u.crash()
 				}
 				if forget {
-					list, err := u.journal.Interrupted(u.ring.Identities, nothing)
+					list, err := u.journal.Interrupted(t.Context(), u.ring.Identities, nothing)
 					if err != nil || len(list) != 1 {
 						t.Fatalf("interrupted %+v, %v", list, err)
 					}
-					if err := u.journal.Forget(list[0].ID); err != nil {
+					if err := u.journal.Forget(t.Context(), list[0].ID); err != nil {
 						t.Fatal(err)
 					}
-					wantKind(t, "forget it twice", u.journal.Forget(list[0].ID), errs.FileNotFound)
+					wantKind(t, "forget it twice", u.journal.Forget(t.Context(), list[0].ID), errs.FileNotFound)
 				} else {
 					<-time.After(testResume + time.Second) // virtual
 				}
@@ -215,7 +215,7 @@ func TestNothingOfAStoredObjectIsTakenOver(t *testing.T) {
 	u.content = 70_000
 	opt := resumable
 	opt.Stored = func(asked datamesh.ObjectID) (bool, error) { return asked == id, nil }
-	if list, err := u.journal.Interrupted(u.ring.Identities, opt.Stored); err != nil || len(list) > 0 {
+	if list, err := u.journal.Interrupted(t.Context(), u.ring.Identities, opt.Stored); err != nil || len(list) > 0 {
 		t.Errorf("interrupted %+v, %v", list, err)
 	}
 	_, err := u.Put(t.Context(), bytes.NewReader(content), opt, func(PutResult) error { return errTest })
@@ -304,7 +304,7 @@ func TestNothingOfAnUndonePutIsTakenOver(t *testing.T) {
 			u.crash()
 			u.content = 70_000
 		}
-		if list, err := u.journal.Interrupted(u.ring.Identities, nothing); err != nil || len(list) > 0 {
+		if list, err := u.journal.Interrupted(t.Context(), u.ring.Identities, nothing); err != nil || len(list) > 0 {
 			t.Errorf("restart %v: interrupted %+v, %v", restart, list, err)
 		}
 		w.members[0].set(storetest.None)
@@ -313,6 +313,71 @@ func TestNothingOfAnUndonePutIsTakenOver(t *testing.T) {
 			t.Errorf("restart %v: nothing was swept", restart)
 		}
 		u.clean()
+	}
+}
+
+// A put that would go on with what is being swept does not wait for that once
+// it is cancelled.
+func TestResumedPutCanBeCancelledDuringASweep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUser(t, newWorld(t, 6))
+		u.content = 70_000
+		content := noise(1, 700_000)
+		u.interrupt(content, resumable)
+		u.crash()
+		release, ok := u.journal.visit(t.Context(), u.files()[0]) // as a sweep does
+		if !ok {
+			t.Fatal("the journal is in use")
+		}
+		defer release()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() {
+			_, err := u.Put(ctx, bytes.NewReader(content), resumable, commit)
+			done <- err
+		}()
+		synctest.Wait()
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("put: %v", err)
+		}
+	})
+}
+
+// A put that is interrupted while it takes over what another has left loses
+// nothing of that.
+func TestResumedPutIsInterruptedAtOnce(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		w := newWorld(t, 6)
+		u := newUser(t, w)
+		u.content = 70_000
+		content := noise(1, 700_000)
+		u.interrupt(content, resumable)
+		before, err := u.journal.Interrupted(t.Context(), u.ring.Identities, nothing)
+		if err != nil || len(before) != 1 {
+			t.Fatalf("interrupted %+v, %v", before, err)
+		}
+		if restart {
+			u.crash()
+			u.content = 70_000
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		for _, m := range w.members {
+			m.do(func(method storetest.Method, _ datamesh.ShardKey) storetest.Fault {
+				if method == storetest.Has {
+					cancel()
+				}
+				return storetest.None
+			})
+		}
+		if _, err := u.Put(ctx, bytes.NewReader(content), resumable, commit); !errors.Is(err, context.Canceled) {
+			t.Errorf("put: %v", err)
+		}
+		after, err := u.journal.Interrupted(t.Context(), u.ring.Identities, nothing)
+		if err != nil || len(after) != 1 || after[0].Bytes != before[0].Bytes {
+			t.Errorf("restart %v: interrupted %+v, want %+v; %v", restart, after, before, err)
+		}
 	}
 }
 

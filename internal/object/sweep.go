@@ -93,7 +93,7 @@ func (j *Journal) sweepOwn(ctx context.Context, net Net, stored Stored) (swept i
 // sweepFile settles what a dead process has left in its journal, and removes
 // that when nothing more is to be done.
 func (j *Journal) sweepFile(ctx context.Context, name string, net Net, stored Stored) (swept int, err error) {
-	release, ok := j.visit(name)
+	release, ok := j.visit(ctx, name)
 	if !ok {
 		return 0, nil // its process lives
 	}

@@ -3,19 +3,22 @@ package object
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"io"
 	"sync"
 
 	"datamesh"
 	"datamesh/internal/crypt"
+	"datamesh/internal/errs"
 	"datamesh/internal/format"
+	"datamesh/internal/hash"
 
 	"golang.org/x/sync/errgroup"
 )
 
 // content stores all that r gives, a few segments at a time, and returns the
 // references to them, in order. Segments that an interrupted put has stored
-// before are passed over. If there is a source, it keeps those that it stores
+// before are passed over if they are of this content. If there is a source, it keeps those that it stores
 // for a put that resumes this one.
 func (p *put) content(ctx context.Context, r io.Reader, source Source, before map[int]*reused) ([]format.SegmentRef, error) {
 	var mu sync.Mutex // guards refs
@@ -37,16 +40,28 @@ func (p *put) content(ctx context.Context, r io.Reader, source Source, before ma
 		i := len(refs)
 		refs = append(refs, format.SegmentRef{Length: n})
 		mu.Unlock()
-		if u := before[i]; u != nil && u.ref.Length == n {
-			l.end(true)
-			p.reuse(u)
-			mu.Lock()
-			defer mu.Unlock()
-			refs[i] = u.ref
+		if u := before[i]; u != nil {
+			group.Go(func() error {
+				defer l.end(true)
+				if err := p.reuse(u, l.buf, n); err != nil {
+					return err
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				refs[i] = u.ref
+				return nil
+			})
 			return n == length, nil
 		}
 		group.Go(func() error {
 			defer l.end(true)
+			sum := ""
+			if source != (Source{}) {
+				var err error
+				if sum, err = sumOf(l.buf, n); err != nil {
+					return err
+				}
+			}
 			key, sealed := crypt.Seal(l.buf, n)
 			p.opt.Events.sealed(n)
 			d, err := p.segment(gctx, l.buf, len(sealed))
@@ -60,7 +75,7 @@ func (p *put) content(ctx context.Context, r io.Reader, source Source, before ma
 			if source == (Source{}) {
 				return nil
 			}
-			return p.keep(source, i, ref)
+			return p.keep(source, i, ref, sum)
 		})
 		return n == length, nil
 	}
@@ -74,12 +89,28 @@ func (p *put) content(ctx context.Context, r io.Reader, source Source, before ma
 	if gerr := group.Wait(); gerr != nil {
 		err = gerr
 	}
+	for i := range before {
+		if err == nil && i >= len(refs) {
+			err = errChanged
+		}
+	}
 	return refs, err
 }
 
-// reuse takes over a segment that is stored already.
-func (p *put) reuse(u *reused) {
+// errChanged ends a put whose content is not that of the one which it goes on
+// with, although its source is: all of both is deleted.
+var errChanged = errs.WithHint(errs.New(errs.IO, "the content is not what it was when the put of it was interrupted"),
+	"put it again: it begins anew")
+
+// reuse takes over a segment that is stored already, if that is the n bytes of
+// content in buf. Kind: IO.
+func (p *put) reuse(u *reused, buf []byte, n int) error {
 	d := u.old.deletion.Descriptor
+	if sum, err := sumOf(buf, n); err != nil {
+		return err
+	} else if sum != u.sum || n != u.ref.Length {
+		return errChanged
+	}
 	p.opt.Events.sealed(u.ref.Length)
 	for _, who := range u.holders {
 		if len(who) > 0 {
@@ -90,12 +121,36 @@ func (p *put) reuse(u *reused) {
 	defer p.mu.Unlock()
 	p.resumed += int64(u.ref.Length)
 	p.placed = append(p.placed, placed{d, u.holders})
+	return nil
 }
 
-// keep has a finished segment remembered.
-func (p *put) keep(source Source, i int, ref format.SegmentRef) error {
+// sumContext separates what a journal knows the content of a segment by.
+const sumContext = "datamesh v1 content of a kept segment"
+
+// sumOf returns a hash of the n bytes of content in buf, where [crypt.Fill] has
+// put them.
+func sumOf(buf []byte, n int) (string, error) {
+	var all pieces
+	if err := crypt.Drain(&all, buf, n); err != nil {
+		return "", err
+	}
+	sum := hash.Derive(sumContext, all...)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// pieces are the slices that were written, and no copies of them.
+type pieces [][]byte
+
+func (p *pieces) Write(b []byte) (int, error) {
+	*p = append(*p, b)
+	return len(b), nil
+}
+
+// keep has a finished segment remembered, with the hash of its content as the
+// tag of a manifest.
+func (p *put) keep(source Source, i int, ref format.SegmentRef, sum string) error {
 	refs := []format.SegmentRef{ref}
-	m := &format.Manifest{Name: p.opt.Name, Size: int64(ref.Length), Peers: p.hint(refs)}
+	m := &format.Manifest{Name: p.opt.Name, Tags: []string{sum}, Size: int64(ref.Length), Peers: p.hint(refs)}
 	m.Segments = refs
 	return p.entry.keep(source, i, m, p.keys.Recipient)
 }

@@ -22,8 +22,8 @@ import (
 
 // A Source stands for content that can be read again, byte for byte: a put of
 // the same source as one that was interrupted goes on where that stopped. The
-// zero Source stands for content that comes once. Whoever makes one vouches
-// that different content has another.
+// zero Source stands for content that comes once. Different content should
+// have another: a put that goes on with what is not its content fails.
 type Source [32]byte
 
 // sourceContext separates what a journal knows a source by: the same content
@@ -101,6 +101,7 @@ func (e *entry) keep(source Source, place int, m *format.Manifest, to crypt.Reci
 // A reused segment is one of an interrupted put that a new one takes over.
 type reused struct {
 	ref     format.SegmentRef
+	sum     string // of its content
 	holders [][]datamesh.PeerID
 	old     *leftover
 }
@@ -181,10 +182,10 @@ func (p *put) usable(ctx context.Context, what map[datamesh.SegmentID]*leftover)
 			continue
 		}
 		m, err := format.OpenManifest(l.kept.sealed, p.keys.Identities)
-		if err != nil || len(m.Segments) != 1 || m.Segments[0].ID != id {
+		if err != nil || len(m.Segments) != 1 || m.Segments[0].ID != id || len(m.Tags) != 1 {
 			continue
 		}
-		u := &reused{ref: m.Segments[0], old: l, holders: make([][]datamesh.PeerID, len(l.deletion.Descriptor.Shards))}
+		u := &reused{ref: m.Segments[0], sum: m.Tags[0], old: l, holders: make([][]datamesh.PeerID, len(l.deletion.Descriptor.Shards))}
 		for index, at := range u.ref.Hints {
 			if int64(at) < int64(len(m.Peers)) && index < len(u.holders) {
 				u.holders[index] = []datamesh.PeerID{m.Peers[at]}

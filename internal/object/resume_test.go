@@ -381,6 +381,32 @@ func TestResumedPutIsInterruptedAtOnce(t *testing.T) {
 	}
 }
 
+// Other content of the same source is not mixed with what was stored of it.
+func TestResumedPutOfOtherContentFails(t *testing.T) {
+	other := noise(1, 700_000)
+	other[100_000]++
+	for name, content := range map[string][]byte{"a byte": other, "the end": noise(1, 100_000)} {
+		u := newUser(t, newWorld(t, 6))
+		u.content = 70_000
+		u.interrupt(noise(1, 700_000), resumable)
+		_, err := u.Put(t.Context(), bytes.NewReader(content), resumable, commit)
+		wantKind(t, "with "+name+" changed", err, errs.IO)
+		result := u.put(content, resumable) // begins anew
+		if result.Resumed != 0 {
+			t.Errorf("with %s changed: %d bytes were resumed", name, result.Resumed)
+		}
+		u.get(result.ID, content)
+		u.sweep(result.ID)
+		held := 0
+		for _, m := range u.w.members {
+			held += len(m.holds(t))
+		}
+		if held != result.Shards {
+			t.Errorf("with %s changed: the members hold %d shards, want %d", name, held, result.Shards)
+		}
+	}
+}
+
 func TestPutTellsHowItGoesOn(t *testing.T) {
 	u := newUser(t, newWorld(t, 6))
 	u.content = 70_000

@@ -89,6 +89,9 @@ func TestHealthIsWhatIsKilledAndRestarted(t *testing.T) {
 	kill(killed[0])
 	for _, u := range users {
 		u.health(t, 9) // before it is known to be dead, too
+		if quick := u.health(t, 9, "--quick"); quick.Verdict != "5 of 6 members answer; 3 objects not asked about" {
+			t.Errorf("quick: got %+v", quick)
+		}
 		eventually(t, "the dead is known", func() bool { return u.count(t, "dead") == 1 })
 		h := u.health(t, 9)
 		if !strings.HasSuffix(h.Verdict, "fewer losses than they could: 1 of 6 members does not answer") || h.Members.Dead != 1 {

@@ -50,6 +50,9 @@ func healthText(w io.Writer, h *node.Health) {
 	row(w, h.Verdict)
 	row(w)
 	row(w, "members", fmt.Sprintf("%d alive, %d suspect, %d dead", h.Members.Alive, h.Members.Suspect, h.Members.Dead))
+	if h.Silent > 0 {
+		row(w, "silent", fmt.Sprintf("%d of those alive or suspect", h.Silent))
+	}
 	row(w, "connected", count(h.Members.Connected, "peer"))
 	row(w, "catalog", fmt.Sprintf("%s, %s", count(int(h.Catalog.Objects), "object"), size(h.Catalog.Bytes)))
 	head := false
@@ -76,10 +79,10 @@ func losses(n int, unknown string) string {
 // degraded is the error of a health that is not as good as it could be.
 func degraded(h *node.Health) error {
 	err := errs.New(errs.Degraded, "%s", h.Verdict)
-	if h.Members.Suspect+h.Members.Dead > 0 {
-		return errs.WithHint(err, `see which members do not answer with "datamesh peers", and start them again`)
+	if h.Silent+h.Members.Dead > 0 {
+		return errs.WithHint(err, `see which members do not answer with "datamesh discover", and start them again`)
 	}
-	return errs.WithHint(err, `see where shards are with "datamesh info %s"; an object that is put again is spread anew`, h.Objects[0].ID)
+	return errs.WithHint(err, `see where shards are with "datamesh info %s"; what is put again is another object, spread over all members`, h.Objects[0].ID)
 }
 
 // nextAfterHealth tells what to do when all is well.

@@ -50,6 +50,24 @@ func (n *Net) Discover(ctx context.Context) []Presence {
 	return all
 }
 
+// Silent greets every other member that is not known to be dead, and returns
+// those that do not answer.
+func (n *Net) Silent(ctx context.Context) (silent []datamesh.PeerID) {
+	greeted := map[datamesh.PeerID]Presence{}
+	for m := range n.View().All() {
+		if m.State == ring.Dead {
+			greeted[m.Record.Peer] = Presence{Answers: true} // not asked
+		}
+	}
+	n.greetMembers(ctx, greeted)
+	for id, g := range greeted {
+		if !g.Answers {
+			silent = append(silent, id)
+		}
+	}
+	return silent
+}
+
 // greetMembers greets the members that have not been.
 func (n *Net) greetMembers(ctx context.Context, greeted map[datamesh.PeerID]Presence) {
 	var mu sync.Mutex // guards greeted

@@ -9,6 +9,7 @@ import (
 	"datamesh/internal/catalog"
 	"datamesh/internal/object"
 	"datamesh/internal/placement"
+	"datamesh/internal/ring"
 )
 
 const (
@@ -16,14 +17,18 @@ const (
 	surveyBytes   = 64 << 30 // of their content: so much has 4,096 segments
 )
 
-// Health asks the peers what all objects of the catalog survive now. A quick
-// answer asks of none, and only tells what is known here.
+// Health asks the members who is there and what all objects of the catalog
+// survive now. A quick answer asks of no object.
 func (n *Node) Health(ctx context.Context, quick bool) (*Health, error) {
 	l, err := n.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
 	h := &Health{Objects: []ObjectHealth{}}
+	var silent []datamesh.PeerID
+	if l.net != nil {
+		silent = l.net.Silent(ctx)
+	}
 	if !quick {
 		if h.Objects, err = n.survey(ctx, l); err != nil {
 			return nil, err
@@ -34,6 +39,13 @@ func (n *Node) Health(ctx context.Context, quick bool) (*Health, error) {
 		return nil, err
 	}
 	h.Members, h.Catalog = s.Members, s.Catalog
+	view := l.view()
+	h.Members.count(view)
+	for _, id := range silent {
+		if m, ok := view.Lookup(id); ok && m.State != ring.Dead {
+			h.Silent++
+		}
+	}
 	h.judge(quick, l.net == nil)
 	return h, nil
 }

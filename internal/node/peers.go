@@ -71,19 +71,25 @@ func (n *Node) Stats(ctx context.Context) (*Stats, error) {
 		s.Mesh = l.net.Genesis().MeshID()
 		s.Members.Connected = l.net.Connected()
 	}
-	for m := range l.view().All() {
-		switch m.State {
-		case ring.Alive:
-			s.Members.Alive++
-		case ring.Suspect:
-			s.Members.Suspect++
-		case ring.Dead:
-			s.Members.Dead++
-		}
-	}
+	s.Members.count(l.view())
 	if l.disk != nil {
 		u := l.disk.Usage()
 		s.Store = &StoreStats{Capacity: u.Capacity, Used: u.Used, Reserve: u.Reserve, Free: u.Free, Shards: int64(u.Shards)}
 	}
 	return s, nil
+}
+
+// count counts the members by their states.
+func (s *MemberStats) count(v *ring.View) {
+	s.Alive, s.Suspect, s.Dead = 0, 0, 0
+	for m := range v.All() {
+		switch m.State {
+		case ring.Alive:
+			s.Alive++
+		case ring.Suspect:
+			s.Suspect++
+		case ring.Dead:
+			s.Dead++
+		}
+	}
 }

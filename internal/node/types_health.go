@@ -7,6 +7,7 @@ type Health struct {
 	Verdict  string         `json:"verdict"`  // one sentence
 	Degraded bool           `json:"degraded"` // something is worse than it could be
 	Members  MemberStats    `json:"members"`
+	Silent   int            `json:"silent"` // members that are not known to be dead and do not answer now
 	Catalog  CatalogStats   `json:"catalog"`
 	Objects  []ObjectHealth `json:"objects"` // the worst first; none if they were not asked for
 }

@@ -10,8 +10,8 @@ import (
 // judge says in one sentence what is known, and whether that is worse than it
 // could be. Alone is a node without a mesh.
 func (h *Health) judge(quick, alone bool) {
-	v := verdict{n: len(h.Objects), least: datamesh.MaxShards, down: h.Members.Suspect + h.Members.Dead}
-	v.members = h.Members.Alive + v.down
+	v := verdict{n: len(h.Objects), least: datamesh.MaxShards, down: h.Members.Dead + h.Silent}
+	v.members = h.Members.Alive + h.Members.Suspect + h.Members.Dead
 	if quick {
 		v.n = int(h.Catalog.Objects)
 	}

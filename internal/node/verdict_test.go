@@ -43,7 +43,7 @@ func TestVerdictSaysWhatIsSo(t *testing.T) {
 		{nil, five, true, false, 0, false, "no objects yet; 5 of 6 members answer"},
 		{nil, MemberStats{Alive: 1}, true, true, 3, false, "3 objects on this machine alone, not asked about; this home has no mesh"},
 	} {
-		h := Health{Members: c.members, Catalog: CatalogStats{Objects: c.catalog}, Objects: c.objects}
+		h := Health{Members: c.members, Silent: c.members.Suspect, Catalog: CatalogStats{Objects: c.catalog}, Objects: c.objects}
 		h.judge(c.quick, c.alone)
 		if h.Verdict != c.want || h.Degraded != c.degraded {
 			t.Errorf("got %q, degraded %v, want %q, %v", h.Verdict, h.Degraded, c.want, c.degraded)

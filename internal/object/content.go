@@ -114,6 +114,7 @@ func (p *put) reuse(u *reused, buf []byte, n int) error {
 	p.opt.Events.sealed(u.ref.Length)
 	for _, who := range u.holders {
 		if len(who) > 0 {
+			p.opt.Events.sent(d.ShardLen()) // before
 			p.opt.Events.confirmed(d.ShardLen())
 		}
 	}

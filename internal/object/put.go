@@ -35,13 +35,19 @@ type PutOptions struct {
 // are not.
 type PutEvents struct {
 	Sealed    func(n int) // bytes of content, ready to be sent
-	Sent      func(n int) // bytes of shards, on their way to a peer; again for each peer
+	Sent      func(n int) // bytes of shards, on their way to a peer; again for each peer; never less than Confirmed
 	Confirmed func(n int) // bytes of shards that a peer has acknowledged
 }
 
 func (f PutEvents) sealed(n int) {
 	if f.Sealed != nil {
 		f.Sealed(n)
+	}
+}
+
+func (f PutEvents) sent(n int) {
+	if f.Sent != nil && n > 0 {
+		f.Sent(n)
 	}
 }
 
@@ -81,9 +87,6 @@ func (o *Objects) Put(ctx context.Context, r io.Reader, opt PutOptions, commit f
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if opt.Events.Sent != nil {
-		ctx = datamesh.WithSent(ctx, opt.Events.Sent)
-	}
 	p := &put{o: o, opt: opt, keys: keys, entry: o.journal.begin(), slow: map[datamesh.PeerID]time.Time{}, created: time.Now()}
 	p.source = p.journalSource(o.segmentLen(opt.K, opt.M))
 	id, size, err := p.run(ctx, r)

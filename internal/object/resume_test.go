@@ -410,9 +410,17 @@ func TestResumedPutOfOtherContentFails(t *testing.T) {
 func TestPutTellsHowItGoesOn(t *testing.T) {
 	u := newUser(t, newWorld(t, 6))
 	u.content = 70_000
-	var sealed, confirmed atomic.Int64
+	var sealed, sent, confirmed atomic.Int64
 	opt := options
-	opt.Events = PutEvents{Sealed: func(n int) { sealed.Add(int64(n)) }, Confirmed: func(n int) { confirmed.Add(int64(n)) }}
+	opt.Events = PutEvents{
+		Sealed: func(n int) { sealed.Add(int64(n)) },
+		Sent:   func(n int) { sent.Add(int64(n)) },
+		Confirmed: func(n int) {
+			if c, s := confirmed.Add(int64(n)), sent.Load(); c > s {
+				t.Errorf("%d bytes are confirmed of %d that were sent", c, s)
+			}
+		},
+	}
 	result := u.put(noise(1, 700_000), opt)
 	if sealed.Load() != 700_000 || confirmed.Load() != result.StoredBytes {
 		t.Errorf("sealed %d of %d, confirmed %d of %d", sealed.Load(), 700_000, confirmed.Load(), result.StoredBytes)

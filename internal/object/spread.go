@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"datamesh"
@@ -184,10 +185,25 @@ func (s *spreading) run(ctx context.Context, first []datamesh.PeerID) [][]datame
 	return holders
 }
 
+// send has a peer store a shard. What went over no network, as to this node's
+// own disk, counts as sent once it is stored.
+func (s *spreading) send(ctx context.Context, index int, peer datamesh.PeerID) error {
+	var sent atomic.Int64
+	ctx = datamesh.WithSent(ctx, func(n int) {
+		sent.Add(int64(n))
+		s.p.opt.Events.sent(n)
+	})
+	err := s.p.o.net.Shards(peer).Put(ctx, s.d, index, s.shards[index])
+	if err == nil {
+		s.p.opt.Events.sent(s.d.ShardLen() - int(sent.Load()))
+	}
+	return err
+}
+
 // place sends one shard to peer, and to others until one acknowledges it.
 func (s *spreading) place(ctx context.Context, index int, peer datamesh.PeerID) (datamesh.PeerID, bool) {
 	for {
-		err := s.p.o.net.Shards(peer).Put(ctx, s.d, index, s.shards[index])
+		err := s.send(ctx, index, peer)
 		if err == nil {
 			return peer, true
 		}
@@ -226,10 +242,21 @@ func (s *spreading) failure(holders [][]datamesh.PeerID, got int) error {
 		left = "survives " + count(got, "loss", "losses")
 	}
 	err := errs.New(errs.Unavailable, "%d of %d shards were taken, by %s: that %s, and %d are asked for; %d of %d members answer; %s",
-		acks, len(s.shards), count(len(peers), "peer", "peers"), left, s.bar, len(s.order), known(s.p.o.net.View()), reasons(s.refused))
+		acks, len(s.shards), count(len(peers), "peer", "peers"), left, s.bar, len(s.order)-s.away(), known(s.p.o.net.View()), reasons(s.refused))
 	hint := `see who answers with "datamesh peers" and try again`
 	if got >= 0 {
 		hint += fmt.Sprintf(", or accept less with --min-survives %d", got)
 	}
 	return errs.WithHint(err, "%s", hint)
+}
+
+// away returns how many members that are not known to be dead could not be
+// reached.
+func (s *spreading) away() (n int) {
+	for _, err := range s.refused {
+		if errs.KindOf(err) == errs.Unavailable || errs.KindOf(err) == errs.Network {
+			n++
+		}
+	}
+	return n
 }

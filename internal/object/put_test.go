@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -169,6 +170,9 @@ func TestMinSurvivesIsTheBar(t *testing.T) {
 		result, err := u.Put(t.Context(), bytes.NewReader(noise(1, 100_000)), opt, commit)
 		if (err == nil) != tt.want || err == nil && result.Survives < tt.bar {
 			t.Errorf("%d of 6 take shards, bar %d: %+v, %v", tt.alive, tt.bar, result, err)
+		}
+		if err != nil && tt.alive < 5 && !strings.Contains(err.Error(), fmt.Sprintf("; %d of 6 members answer; ", tt.alive)) {
+			t.Errorf("%d of 6 take shards: the error is %q", tt.alive, err)
 		}
 	}
 }

@@ -24,9 +24,10 @@ func newBars(w io.Writer, kind string) *bars {
 		stages = []string{"sealed", "sent", "confirmed"}
 	}
 	for _, stage := range stages {
-		b.of = append(b.of, b.all.New(0, mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"),
+		b.of = append(b.of, b.all.New(0, mpb.BarStyle().Lbound(" [").Filler("=").Tip(">").Padding(" ").Rbound("]"),
+			mpb.BarFillerTrim(), // the blanks about it are there where it has no room, too
 			mpb.PrependDecorators(decor.Name(stage, decor.WCSyncSpaceR), decor.CountersKibiByte("% .1f / % .1f", decor.WCSyncSpace)),
-			mpb.AppendDecorators(decor.AverageSpeed(decor.SizeB1024(0), "% .1f"), decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO))))
+			mpb.AppendDecorators(decor.Name(" "), decor.AverageSpeed(decor.SizeB1024(0), "% .1f"), decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO))))
 	}
 	return b
 }

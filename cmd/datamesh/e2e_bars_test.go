@@ -168,6 +168,33 @@ func TestCtrlCInATransferLeavesNothingPartialAndTheSameGoesOn(t *testing.T) {
 	}
 }
 
+// Where a bar has no room, its numbers still do not run into each other.
+func TestBarsKeepNumbersApartOnANarrowTerminal(t *testing.T) {
+	for _, cols := range []uint16{30, 40, 50, 80} {
+		screen, tty, err := pty.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer screen.Close()
+		if err := pty.Setsize(tty, &pty.Winsize{Rows: 20, Cols: cols}); err != nil {
+			t.Fatal(err)
+		}
+		b := newBars(tty, node.GetTransfer)
+		b.set(node.Transfer{Kind: node.GetTransfer, Received: 600 << 20, Size: 1400 << 20})
+		first := make([]byte, 4096)
+		n, err := screen.Read(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go io.Copy(io.Discard, screen)
+		b.close()
+		tty.Close()
+		if line := string(first[:n]); regexp.MustCompile(`iB[^ /\r\n]`).MatchString(line) {
+			t.Errorf("%d columns: %q", cols, line)
+		}
+	}
+}
+
 // confirmed is the bar of what is confirmed once that is something.
 var confirmed = regexp.MustCompile(`confirmed +([1-9][0-9.]*|0\.[1-9]) [KMG]iB /`)
 

@@ -60,8 +60,12 @@ func TestInterruptedPutGoesOn(t *testing.T) {
 			before := m.shards(t)
 			put := halfPut(t, c.owner, file)
 			c.interrupt(t, put)
-			if o := put.wait(t); o.code != c.code || len(o.stdout) > 0 {
+			o := put.wait(t)
+			if o.code != c.code || len(o.stdout) > 0 {
 				t.Fatalf("put exited with %d, want %d, and printed %q: %s", o.code, c.code, o.stdout, o.stderr)
+			}
+			if c.code == 130 && !strings.Contains(string(o.stderr), "type the same again") {
+				t.Errorf("it does not say that it can go on: %s", o.stderr)
 			}
 			for _, x := range result[node.List](t, c.owner.run(t, "list")).Objects {
 				if x.Name == filepath.Base(file) {

@@ -19,6 +19,7 @@ const (
 	barsEvery = 200 * time.Millisecond // on a terminal
 	lineEvery = 30 * time.Second       // elsewhere
 	stateTime = 5 * time.Second        // for the node to tell how far it is
+	overEvery = 20 * time.Millisecond  // a node that ends a transfer is asked whether it has
 )
 
 // newTransfer returns an id to follow a transfer by.

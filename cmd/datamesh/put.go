@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -132,8 +133,11 @@ func (c *cli) planPut(ctx context.Context, file string, regular bool, o node.Put
 func resumable(ctx context.Context, ops api.Operations, o node.PutOptions, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stateTime)
 	defer cancel()
+	if o.Source == "" || !over(ctx, ops, o.Transfer) {
+		return err
+	}
 	list, listErr := ops.Transfers(ctx, "")
-	if listErr != nil || o.Source == "" {
+	if listErr != nil {
 		return err
 	}
 	for _, t := range list.Transfers {
@@ -142,6 +146,22 @@ func resumable(ctx context.Context, ops api.Operations, o node.PutOptions, err e
 		}
 	}
 	return err
+}
+
+// over waits for a node to end a transfer, which the one of a service does a
+// little after its user has gone, and reports whether it has.
+func over(ctx context.Context, ops api.Operations, id string) bool {
+	for {
+		list, err := ops.Transfers(ctx, id)
+		if err != nil || len(list.Transfers) == 0 {
+			return err == nil
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(overEvery):
+		}
+	}
 }
 
 func splitTags(s string) []string {

@@ -25,7 +25,7 @@ func (c *cli) listCommand() *cobra.Command {
 				return c.print(list, func(w io.Writer) {
 					row(w, "NAME", "SIZE", "CREATED", "TAGS", "ID")
 					for _, o := range list.Objects {
-						row(w, o.Name, size(o.Size), localTime(o.Created), strings.Join(o.Tags, ","), o.ID)
+						row(w, shortened(o.Name), size(o.Size), localTime(o.Created), strings.Join(o.Tags, ","), o.ID)
 					}
 				})
 			})

@@ -60,3 +60,18 @@ func survives(n int) string {
 	}
 	return "the loss of any " + count(n, "peer")
 }
+
+const (
+	widest  = 64 // columns of a name in a table
+	nameEnd = 23 // of them are the end of one that is too long
+)
+
+// shortened returns a name for a table. One of more columns than widest is cut
+// in the middle, and then one wider than any that is whole.
+func shortened(name string) string {
+	runes := []rune(name)
+	if len(runes) <= widest {
+		return name
+	}
+	return string(runes[:widest-nameEnd]) + "…" + string(runes[len(runes)-nameEnd:])
+}

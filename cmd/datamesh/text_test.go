@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"datamesh/internal/errs"
 )
@@ -32,6 +34,23 @@ func TestTablesAreAlignedAndPlain(t *testing.T) {
 	want := "NAME           SIZE\nevil\ufffd[2J\ufffdname  1.5 KiB\nb              0 B\n"
 	if got := out.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestLongNamesAreShortenedInTables(t *testing.T) {
+	for _, c := range []struct{ name, want string }{
+		{"", ""},
+		{strings.Repeat("ü", widest), strings.Repeat("ü", widest)},
+		{strings.Repeat("ü", widest+1), strings.Repeat("ü", 41) + "…" + strings.Repeat("ü", 23)},
+		{strings.Repeat("a", 4092) + ".jpg", strings.Repeat("a", 41) + "…" + strings.Repeat("a", 19) + ".jpg"},
+	} {
+		got := shortened(c.name)
+		if got != c.want {
+			t.Errorf("of %d bytes: got %q, want %q", len(c.name), got, c.want)
+		}
+		if got != c.name && utf8.RuneCountInString(got) <= widest {
+			t.Errorf("%q could be a whole name", got)
+		}
 	}
 }
 

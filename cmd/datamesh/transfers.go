@@ -27,7 +27,7 @@ interrupted one stopped; after put.resume what is left of it is deleted.`,
 				return c.print(list, func(w io.Writer) {
 					row(w, "ID", "KIND", "STATE", "DONE", "SINCE", "NAME")
 					for _, t := range list.Transfers {
-						row(w, t.ID, t.Kind, t.State, done(t), localTime(t.Began), t.Name)
+						row(w, t.ID, t.Kind, t.State, done(t), localTime(t.Began), shortened(t.Name))
 					}
 				})
 			})

@@ -41,6 +41,9 @@ func (c *cli) putCommand() *cobra.Command {
 	flags.BoolVar(&dryRun, "dry-run", false, "say what it would come to, and store nothing")
 	c.completeFlags(cmd, map[string]cobra.CompletionFunc{"code": completeCodes})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if args[0] == "" {
+			return errs.WithHint(errs.New(errs.Invalid, "the name of the file is empty"), "datamesh put FILE")
+		}
 		if args[0] == "-" && c.inConsole {
 			return errs.WithHint(errs.New(errs.Invalid, "standard input is what the console reads its lines from"),
 				"leave it with exit, and type datamesh put - in a shell")

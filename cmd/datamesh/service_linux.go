@@ -126,8 +126,15 @@ and --bootstrap-addr to join a mesh, or --begin for the first node of one.`,
 		if err != nil {
 			return err
 		}
+		hidden := u.hidden()
 		if dryRun {
+			if hidden != nil {
+				c.warn("%v: %s", hidden, errs.HintFor(hidden))
+			}
 			return c.print(installed{path, u.Home, text, true}, func(w io.Writer) { io.WriteString(w, text) })
+		}
+		if hidden != nil {
+			return hidden
 		}
 		if err := m.install(cmd.Context(), path, text); err != nil {
 			return err
@@ -147,9 +154,11 @@ func (c *cli) unit(m *manager, begin bool) (u unit, err error) {
 	}
 	switch {
 	case m.system && c.homeDir != "":
-		return u, errs.WithHint(errs.New(errs.Invalid, "the home of the machine's service is %s", stateHome), "leave out --home, or install a user's service without --system")
-	case m.system && strings.HasPrefix(u.Program, "/home/"):
-		return u, errs.WithHint(errs.New(errs.Invalid, "the machine's service may not read /home, and so not %s", u.Program), "install -m 755 %s /usr/local/bin/datamesh", u.Program)
+		err := errs.New(errs.Invalid, "the home of the machine's service is %s", stateHome)
+		if os.Geteuid() == 0 {
+			return u, errs.WithHint(err, "leave out --home, or ask for a user's service with --system=false")
+		}
+		return u, errs.WithHint(err, "leave out --home, or ask for a user's service without --system")
 	case !m.system:
 		home, err := config.FindHome(c.homeDir)
 		if err != nil {
@@ -298,11 +307,27 @@ func (c *cli) serviceStatusCommand() *cobra.Command {
 			}
 		})
 		if err == nil && s.Node == nil {
-			err = errs.New(errs.NoNode, "no node runs in %s", s.Home)
+			err = m.noNode(cmd.Context(), s)
 		}
 		return err
 	}
 	return cmd
+}
+
+// noNode is the error that no node answers, with what may bring one. Kind:
+// NoNode.
+func (m *manager) noNode(ctx context.Context, s serviceState) error {
+	err := errs.New(errs.NoNode, "no node runs in %s", s.Home)
+	no := m.check(ctx)
+	switch {
+	case no != nil:
+		return errs.WithHint(errs.New(errs.NoNode, "no node runs in %s, and systemd does not run here", s.Home), "%s", errs.HintFor(no))
+	case !s.Installed && !m.system && os.Geteuid() == 0:
+		return errs.WithHint(err, "datamesh service install --system=false")
+	case !s.Installed:
+		return errs.WithHint(err, "datamesh service install")
+	}
+	return errs.WithHint(err, "see why with: datamesh service logs")
 }
 
 func (c *cli) serviceState(ctx context.Context, m *manager) (s serviceState, err error) {
@@ -318,8 +343,8 @@ func (c *cli) serviceState(ctx context.Context, m *manager) (s serviceState, err
 		return s, err
 	}
 	s.Active, err = m.ctl(ctx, "is-active", unitName)
-	if err != nil && s.Active == "" {
-		s.Active = "unknown" // there is no systemd
+	if err != nil && len(strings.Fields(s.Active)) != 1 {
+		s.Active = "unknown" // no state but an error: there is no systemd
 	}
 	client, err := api.Dial(ctx, config.Home(s.Home).Socket())
 	if errors.Is(err, errs.NoNode) {

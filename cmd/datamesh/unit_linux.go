@@ -98,6 +98,21 @@ func unitQuote(s string) string {
 	return s
 }
 
+// hidden is the error that the service could not read its program: it finds
+// nothing where ProtectHome stands before. Kind: Invalid.
+func (u unit) hidden() error {
+	if !u.System {
+		return nil
+	}
+	for _, dir := range []string{"/home", "/root", "/run/user"} {
+		if strings.HasPrefix(u.Program, dir+"/") {
+			return errs.WithHint(errs.New(errs.Invalid, "the machine's service may not read %s, and so not %s", dir, u.Program),
+				"install -m 755 %s /usr/local/bin/datamesh, and type the same with that", quoteWord(u.Program))
+		}
+	}
+	return nil
+}
+
 func (u unit) text() (string, error) {
 	for _, s := range []string{u.Program, u.Home, u.Bootstrap} {
 		if strings.ContainsAny(s, "\n\r\x00") {

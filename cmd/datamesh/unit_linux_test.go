@@ -24,6 +24,26 @@ var units = map[string]unit{
 	"user.service": {Program: "/opt/100% mine/data$mesh", Verb: "bootstrap", Home: `/home/ann/a "home"`},
 }
 
+func TestMachinesServiceNeedsAProgramThatItCanRead(t *testing.T) {
+	for _, c := range []struct {
+		program string
+		system  bool
+		hidden  bool
+	}{
+		{"/root/bin/datamesh", true, true},
+		{"/home/ann/datamesh", true, true},
+		{"/run/user/1000/datamesh", true, true},
+		{"/usr/local/bin/datamesh", true, false},
+		{"/rooted/datamesh", true, false},
+		{"/home/ann/datamesh", false, false},
+	} {
+		err := unit{System: c.system, Program: c.program}.hidden()
+		if c.hidden != (errs.KindOf(err) == errs.Invalid) || c.hidden != strings.Contains(errs.HintFor(err), "/usr/local/bin/datamesh") {
+			t.Errorf("%s, of the machine %v: %v, hint %q", c.program, c.system, err, errs.HintFor(err))
+		}
+	}
+}
+
 func TestUnitsAreTheseAndSystemdTakesThem(t *testing.T) {
 	for name, u := range units {
 		text, err := u.text()

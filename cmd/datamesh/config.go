@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"datamesh/internal/config"
+	"datamesh/internal/errs"
 )
 
 func (c *cli) configCommand() *cobra.Command {
@@ -38,6 +39,15 @@ func (c *cli) configFile() (*config.File, error) {
 		return nil, err
 	}
 	return config.ReadFile(home.Config())
+}
+
+// noSetting turns the hint of an error that there is no setting of that key
+// into one that helps, if nothing is like the key.
+func noSetting(key string, err error) error {
+	if config.About(key) != "" || config.Like(key) {
+		return err
+	}
+	return errs.WithHint(err, `see them with "datamesh config show"`)
 }
 
 // changed is the document of a command that changes a setting in the file.

@@ -20,7 +20,7 @@ func (c *cli) configGetCommand() *cobra.Command {
 			}
 			s, err := cfg.Setting(args[0])
 			if err != nil {
-				return err
+				return noSetting(args[0], err)
 			}
 			return c.print(s, func(w io.Writer) { row(w, s.Value) })
 		},

@@ -27,7 +27,7 @@ when it starts.`,
 		}
 		key := args[0]
 		if err := f.Set(key, args[1]); err != nil {
-			return err
+			return noSetting(key, err)
 		}
 		verb := "would be"
 		if !dry {

@@ -21,7 +21,7 @@ func (c *cli) configUnsetCommand() *cobra.Command {
 			}
 			key := args[0]
 			if err := f.Unset(key); err != nil {
-				return err
+				return noSetting(key, err)
 			}
 			if err := f.Save(); err != nil {
 				return err

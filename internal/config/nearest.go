@@ -13,6 +13,13 @@ func nearest(name string, names []string) string {
 	})
 }
 
+// Like reports whether a key that no setting has is so near to that of one
+// that this was most likely meant: at least half of it is the same.
+func Like(key string) bool {
+	near := nearest(key, keys(new(Config).settings()))
+	return 2*distance(key, near) <= max(len(key), len(near))
+}
+
 // distance is Levenshtein's: the fewest bytes to insert, delete or replace.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)

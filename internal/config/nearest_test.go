@@ -12,3 +12,14 @@ func TestDistanceCountsEdits(t *testing.T) {
 		}
 	}
 }
+
+func TestOnlyKeysThatAreNearAreAlike(t *testing.T) {
+	for key, want := range map[string]bool{
+		"put.cod": true, "putcode": true, "code": true, "ring.prob": true, "store.capcity": true,
+		"": false, "x": false, "x.y": false, "nokey": false, "no.such.setting": false,
+	} {
+		if got := Like(key); got != want {
+			t.Errorf("%q: got %v, want %v", key, got, want)
+		}
+	}
+}

@@ -175,7 +175,7 @@ func (c *cli) options(role node.Role, flags map[string]string) (node.Options, er
 		return o, err
 	}
 	o.Log = c.logger(o.Config.Log)
-	if role == node.Client && o.Config.Log.Level > slog.LevelDebug {
+	if role == node.Client && !c.verbose {
 		o.Log = slog.New(slog.DiscardHandler) // a command says what matters itself
 		o.Warn = func(text string) { c.warn("%s", text) }
 	}

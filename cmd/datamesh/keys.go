@@ -43,9 +43,7 @@ func (c *cli) keysExportCommand() *cobra.Command {
 			if err := keyring.Export(home.Identity(), args[0]); err != nil {
 				return err
 			}
-			if err := keyring.MarkExported(home.Identity(), time.Now()); err != nil {
-				c.warn("that was not noted in the home: %v", err) // doctor will say that it never happened
-			}
+			c.noteExported(home)
 			result := exported{args[0]}
 			err = c.print(result, func(w io.Writer) {
 				fmt.Fprintf(w, "your identity is in %s: keep it where nobody else can read it\n", plain(result.Out))
@@ -55,6 +53,13 @@ func (c *cli) keysExportCommand() *cobra.Command {
 			}
 			return err
 		},
+	}
+}
+
+// noteExported notes in the home that its identity is in another file too.
+func (c *cli) noteExported(home config.Home) {
+	if err := keyring.MarkExported(home.Identity(), time.Now()); err != nil {
+		c.warn("that was not noted in the home: %v", err) // doctor will say that it never happened
 	}
 }
 
@@ -83,6 +88,7 @@ func (c *cli) keysImportCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			c.noteExported(home) // the file is what an export has written
 			if err := c.printIdentity(id); err != nil {
 				return err
 			}

@@ -110,6 +110,7 @@ func (c *cli) getFile(ctx context.Context, out *target) error {
 			return err
 		}
 		fetched.Out = out.path
+		c.noticeNewest(out.ref, fetched)
 		c.warnBad(fetched)
 		err = c.print(fetched, func(w io.Writer) {
 			row(w, "id", fetched.ID)
@@ -140,12 +141,21 @@ func (c *cli) getStdout(ctx context.Context, ref string, force bool) error {
 			return fmt.Errorf("get %s: %w", ref, err)
 		}
 		fetched.Out = "-"
+		c.noticeNewest(ref, fetched)
 		c.warnBad(fetched)
 		if c.json {
 			return writeJSON(c.err, fetched)
 		}
 		return nil
 	})
+}
+
+// noticeNewest says that a name was that of several objects. The document of
+// --json has it too.
+func (c *cli) noticeNewest(ref string, fetched *node.Fetched) {
+	if fetched.Named > 1 && !c.json {
+		c.notice("%d objects are named %s: this is the newest, %s; see them with \"datamesh list\"", fetched.Named, ref, fetched.ID)
+	}
 }
 
 func (c *cli) warnBad(fetched *node.Fetched) {

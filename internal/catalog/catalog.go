@@ -138,6 +138,12 @@ func (c *Catalog) ByName(ctx context.Context, name string) (Entry, error) {
 	return e, err
 }
 
+// Named counts the objects of that name.
+func (c *Catalog) Named(ctx context.Context, name string) (n int, err error) {
+	err = c.db.QueryRowContext(ctx, `SELECT count(*) FROM object WHERE name = ?`, name).Scan(&n)
+	return n, c.classify(ctx, err)
+}
+
 // Stats counts the objects and their bytes.
 func (c *Catalog) Stats(ctx context.Context) (Stats, error) {
 	var s Stats

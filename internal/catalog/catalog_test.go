@@ -86,6 +86,11 @@ func TestWhatIsAddedIsThereAfterReopening(t *testing.T) {
 	if diff := cmp.Diff(entries[1], got); diff != "" || err != nil {
 		t.Errorf("ByName, the newest: %v (-want +got):\n%s", err, diff)
 	}
+	for name, want := range map[string]int{"photo.jpg": 2, "other": 0} {
+		if n, err := c.Named(t.Context(), name); n != want || err != nil {
+			t.Errorf("Named %s: got %d, %v, want %d", name, n, err, want)
+		}
+	}
 	stats, err := c.Stats(t.Context())
 	if want := (catalog.Stats{Objects: 3, Bytes: 600}); stats != want || err != nil {
 		t.Errorf("Stats: got %v, %v, want %v", stats, err, want)

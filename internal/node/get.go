@@ -23,6 +23,10 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 	if err != nil {
 		return nil, err
 	}
+	named, err := n.catalog.Named(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
 	l, err := n.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -36,6 +40,9 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 			info.From = o.Resume.From
 		}
 		result = Fetched{ID: id, Name: m.Name, Size: m.Size, Resumed: info.From}
+		if named > 1 {
+			result.Named = named
+		}
 		p := &progress{kind: GetTransfer, name: m.Name}
 		p.size.Store(m.Size)
 		p.received.Store(info.From)

@@ -64,6 +64,7 @@ type Fetched struct {
 	Out  string            `json:"out"`
 	Bad  []BadShard        `json:"bad"`
 
+	Named   int   `json:"named,omitempty"`   // objects that have the name which was asked for, if there are others
 	Resumed int64 `json:"resumed,omitempty"` // bytes that an interrupted get had brought before
 	DryRun  bool  `json:"dry_run,omitempty"` // nothing was written
 }

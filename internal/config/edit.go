@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -191,8 +192,8 @@ func splice(b []byte, from, to int, s string) []byte {
 	return slices.Concat(b[:from], []byte(s), b[to:])
 }
 
-// Save writes the file if it was edited, durably and at once; its permissions,
-// and links that lead to it, stay. Kinds: Locked (another program has changed
+// Save writes the file if it was edited, durably and at once; its permissions
+// and owner, and links that lead to it, stay. Kinds: Locked (another program has changed
 // it since it was read), IO, Full.
 func (f *File) Save() error {
 	if f.exists && bytes.Equal(f.data, f.read) {
@@ -226,6 +227,9 @@ func (f *File) write(path string) error {
 		return err
 	}
 	defer file.Abort()
+	if err := f.keepOwner(file, path); err != nil {
+		return err
+	}
 	if _, err := io.Copy(file, bytes.NewReader(f.data)); err != nil {
 		return err
 	}
@@ -239,6 +243,20 @@ func (f *File) write(path string) error {
 		return f.changed()
 	}
 	return err
+}
+
+// keepOwner has a file be of whom it was, and a new one of whom its directory
+// is: root may edit the configuration of another user.
+func (f *File) keepOwner(file *durable.File, path string) error {
+	like := path
+	if !f.exists {
+		like = filepath.Dir(path)
+	}
+	fi, err := os.Stat(like)
+	if err != nil {
+		return errs.New(errs.IO, "%s: %w", f.path, err)
+	}
+	return file.KeepOwner(fi)
 }
 
 func (f *File) changed() error {

@@ -95,7 +95,7 @@ func (c *cli) put(ctx context.Context, file string, o node.PutOptions, dryRun bo
 		stored, err := ops.Put(ctx, content, o)
 		stop()
 		if err != nil {
-			return resumable(ctx, ops, o, fmt.Errorf("put %s: %w", file, err))
+			return resumable(ctx, ops, o, failedPut{file, err})
 		}
 		for _, w := range stored.Warnings {
 			c.warn("%s", w)
@@ -123,7 +123,7 @@ func (c *cli) planPut(ctx context.Context, file string, regular bool, o node.Put
 	return c.withNode(ctx, func(ops api.Operations) error {
 		plan, err := ops.Plan(ctx, o)
 		if err != nil {
-			return fmt.Errorf("put %s: %w", file, err)
+			return failedPut{file, err}
 		}
 		return c.print(plan, func(w io.Writer) {
 			fmt.Fprintf(w, "would store %s of %s, as about %s in %s of %s on %s; it would survive %s\n", size(plan.Size), plain(file), size(plan.StoredBytes),
@@ -131,6 +131,17 @@ func (c *cli) planPut(ctx context.Context, file string, regular bool, o node.Put
 		})
 	})
 }
+
+// A failedPut is the error of a put of a file. It says once that it is a put.
+type failedPut struct {
+	file string
+	err  error
+}
+
+func (e failedPut) Error() string {
+	return "put " + e.file + ": " + strings.TrimPrefix(e.err.Error(), "put: ")
+}
+func (e failedPut) Unwrap() error { return e.err }
 
 // resumable adds to the error of a put that it can go on, if it can.
 func resumable(ctx context.Context, ops api.Operations, o node.PutOptions, err error) error {

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 
 	"datamesh"
@@ -132,7 +131,7 @@ func (d *Disk) put(p *put) (err error) {
 		p.size = fileSize(len(header), len(p.shard))
 	}
 	if err := d.room.take(p.size); err != nil {
-		return fmt.Errorf("put %s: %w", name(p.key), err)
+		return err // of the disk, and not of this shard
 	}
 	defer func() {
 		if err != nil || !p.fresh {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"sync"
 
 	"datamesh/internal/errs"
@@ -51,13 +52,26 @@ func (r *room) take(n int64) error {
 	if err := r.fitsDisk(r.writing+n, r.reserve); err != nil {
 		return err
 	}
-	if free := r.capacity - r.reserve - r.used; n > free {
-		return errs.New(errs.Full, "%d bytes, %d free of %d", n, max(free, 0), r.capacity)
+	if err := r.fits(n); err != nil {
+		return err
 	}
 	r.used += n
 	r.writing += n
 	r.shards++
 	return nil
+}
+
+// fits reports with an error of kind Full that n bytes are more than the
+// capacity allows.
+func (r *room) fits(n int64) error {
+	free := r.capacity - r.used
+	if n <= free-r.reserve {
+		return nil
+	}
+	return errs.WithHint(
+		errs.New(errs.Full, "the store has no room for %s: of %s it may take, %s are free, and %s are kept free",
+			size(n), size(r.capacity), size(max(free, 0)), size(r.reserve)),
+		"add a node that has room, or give the store more: datamesh config set store.capacity SIZE")
 }
 
 // written says that n bytes of a claim are on the disk, or will not be.
@@ -75,9 +89,32 @@ func (r *room) fitsDisk(n, left int64) error {
 		return errs.New(kindOf(err), "free space: %w", err)
 	}
 	if free-left < n {
-		return errs.New(errs.Full, "%d bytes, the disk has %d and must keep %d", n, free, left)
+		return noSpaceFor(n, free, left)
 	}
 	return nil
+}
+
+// noSpaceFor says that a disk with so much free, of which so much is to be
+// left, has no room for n bytes. What is said reaches who typed a put.
+func noSpaceFor(n, free, left int64) error {
+	what := "the disk is full"
+	if free > left {
+		what = "the disk has no room for " + size(n)
+	}
+	return errs.WithHint(errs.New(errs.Full, "%s: %s are free, and %s are kept free", what, size(free), size(left)),
+		"free some disk space or add a node that has room, or keep less free: datamesh config set store.reserve SIZE")
+}
+
+// size returns a number of bytes as people read it.
+func size(n int64) string {
+	if n < 1<<10 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, unit := float64(n), 0
+	for f >= 1023.95 && unit < 6 { // which would be printed as 1024.0
+		f, unit = f/1024, unit+1
+	}
+	return fmt.Sprintf("%.1f %ciB", f, " KMGTPE"[unit])
 }
 
 // give takes the bytes of so many shards off the account.

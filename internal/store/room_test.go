@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -89,6 +90,26 @@ func TestAFullDiskIsFull(t *testing.T) {
 	err := &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}
 	if got := kindOf(err); got != errs.Full {
 		t.Errorf("kind of %v: got %s, want Full", err, got.Name())
+	}
+}
+
+// What a full disk is said to be reaches people who know of no shards.
+func TestFullIsSaidInSizesThatPeopleRead(t *testing.T) {
+	r := &room{dir: t.TempDir(), capacity: 1 << 30, reserve: 64 << 20, used: 1<<30 - 64<<20 - 1<<10}
+	for what, c := range map[string]struct {
+		err        error
+		want, hint string
+	}{
+		"a full disk": {noSpaceFor(753452, 40669184, 64<<20),
+			"the disk is full: 38.8 MiB are free, and 64.0 MiB are kept free", "datamesh config set store.reserve SIZE"},
+		"a disk with too little room": {noSpaceFor(2<<20, 65<<20, 64<<20),
+			"the disk has no room for 2.0 MiB: 65.0 MiB are free, and 64.0 MiB are kept free", "datamesh config set store.reserve SIZE"},
+		"a full store": {r.fits(2 << 10),
+			"the store has no room for 2.0 KiB: of 1.0 GiB it may take, 64.0 MiB are free, and 64.0 MiB are kept free", "datamesh config set store.capacity SIZE"},
+	} {
+		if c.err == nil || c.err.Error() != c.want || !errors.Is(c.err, errs.Full) || !strings.HasSuffix(errs.HintFor(c.err), c.hint) {
+			t.Errorf("%s: got %v, hint %q, want %s, hint …%q", what, c.err, errs.HintFor(c.err), c.want, c.hint)
+		}
 	}
 }
 

@@ -245,6 +245,14 @@ func TestBadInputIsRefusedAndNothingIsLost(t *testing.T) {
 			}
 			g.refused(t, "home", refusal{[]string{"put", "secret"}, 1, `secret: permission denied$`, `can be read`})
 			g.refused(t, "home", refusal{[]string{"keys", "import", "secret"}, 1, `secret: permission denied$`, `can be read`})
+
+			g.makes(t, filepath.Join(g.dir, "unwritable"))
+			if err := os.Chmod(filepath.Join(g.dir, "unwritable"), 0o500); err != nil {
+				t.Fatal(err)
+			}
+			for _, args := range [][]string{{"list"}, {"put", "file"}, {"keys", "import", "file"}, {"id"}, {"service"}} {
+				g.refused(t, "unwritable", refusal{args, 1, `^home .*/unwritable: this user may not write there$`, `^give another with --home DIR or DATAMESH_HOME$`})
+			}
 		}
 		for variable, says := range map[string]string{"DATAMESH_PUT_CODE=0+2": `no data shard`, "DATAMESH_STORE_CAPACITY=5X": `not a size`,
 			"DATAMESH_PUT_GRACE=5": `not a duration`, "DATAMESH_MESH_PORT=70000": `not a port`, "DATAMESH_NOTHING=1": `DATAMESH_NOTHING`} {

@@ -36,11 +36,15 @@ func FindHome(dir string) (Home, error) {
 
 func defaultHome() string { return filepath.Join(xdg.DataHome, "datamesh") }
 
-// Make makes the directory, for this user alone, if it is not there. It is
-// durable, since identities will lie in it. Kinds: IO, Full.
+// Make makes the directory, for this user alone, if it is not there, and finds
+// out whether this user may write there. It is durable, since identities will
+// lie in it. Kinds: IO, Full.
 func (h Home) Make() error {
 	if err := durable.MkdirAll(string(h), 0o700); err != nil {
 		return errs.WithHint(fmt.Errorf("home: %w", err), "give another with --home DIR or %s", homeVariable)
+	}
+	if !mayWrite(string(h)) {
+		return errs.WithHint(errs.New(errs.IO, "home %s: this user may not write there", h), "give another with --home DIR or %s", homeVariable)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -225,6 +226,14 @@ func TestIndexIsRebuiltFromTheFiles(t *testing.T) {
 		}, true},
 		{"cut short", func(t *testing.T, db string) {
 			edit(t, db, func(b []byte) []byte { return b[:3*4096] })
+		}, true},
+		{"with damage among the empty pages alone", func(t *testing.T, db string) {
+			edit(t, db, func(b []byte) []byte {
+				trunk := int(binary.BigEndian.Uint32(b[32:36])) // the first of the list of free pages
+				at := (trunk - 1) * 4096
+				copy(b[at:at+4096], bytes.Repeat([]byte{0xff}, 4096))
+				return b
+			})
 		}, true},
 		{"without a table", func(t *testing.T, db string) {
 			execSQL(t, db, `DROP TABLE shards`)

@@ -116,9 +116,6 @@ func (d *Disk) start(opt Options) (err error) {
 	if err := d.recover(); err != nil {
 		return err
 	}
-	if err := d.index.claimRoom(); err != nil {
-		return err
-	}
 	d.makeSpare()
 	d.room, err = d.newRoom(opt)
 	return err

@@ -139,16 +139,20 @@ const claimed = 1 << 20
 
 // claimRoom grows the database and its log by empty pages, so that a drop
 // finds room even on a disk that others have filled. A row that an earlier run
-// could not delete again is replaced.
+// could not delete again is replaced. Kinds: Integrity (it is damaged),
+// Database, IO.
 func (x *index) claimRoom() error {
 	_, err := x.conn.ExecContext(context.Background(), `
 		INSERT OR REPLACE INTO payloads (id, data) VALUES (-1, zeroblob(?));
 		DELETE FROM payloads WHERE id = -1;
 		PRAGMA wal_checkpoint(PASSIVE)`, claimed)
-	if err != nil && !noRoom(err) {
-		return errs.New(kindOf(err), "store: claim room: %w", err)
+	switch {
+	case err == nil || noRoom(err):
+		return nil
+	case sqliteCode(err) == sqlite3.SQLITE_CORRUPT: // of the empty pages, which check does not look at
+		return errs.New(errs.Integrity, "%s is damaged: %w", x.path, err)
 	}
-	return nil
+	return errs.New(kindOf(err), "store: claim room: %w", err)
 }
 
 // row reads the one row that a query has into the given variables. Its error

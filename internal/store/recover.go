@@ -22,9 +22,9 @@ func (d *Disk) recover() (err error) {
 	if err := finishRebuild(path); err != nil {
 		return err
 	}
-	if d.index, err = openIndex(path); errors.Is(err, errs.Integrity) {
+	if d.index, err = openRoomy(path); errors.Is(err, errs.Integrity) {
 		if aside, rows, err = rebuild(path); err == nil {
-			d.index, err = openIndex(path)
+			d.index, err = openRoomy(path)
 		}
 	}
 	if err != nil {
@@ -38,6 +38,19 @@ func (d *Disk) recover() (err error) {
 		d.events.Rebuilt(aside, found, rows)
 	}
 	return nil
+}
+
+// openRoomy opens the index and has it claim room. Kinds: those of openIndex.
+func openRoomy(path string) (*index, error) {
+	x, err := openIndex(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := x.claimRoom(); err != nil {
+		x.close()
+		return nil, err
+	}
+	return x, nil
 }
 
 // rebuild puts a new database in the place of a damaged one, which it moves

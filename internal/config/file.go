@@ -119,7 +119,11 @@ func (f *File) apply(c *Config) error {
 func (f *File) parse() (*document, error) {
 	d, err := parse(f.data)
 	if err != nil {
-		return nil, f.at(err)
+		line := 1
+		if e, ok := errors.AsType[lineError](err); ok {
+			line = e.line
+		}
+		return nil, errs.WithHint(f.at(err), `mend line %d, or move the file away; see whether it is right with "datamesh config validate"`, line)
 	}
 	if e := d.find("", "version"); e != nil {
 		if n, err := strconv.ParseInt(e.texts[0], 0, 64); e.kind != unstable.Integer || err != nil || n != fileVersion {

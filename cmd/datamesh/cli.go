@@ -360,8 +360,17 @@ func (c *cli) notice(format string, args ...any) {
 	}
 }
 
-// next tells people what they would most likely type now, after "datamesh".
+// next tells people what they would most likely type now, after "datamesh". In
+// a shell that goes to the same home only if it is named again.
 func (c *cli) next(format string, args ...any) {
+	if c.homeDir != "" && !c.inConsole {
+		format, args = "--home %s "+format, append([]any{quoteWord(c.homeDir)}, args...)
+	}
+	c.nextElsewhere(format, args...)
+}
+
+// nextElsewhere is next for what is typed in another home.
+func (c *cli) nextElsewhere(format string, args ...any) {
 	if !c.json && !c.quiet {
 		fmt.Fprintf(c.err, "next: datamesh %s\n", plain(fmt.Sprintf(format, args...)))
 	}

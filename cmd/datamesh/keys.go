@@ -49,7 +49,7 @@ func (c *cli) keysExportCommand() *cobra.Command {
 				fmt.Fprintf(w, "your identity is in %s: keep it where nobody else can read it\n", plain(result.Out))
 			})
 			if err == nil {
-				c.next("keys import %s # in the other home", result.Out)
+				c.nextElsewhere("keys import %s # in the other home", result.Out)
 			}
 			return err
 		},

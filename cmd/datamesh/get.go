@@ -130,7 +130,7 @@ func (c *cli) getFile(ctx context.Context, out *target) error {
 func (c *cli) getStdout(ctx context.Context, ref string, force bool) error {
 	var out io.Writer = output{c.out}
 	if f, ok := c.out.(*os.File); ok && !force && term.IsTerminal(int(f.Fd())) {
-		out = terminal{out}
+		out = &terminal{w: out}
 	}
 	o := node.GetOptions{Transfer: newTransfer()}
 	return c.withNode(ctx, func(ops api.Operations) error {

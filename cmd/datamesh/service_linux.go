@@ -190,7 +190,14 @@ func (m *manager) install(ctx context.Context, path, text string) (err error) {
 	if err != nil {
 		return err
 	}
-	before, _ := os.ReadFile(path) // that of ours, to put back
+	before, err := os.ReadFile(path) // that of ours, to put back
+	if err != nil && again {
+		return errs.New(errs.IO, "%w", err)
+	}
+	var down error
+	if again {
+		_, down = m.ctl(ctx, "is-active", "--quiet", unitName)
+	}
 	if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
@@ -210,7 +217,11 @@ func (m *manager) install(ctx context.Context, path, text string) (err error) {
 	}
 	ctx = context.WithoutCancel(ctx)
 	if again {
-		return errors.Join(err, write(before), errorOf(m.ctl(ctx, "daemon-reload")))
+		verb := "restart"
+		if down != nil {
+			verb = "stop"
+		}
+		return errors.Join(err, write(before), errorOf(m.ctl(ctx, "daemon-reload")), errorOf(m.ctl(ctx, "--no-block", verb, unitName)))
 	}
 	m.ctl(ctx, "disable", "--now", unitName) // it may not have come so far
 	return errors.Join(err, os.Remove(path), errorOf(m.ctl(ctx, "daemon-reload")))

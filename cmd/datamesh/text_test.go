@@ -13,12 +13,19 @@ import (
 
 func TestTerminalTakesTextAndNoCommands(t *testing.T) {
 	var out bytes.Buffer
-	if _, err := (terminal{&out}).Write([]byte("Grüße\tand\r\nlines\n")); err != nil {
+	if _, err := (&terminal{w: &out}).Write([]byte("Grüße\tand\r\nlines\n")); err != nil {
 		t.Errorf("text: %v", err)
 	}
-	for _, s := range []string{"\x00", "ELF\x02", "\x1b[2J", "\x7f"} {
+	halves := &terminal{w: &out}
+	if _, err := halves.Write([]byte("a\xc2")); err != nil {
+		t.Errorf("the half of a character: %v", err)
+	}
+	if _, err := halves.Write([]byte("\x9b2J")); !errors.Is(err, errs.Invalid) {
+		t.Errorf("a control character in two writes: got %v, want Invalid", err)
+	}
+	for _, s := range []string{"\x00", "ELF\x02", "\x1b[2J", "\x7f", "\u009b2J"} {
 		out.Reset()
-		if _, err := (terminal{&out}).Write([]byte(s)); !errors.Is(err, errs.Invalid) || out.Len() > 0 {
+		if _, err := (&terminal{w: &out}).Write([]byte(s)); !errors.Is(err, errs.Invalid) || out.Len() > 0 {
 			t.Errorf("%q: got %v and %q, want Invalid and nothing", s, err, out.String())
 		}
 	}

@@ -104,7 +104,7 @@ func (u unit) hidden() error {
 	if !u.System {
 		return nil
 	}
-	for _, dir := range []string{"/home", "/root", "/run/user"} {
+	for _, dir := range []string{"/home", "/root", "/run/user", "/tmp", "/var/tmp"} {
 		if strings.HasPrefix(u.Program, dir+"/") {
 			return errs.WithHint(errs.New(errs.Invalid, "the machine's service may not read %s, and so not %s", dir, u.Program),
 				"install -m 755 %s /usr/local/bin/datamesh, and type the same with that", quoteWord(u.Program))

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
@@ -32,7 +31,8 @@ var _ Operations = (*Client)(nil)
 // be closed. Kinds: NoNode (there is none), Authentication (the socket may be
 // another user's), IO.
 func Dial(ctx context.Context, socket string) (*Client, error) {
-	if err := checkPrivate(filepath.Dir(socket), true); err != nil {
+	inHome := filepath.Base(socket) == "api.sock" // others have other names: in /tmp anybody may have made the directory
+	if err := checkPrivate(filepath.Dir(socket), inHome); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, errs.New(errs.NoNode, "no node is running: there is no %s", socket)
 		}
@@ -62,7 +62,7 @@ func connect(ctx context.Context, socket string) (net.Conn, error) {
 		return conn, nil
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, fs.ErrNotExist), errs.IsRefused(err):
 		return nil, errs.New(errs.NoNode, "no node is running: nothing listens on %s", socket)
 	}
 	return nil, errs.New(errs.IO, "connect to the node: %w", err)

@@ -103,7 +103,7 @@ const maxSocket = 100
 // of the home's path.
 func (h Home) Socket() string {
 	home := resolve(string(h))
-	path := filepath.Join(home, "run", "api.sock")
+	path := filepath.Join(home, "run", "api.sock") // by which name the client of the API knows it
 	if len(path) <= maxSocket {
 		return path
 	}

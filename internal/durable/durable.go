@@ -63,9 +63,16 @@ func Reopen(temp, path string, n int64) (*File, error) {
 }
 
 // openRegular opens a regular file to be written, also one that is read-only,
-// as one may be made.
+// as one may be made. It follows no link out of the directory, whoever swaps
+// one in meanwhile.
 func openRegular(name string) (*os.File, error) {
-	was, err := os.Lstat(name)
+	dir, err := os.OpenRoot(filepath.Dir(name))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	base := filepath.Base(name)
+	was, err := dir.Lstat(base)
 	if err != nil {
 		return nil, err
 	}
@@ -73,12 +80,12 @@ func openRegular(name string) (*os.File, error) {
 		return nil, errNotRegular
 	}
 	if was.Mode()&0o200 == 0 {
-		if err := os.Chmod(name, was.Mode().Perm()|0o200); err != nil {
+		if err := dir.Chmod(base, was.Mode().Perm()|0o200); err != nil {
 			return nil, err
 		}
-		defer os.Chmod(name, was.Mode().Perm())
+		defer dir.Chmod(base, was.Mode().Perm())
 	}
-	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	f, err := dir.OpenFile(base, os.O_WRONLY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +97,12 @@ func openRegular(name string) (*os.File, error) {
 }
 
 var errNotRegular = errors.New("what was left of it is no regular file")
+
+// IsTemp reports whether a file of that name can be a temporary one.
+func IsTemp(name string) bool {
+	ok, _ := filepath.Match(".datamesh-*.tmp", name) // the pattern is right
+	return ok
+}
 
 // Temp returns the name of the temporary file.
 func (f *File) Temp() string { return f.temp.Name() }

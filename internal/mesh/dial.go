@@ -33,7 +33,7 @@ func (n *Net) connect(ctx context.Context, p peer.ID, addrs []string) error {
 		return n.dial(ctx, p, append(tcp, other...))
 	}
 	err := n.dialFirst(ctx, p, tcp)
-	if err == nil || errors.Is(err, syscall.ECONNREFUSED) || ctx.Err() != nil {
+	if err == nil || errs.IsRefused(err) || ctx.Err() != nil {
 		return err
 	}
 	return n.dial(ctx, p, other)

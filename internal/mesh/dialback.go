@@ -48,6 +48,8 @@ func (n *Net) DialBack(ctx context.Context, from datamesh.PeerID, s Stream) (net
 			tried = append(tried, Reached{Addr: a.String()})
 		}
 	}
+	least, cancel := context.WithTimeout(ctx, identifyTime)
+	defer cancel()
 	var wg sync.WaitGroup
 	for i := range tried {
 		wg.Go(func() {
@@ -56,6 +58,9 @@ func (n *Net) DialBack(ctx context.Context, from datamesh.PeerID, s Stream) (net
 		})
 	}
 	wg.Wait()
+	if slices.ContainsFunc(tried, func(r Reached) bool { return !r.Answers }) {
+		<-least.Done() // how soon it fails would tell what else listens there, and have others dialled often
+	}
 	return ip, tried, nil
 }
 

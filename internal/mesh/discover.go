@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -36,7 +37,9 @@ func (n *Net) Discover(ctx context.Context) []Presence {
 	defer cancel()
 	defer context.AfterFunc(n.ctx, cancel)()
 	greeted := map[datamesh.PeerID]Presence{}
-	n.greetMembers(ctx, greeted)
+	half, stop := context.WithTimeout(ctx, discoverBudget/2) // the dead may be many
+	n.greetMembers(half, greeted)
+	stop()
 	if n.dht != nil {
 		n.lookAbout(ctx, lookTime)
 	}
@@ -53,6 +56,8 @@ func (n *Net) Discover(ctx context.Context) []Presence {
 // Silent greets every other member that is not known to be dead, and returns
 // those that do not answer.
 func (n *Net) Silent(ctx context.Context) (silent []datamesh.PeerID) {
+	ctx, cancel := context.WithTimeout(ctx, discoverBudget)
+	defer cancel()
 	greeted := map[datamesh.PeerID]Presence{}
 	for m := range n.View().All() {
 		if m.State == ring.Dead {
@@ -68,12 +73,14 @@ func (n *Net) Silent(ctx context.Context) (silent []datamesh.PeerID) {
 	return silent
 }
 
-// greetMembers greets the members that have not been.
+// greetMembers greets the members that have not been, those that live first: the
+// dead may take all the time that there is.
 func (n *Net) greetMembers(ctx context.Context, greeted map[datamesh.PeerID]Presence) {
 	var mu sync.Mutex // guards greeted
 	var group errgroup.Group
 	group.SetLimit(membersAtOnce)
-	for m := range n.View().All() {
+	members := slices.SortedStableFunc(n.View().All(), func(a, b ring.Member) int { return cmp.Compare(a.State, b.State) })
+	for _, m := range members {
 		id := m.Record.Peer
 		mu.Lock()
 		_, done := greeted[id]

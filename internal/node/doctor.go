@@ -67,14 +67,14 @@ func (n *Node) checkMesh(ctx context.Context) ([]Check, error) {
 	if n.opt.Role != Storage {
 		checks = append(checks, n.checkPortFree(m))
 	}
-	if n.opt.Role != Storage && n.opt.Bootstrap == nil && len(m.members) == 0 {
+	if n.opt.Role != Storage && len(n.doors(m)) == 0 && len(m.members) == 0 {
 		return append(checks, skipped("members", "this home knows of no mesh")), nil
 	}
 	own, err := nodeID(n.home)
 	if err != nil {
 		return checks, err
 	}
-	if n.opt.Role != Storage && n.opt.Bootstrap == nil && !m.knowsOther(own) {
+	if n.opt.Role != Storage && len(n.doors(m)) == 0 && !m.knowsOther(own) {
 		return append(checks, skipped("members", "this home knows of no other member")), nil
 	}
 	l, err := n.connect(ctx)

@@ -33,7 +33,7 @@ func CheckHome(ctx context.Context, home config.Home, cfg config.Store) []Check 
 	return append(checks, checkKeys(home), checkSaved(home),
 		checkDatabase("catalog", "nothing was stored from this home yet", catalog.Check(ctx, home.Catalog())),
 		checkDatabase("store", "this home has stored nothing for others yet", checkStore(ctx, home)),
-		checkMemory(home), checkSpace(home, cfg), checkSync(home))
+		checkMemory(home), checkSpace(ctx, home, cfg), checkSync(home))
 }
 
 // checkDir finds out whether the home can be read and written, and by whom.
@@ -118,13 +118,17 @@ func checkMemory(home config.Home) Check {
 }
 
 // checkSpace compares the free space with what is to stay free.
-func checkSpace(home config.Home, cfg config.Store) Check {
+func checkSpace(ctx context.Context, home config.Home, cfg config.Store) Check {
 	free, err := store.FreeSpace(string(home))
 	if err != nil {
 		return failedBy("space", err)
 	}
-	capacity := cmp.Or(int64(cfg.Capacity), free)
-	return judgeSpace(free, store.Reserve(int64(cfg.Reserve), capacity))
+	used, err := store.Used(ctx, home.Store())
+	if err != nil {
+		used = 0 // what is wrong with the index, the check of the store tells
+	}
+	capacity := cmp.Or(int64(cfg.Capacity), free+used)
+	return judgeSpace(max(0, min(free, capacity-used)), store.Reserve(int64(cfg.Reserve), capacity))
 }
 
 func judgeSpace(free, reserve int64) Check {

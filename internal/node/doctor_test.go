@@ -15,6 +15,8 @@ import (
 	"datamesh/internal/errs"
 	"datamesh/internal/keyring"
 	"datamesh/internal/mesh"
+	"datamesh/internal/store"
+	"datamesh/internal/storetest"
 )
 
 func wantStatus(t *testing.T, what string, got Check, want string) {
@@ -80,6 +82,26 @@ func TestReachIsJudgedByWhatMembersHaveTried(t *testing.T) {
 			t.Errorf("%s: advice %q, want %q in it", tt.what, got.Advice, tt.advice)
 		}
 	}
+}
+
+func TestSpaceIsWhatTheStoreHas(t *testing.T) {
+	h := home(t)
+	if err := h.Make(); err != nil {
+		t.Fatal(err)
+	}
+	free, err := store.FreeSpace(string(h))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantStatus(t, "a capacity of 1 MiB", checkSpace(t.Context(), h, config.Store{Capacity: 1 << 20, Reserve: 1}), CheckOK)
+	wantStatus(t, "the disk as the reserve", checkSpace(t.Context(), h, config.Store{Reserve: config.Size(2 * free)}), CheckFailed)
+	d, err := store.Open(h.Store(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	storetest.Segment(t, 1, 2, 1, 1<<20).Put(t, d, 0)
+	wantStatus(t, "a capacity that is used up", checkSpace(t.Context(), h, config.Store{Capacity: 1 << 19, Reserve: 1}), CheckFailed)
 }
 
 func TestFiguresAreJudged(t *testing.T) {

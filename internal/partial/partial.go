@@ -91,6 +91,12 @@ func (g *Get) tryLock() bool {
 	return true
 }
 
+// ours reports whether Temp can be what a get has left beside Out. Nothing else
+// is ever removed, whoever wrote the note.
+func (n *Note) ours() bool {
+	return durable.IsTemp(filepath.Base(n.Temp)) && filepath.IsAbs(n.Temp) && filepath.Dir(n.Temp) == filepath.Dir(n.Out)
+}
+
 // usable reports whether the temporary file is there, with all that counts.
 func (n *Note) usable() bool {
 	fi, err := os.Lstat(n.Temp)
@@ -221,7 +227,7 @@ func readNote(path string) (n Note, err error) {
 	if err != nil {
 		return n, errs.New(errs.IO, "%w", err)
 	}
-	if len(b) > maxNote || json.Unmarshal(b, &n) != nil || n.Version != version {
+	if len(b) > maxNote || json.Unmarshal(b, &n) != nil || n.Version != version || !n.ours() {
 		return Note{}, errs.New(errs.Serialization, "%s is not a note of version %d", path, version)
 	}
 	return n, nil

@@ -2,6 +2,7 @@ package partial
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -229,6 +230,32 @@ func TestDamagedNoteBeginsAnew(t *testing.T) {
 		}
 		if _, from := begin(t, dir, out, 2*Worth); from != 0 {
 			t.Errorf("with the note %.20q it goes on from %d", text, from)
+		}
+	}
+}
+
+func TestNothingElseIsRemovedWhateverANoteSays(t *testing.T) {
+	dir, place := t.TempDir(), t.TempDir()
+	for _, name := range []string{"precious", ".datamesh-x.tmp"} {
+		precious := filepath.Join(place, name)
+		if err := os.WriteFile(precious, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, out := range []string{filepath.Join(dir, "out"), filepath.Join(place, "out")} {
+			note, err := json.Marshal(Note{Version: version, Object: object, Size: 1, Out: out, Temp: precious, Done: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "0123456789abcdef"+noteFile), note, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := Sweep(dir, time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			ours := name != "precious" && filepath.Dir(out) == place
+			if _, err := os.Stat(precious); (err == nil) == ours {
+				t.Errorf("%s beside %s: %v", name, out, err)
+			}
 		}
 	}
 }

@@ -58,3 +58,21 @@ func Reserve(configured, capacity int64) int64 {
 	}
 	return min(maxReserve, capacity/100*reservePercent)
 }
+
+// Used returns how many bytes the shards of the store in dir take, as its index
+// says, whether it is open or not; of no store it is 0. Kinds: as [Check].
+func Used(ctx context.Context, dir string) (used int64, err error) {
+	path := filepath.Join(dir, "node.db")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	db, err := openSQLite(path, "query_only(1)")
+	if err != nil {
+		return 0, err
+	}
+	defer db.Close()
+	if err := db.QueryRowContext(ctx, `SELECT ifnull(sum(size), 0) FROM shards`).Scan(&used); err != nil {
+		return 0, openError(path, err)
+	}
+	return used, nil
+}

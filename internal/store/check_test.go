@@ -71,3 +71,15 @@ func TestReserveIsWhatIsConfiguredOrAPartOfTheCapacity(t *testing.T) {
 		t.Errorf("got %v, want IO", err)
 	}
 }
+
+func TestUsedIsWhatTheIndexSays(t *testing.T) {
+	dir := t.TempDir()
+	if used, err := Used(t.Context(), dir); used != 0 || err != nil {
+		t.Errorf("no store: %d, %v", used, err)
+	}
+	d := openDisk(t, dir, Options{})
+	storetest.Segment(t, 1, 2, 1, 100).Put(t, d, 0)
+	if used, err := Used(t.Context(), dir); used != d.Usage().Used || used == 0 || err != nil {
+		t.Errorf("got %d, %v, want %d", used, err, d.Usage().Used)
+	}
+}

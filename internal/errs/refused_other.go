@@ -1,0 +1,7 @@
+//go:build !windows
+
+package errs
+
+import "syscall"
+
+const refused = syscall.ECONNREFUSED

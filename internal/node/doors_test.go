@@ -64,6 +64,20 @@ func TestHomeThatIsToJoinBeginsNoMesh(t *testing.T) {
 	open(t, o) // as the one of a mesh that the home is of, it may run
 }
 
+func TestDoctorJoinsThroughAConfiguredDoor(t *testing.T) {
+	t.Parallel()
+	first := bootstrap(t, home(t))
+	d, err := open(t, configured(home(t), Client, door(t, first))).Doctor(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range d.Checks {
+		if c.Name == "members" && c.Status != CheckOK {
+			t.Errorf("got %+v", c)
+		}
+	}
+}
+
 func TestGreetNeedsNoHome(t *testing.T) {
 	t.Parallel()
 	first := bootstrap(t, home(t))

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -325,10 +326,20 @@ func (c *cli) print(v any, text func(io.Writer)) error {
 	return outputError(table.Flush())
 }
 
+// controls are what encoding/json lets through and a terminal may obey.
+var controls = regexp.MustCompile(`[\x{7f}-\x{9f}]`)
+
 func writeJSON(w io.Writer, v any) error {
-	encoder := json.NewEncoder(w)
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	return outputError(encoder.Encode(v))
+	if err := encoder.Encode(v); err != nil {
+		return outputError(err)
+	}
+	_, err := io.WriteString(w, controls.ReplaceAllStringFunc(b.String(), func(s string) string {
+		return fmt.Sprintf(`\u%04x`, []rune(s)[0])
+	}))
+	return outputError(err)
 }
 
 func outputError(err error) error {

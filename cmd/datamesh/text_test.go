@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -28,6 +29,21 @@ func TestTerminalTakesTextAndNoCommands(t *testing.T) {
 		if _, err := (&terminal{w: &out}).Write([]byte(s)); !errors.Is(err, errs.Invalid) || out.Len() > 0 {
 			t.Errorf("%q: got %v and %q, want Invalid and nothing", s, err, out.String())
 		}
+	}
+}
+
+func TestJSONHasNoControlCharacters(t *testing.T) {
+	var out bytes.Buffer
+	name := "a\x1b\x7f\u009b2Jé<"
+	if err := writeJSON(&out, name); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := out.String(), `"a\u001b\u007f\u009b2Jé<"`+"\n"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	var back string
+	if err := json.Unmarshal(out.Bytes(), &back); err != nil || back != name {
+		t.Errorf("got %q back, %v", back, err)
 	}
 }
 

@@ -19,6 +19,7 @@ const (
 	memberTime    = 5 * time.Second // for one member
 	membersAtOnce = 32              // at once
 	lookTime      = 5 * time.Second // in Kademlia, which waits for the dead
+	compared      = 3               // members' tables: one may not have heard of who has just come
 )
 
 // A Presence is what came of asking a member whether it is there.
@@ -29,8 +30,8 @@ type Presence struct {
 }
 
 // Discover asks the mesh who is there now: it greets every other member that
-// it knows, dead ones too, looks about in Kademlia, compares its table with a
-// member's, and greets whoever that has brought. It returns them in the order
+// it knows, dead ones too, looks about in Kademlia, compares its table with those
+// of some who answer, and greets whoever that has brought. It returns them in the order
 // of their ids.
 func (n *Net) Discover(ctx context.Context) []Presence {
 	ctx, cancel := context.WithTimeout(ctx, discoverBudget)
@@ -43,7 +44,13 @@ func (n *Net) Discover(ctx context.Context) []Presence {
 	if n.dht != nil {
 		n.lookAbout(ctx, lookTime)
 	}
-	n.compare(ctx) // after which the view has whomever Kademlia knew, too
+	asked := 0
+	for id, g := range greeted {
+		if g.Answers && asked < compared {
+			n.compare(ctx, id) // after which the view has whomever Kademlia knew, too
+			asked++
+		}
+	}
 	n.greetMembers(ctx, greeted)
 	all := []Presence{}
 	for _, g := range greeted {
@@ -120,12 +127,13 @@ func (n *Net) learn(m *met) bool {
 	return true
 }
 
-// compare compares the table with a member's, and returns when that is done.
-func (n *Net) compare(ctx context.Context) {
+// compare compares the table with that of a member, and returns when that is
+// done.
+func (n *Net) compare(ctx context.Context, with datamesh.PeerID) {
 	done := make(chan struct{})
 	err := n.tell(ctx, func(st *state) {
 		st.compared = append(st.compared, done)
-		n.step(st, ring.Compare{})
+		n.step(st, ring.Compare{With: with})
 	})
 	if err != nil {
 		return

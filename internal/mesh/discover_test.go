@@ -80,7 +80,7 @@ func TestCompareBringsWhomOthersKnow(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
-	a.compare(ctx)
+	a.compare(ctx, datamesh.PeerID{})
 	if !knows(a.View()) || ctx.Err() != nil {
 		t.Errorf("it is not known after a comparison (%v)", ctx.Err())
 	}

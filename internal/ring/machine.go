@@ -124,6 +124,9 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 		m.restate(ev)
 	case Compare:
 		m.syncAt = m.now
+		if x := m.members[ev.With]; x != nil && x != m.self {
+			m.partner = x
+		}
 	}
 	m.attendAll()
 	m.probeNext()

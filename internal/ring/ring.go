@@ -113,9 +113,10 @@ type (
 		Capacity, Used int64
 	}
 
-	// Compare asks for a comparison with a member's table now. It is over when
+	// Compare asks for a comparison with the table of a member now, or with
+	// that of any if the one named is not known. It is over when
 	// [Machine.Comparing] is false.
-	Compare struct{}
+	Compare struct{ With datamesh.PeerID }
 )
 
 func (Tick) event()         {}

@@ -205,7 +205,7 @@ func TestBadInputIsRefusedAndNothingIsLost(t *testing.T) {
 			{[]string{"networks", "add", "n", "me@/ip4/192.0.2.7/tcp/1"}, 2, `^peer "me@`, isPeer},
 			{[]string{"networks", "use", "nowhere"}, 4, `^there is no network "nowhere"$`, `datamesh networks add nowhere PEER_ID@ADDR`},
 			{[]string{"peers", "--bootstrap-peer", stranger, "--bootstrap-addr", "/ip4/x"}, 2, `^"/ip4/x" is not a multiaddr$`, `^an address is like /ip4/`},
-			{[]string{"peers", "--bootstrap-peer", stranger, "--bootstrap-addr", "/ip4/127.0.0.1/tcp/1"}, 5, `/ip4/127.0.0.1/tcp/1: (connection refused|no answer)$`, `.`}, // the last try may be cut off
+			{[]string{"peers", "--bootstrap-peer", stranger, "--bootstrap-addr", "/ip4/127.0.0.1/tcp/1"}, 5, `/ip4/127.0.0.1/tcp/1: connection refused$`, `.`},
 			{[]string{"config", "set", "mesh.bootstrap", "nowhere"}, 2, `mesh.bootstrap: there is no network "nowhere"$`, `datamesh networks`},
 
 			{[]string{"config", "set", "store.capacity", "5X"}, 2, `"5X" is not a size such as 500G`, `store.capacity accepts a size`},

@@ -2,12 +2,15 @@ package object
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"datamesh/internal/errs"
 	"datamesh/internal/storetest"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestPutsGoOnWhenAFullDiskHasRoomAgain(t *testing.T) {
@@ -31,4 +34,61 @@ func TestPutsGoOnWhenAFullDiskHasRoomAgain(t *testing.T) {
 		}
 	}
 	u.put(noise(2, 1000), options)
+}
+
+// A segment that the journal of the dead cannot be made to give away is not
+// taken: it would be in two journals, and a sweep of one would delete what the
+// other's put has stored.
+func TestNothingIsTakenFromAJournalThatCannotBeWritten(t *testing.T) {
+	u := newUser(t, newWorld(t, 6))
+	u.content = 70_000
+	content := noise(1, 700_000)
+	u.interrupt(content, resumable)
+	u.crash()
+	u.content = 70_000
+	name := u.files()[0]
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(sealedFile(t, b), name); err != nil {
+		t.Fatal(err)
+	}
+	_, err = u.Put(t.Context(), bytes.NewReader(content), resumable, commit)
+	wantKind(t, "put", err, errs.IO)
+
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	u.crash()
+	u.content = 70_000
+	result := u.put(content, resumable)
+	if result.Resumed < 280_000 {
+		t.Errorf("%d bytes were resumed", result.Resumed)
+	}
+	u.sweep(result.ID)
+	u.get(result.ID, content)
+}
+
+// sealedFile returns the path of a file that nobody can write to, not even root.
+func sealedFile(t *testing.T, b []byte) string {
+	fd, err := unix.MemfdCreate("sealed", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), "sealed")
+	t.Cleanup(func() { f.Close() })
+	if _, err := f.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", f.Fd())
 }

@@ -186,11 +186,14 @@ func (f *journalFile) broken() bool {
 func (e *entry) segment(del *datamesh.Deletion, peers []datamesh.PeerID) error {
 	slices.SortFunc(peers, func(a, b datamesh.PeerID) int { return bytes.Compare(a[:], b[:]) })
 	peers = slices.Compact(peers)
-	id := del.Descriptor.Segment
 	e.mu.Lock()
-	e.what[id] = &leftover{deletion: del, peers: slices.Clone(peers)}
+	e.what[del.Descriptor.Segment] = &leftover{deletion: del, peers: slices.Clone(peers)}
 	e.mu.Unlock()
-	return e.f.record(record{Put: e.put, Segment: id, Deletion: format.EncodeDeletion(del), Peers: peers})
+	return e.f.record(e.sending(del, peers))
+}
+
+func (e *entry) sending(del *datamesh.Deletion, peers []datamesh.PeerID) record {
+	return record{Put: e.put, Segment: del.Descriptor.Segment, Deletion: format.EncodeDeletion(del), Peers: peers}
 }
 
 // asked records, durably, that a peer will be sent a shard or a report, unless
@@ -264,9 +267,9 @@ func (f *journalFile) done() bool {
 	return true
 }
 
-// record writes a record and returns when it is on the disk.
-func (f *journalFile) record(r record) error {
-	upto, err := f.write(r)
+// record writes records and returns when they are on the disk.
+func (f *journalFile) record(list ...record) error {
+	upto, err := f.write(list...)
 	if err != nil {
 		return err
 	}
@@ -288,9 +291,9 @@ func (f *journalFile) record(r record) error {
 	return nil
 }
 
-// write appends a record and returns how long the file is with it.
-func (f *journalFile) write(r record) (upto int64, err error) {
-	msg := r.encode()
+// write appends records and returns how long the file is with them.
+func (f *journalFile) write(list ...record) (upto int64, err error) {
+	msg := encodeRecords(list)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.open(); err != nil {
@@ -302,6 +305,13 @@ func (f *journalFile) write(r record) (upto int64, err error) {
 	}
 	f.written += int64(len(msg))
 	return f.written, nil
+}
+
+func encodeRecords(list []record) (all []byte) {
+	for _, r := range list {
+		all = append(all, r.encode()...)
+	}
+	return all
 }
 
 func (r record) encode() []byte {

@@ -104,42 +104,29 @@ type reused struct {
 
 // resume takes over what interrupted puts of the same source have finished,
 // by its place in the content. What no longer survives enough is left to the
-// sweep. If it fails, and not because ctx has ended, nothing of this put can be
-// resumed: another put may still have deleted what this one has taken over.
+// sweep.
 func (p *put) resume(ctx context.Context) (map[int]*reused, error) {
 	found := map[int]*reused{}
 	if p.source == (Source{}) {
 		return found, nil
 	}
-	adopted := map[datamesh.SegmentID]bool{}
-	err := p.o.journal.each(ctx, p.opt.Stored, func(what map[datamesh.SegmentID]*leftover) ([]datamesh.SegmentID, error) {
-		var given []datamesh.SegmentID
+	return found, p.o.journal.each(ctx, p.opt.Stored, func(what map[datamesh.SegmentID]*leftover, give func([]datamesh.SegmentID) error) error {
+		var ids []datamesh.SegmentID
+		var adopted []*reused
 		for _, u := range p.usable(ctx, what) {
-			if found[u.old.kept.place] != nil {
-				continue
+			if place := u.old.kept.place; found[place] == nil {
+				found[place] = u
+				ids, adopted = append(ids, u.ref.ID), append(adopted, u)
 			}
-			if err := p.entry.adopt(u); err != nil {
-				return given, err
-			}
-			found[u.old.kept.place], adopted[u.ref.ID] = u, true
-			given = append(given, u.ref.ID)
 		}
-		return given, nil
+		if len(ids) == 0 {
+			return nil
+		}
+		if err := give(ids); err != nil {
+			return err
+		}
+		return p.entry.adopt(adopted)
 	})
-	if err == nil && len(adopted) > 0 { // who died while it took a segment over has left two records of it
-		err = p.o.journal.each(ctx, p.opt.Stored, func(what map[datamesh.SegmentID]*leftover) (given []datamesh.SegmentID, err error) {
-			for id := range what {
-				if adopted[id] {
-					given = append(given, id)
-				}
-			}
-			return given, nil
-		})
-	}
-	if err != nil && err != ctx.Err() { // to the letter: that may be joined with others
-		p.entry.forget(all) // the error that is told is the first
-	}
-	return found, err
 }
 
 func all(*leftover) bool { return true }
@@ -157,16 +144,10 @@ func (e *entry) forget(matches func(*leftover) bool) error {
 		}
 	}
 	e.mu.Unlock()
-	for i, r := range forgotten {
-		if i < len(forgotten)-1 {
-			if _, err := e.f.write(r); err != nil {
-				return err
-			}
-		} else if err := e.f.record(r); err != nil { // with those before it
-			return err
-		}
+	if len(forgotten) == 0 {
+		return nil
 	}
-	return nil
+	return e.f.record(forgotten...)
 }
 
 // usable returns the finished segments of this source that can be read with
@@ -202,17 +183,18 @@ func (p *put) usable(ctx context.Context, what map[datamesh.SegmentID]*leftover)
 	})
 }
 
-// adopt records, durably, that a segment of an interrupted put belongs to
-// this one.
-func (e *entry) adopt(u *reused) error {
-	if err := e.segment(u.old.deletion, slices.Clone(u.old.peers)); err != nil {
-		return err
-	}
+// adopt records, durably, that segments of an interrupted put belong to this
+// one.
+func (e *entry) adopt(list []*reused) error {
+	var all []record
 	e.mu.Lock()
-	e.what[u.ref.ID].kept = u.old.kept
+	for _, u := range list {
+		l := &leftover{deletion: u.old.deletion, peers: slices.Clone(u.old.peers), kept: u.old.kept}
+		e.what[u.ref.ID] = l
+		all = append(all, e.sending(l.deletion, l.peers), keptRecord(e.put, u.ref.ID, l.kept))
+	}
 	e.mu.Unlock()
-	_, err := e.f.write(keptRecord(e.put, u.ref.ID, u.old.kept))
-	return err
+	return e.f.record(all...)
 }
 
 // An Interrupted put is one that a put of the same source would resume.
@@ -227,9 +209,9 @@ type Interrupted struct {
 // open what they have left, the oldest first.
 func (j *Journal) Interrupted(ctx context.Context, ids []crypt.Identity, stored Stored) (list []Interrupted, err error) {
 	bySource := map[Source]*Interrupted{}
-	err = j.each(ctx, stored, func(what map[datamesh.SegmentID]*leftover) ([]datamesh.SegmentID, error) {
+	err = j.each(ctx, stored, func(what map[datamesh.SegmentID]*leftover, _ func([]datamesh.SegmentID) error) error {
 		if !j.resumable(what) {
-			return nil, nil
+			return nil
 		}
 		for _, l := range what {
 			if l.kept == nil {
@@ -249,7 +231,7 @@ func (j *Journal) Interrupted(ctx context.Context, ids []crypt.Identity, stored 
 				i.At = at
 			}
 		}
-		return nil, nil
+		return nil
 	})
 	for _, i := range bySource {
 		list = append(list, *i)

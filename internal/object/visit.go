@@ -1,23 +1,30 @@
 package object
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"os"
 	"path/filepath"
 
 	"datamesh"
+	"datamesh/internal/durable"
 	"datamesh/internal/errs"
 
 	"github.com/gofrs/flock"
 )
 
-// each calls take with what each put that has ended too early has left
-// behind, and records, durably, that the segments that take returns are
-// theirs no more. Only then may the taker's object be stored: until then both
-// would have a segment deleted. Puts whose object stored knows have left
-// nothing, and nothing is taken from a file that can take no such record.
-func (j *Journal) each(ctx context.Context, stored Stored, take func(map[datamesh.SegmentID]*leftover) ([]datamesh.SegmentID, error)) error {
+// A visitor is shown what a put that has ended too early has left behind. give
+// records there, durably, that segments are that put's no more, all of them or
+// none. Only then may they become another's: no segment is ever in two
+// journals, or a sweep of one would delete what the other's put has stored.
+// Segments that a crash finds in neither are deleted by nobody.
+type visitor func(what map[datamesh.SegmentID]*leftover, give func([]datamesh.SegmentID) error) error
+
+// each shows visit every put that has ended too early, in this process or in
+// one that is dead. Puts whose object stored knows have left nothing, and a
+// file that takes no more records has nothing to give.
+func (j *Journal) each(ctx context.Context, stored Stored, visit visitor) error {
 	j.mu.Lock()
 	left := j.left
 	j.left = nil
@@ -31,43 +38,46 @@ func (j *Journal) each(ctx context.Context, stored Stored, take func(map[datames
 		if e.f.broken() {
 			continue
 		}
-		if ok, err := stored.any(e.what); ok || err != nil {
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		given, err := take(e.what)
-		for _, id := range given {
-			if recErr := e.f.record(record{Put: e.put, Segment: id, Given: true}); recErr != nil {
-				err = errors.Join(err, recErr)
-				continue
-			}
-			delete(e.what, id)
-		}
-		if err != nil {
+		if err := stored.show(e.what, visit, e.give); err != nil {
 			return err
 		}
 	}
 	return j.others(ctx, func(name string) error {
 		puts, err := readJournal(name)
-		if err != nil {
-			return err
-		}
-		var given []record
 		for put, what := range puts {
-			ok, storedErr := stored.any(what)
-			if err = errors.Join(err, storedErr); ok || storedErr != nil {
-				continue
-			}
-			ids, takeErr := take(what)
-			err = errors.Join(err, takeErr)
-			for _, id := range ids {
-				given = append(given, record{Put: put, Segment: id, Given: true})
-			}
+			err = errors.Join(err, stored.show(what, visit, func(ids []datamesh.SegmentID) error {
+				return appendRecords(name, givenRecords(put, ids))
+			}))
 		}
-		return errors.Join(err, appendRecords(name, given))
+		return err
 	})
+}
+
+func (s Stored) show(what map[datamesh.SegmentID]*leftover, visit visitor, give func([]datamesh.SegmentID) error) error {
+	if ok, err := s.any(what); ok || err != nil {
+		return err
+	}
+	return visit(what, give)
+}
+
+func givenRecords(put uint64, ids []datamesh.SegmentID) (list []record) {
+	for _, id := range ids {
+		list = append(list, record{Put: put, Segment: id, Given: true})
+	}
+	return list
+}
+
+// give records, durably, that segments belong to another put.
+func (e *entry) give(ids []datamesh.SegmentID) error {
+	if err := e.f.record(givenRecords(e.put, ids)...); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, id := range ids {
+		delete(e.what, id)
+	}
+	return nil
 }
 
 // others visits the journals of dead processes, each while it is locked, as
@@ -130,8 +140,8 @@ func (j *Journal) visit(ctx context.Context, name string) (release func(), ok bo
 	return release, true
 }
 
-// appendRecords adds records to the journal of a dead process, durably. A torn
-// end, after which nothing would be read, is cut off first.
+// appendRecords adds records to the journal of a dead process, durably, or
+// none of them. A torn end, after which nothing would be read, is cut off first.
 func appendRecords(name string, list []record) error {
 	if len(list) == 0 {
 		return nil
@@ -142,7 +152,7 @@ func appendRecords(name string, list []record) error {
 	}
 	defer f.Close()
 	end := int64(0)
-	for r, err := range records(f) {
+	for r, err := range records(bufio.NewReader(f)) {
 		if err != nil {
 			return err
 		}
@@ -151,15 +161,12 @@ func appendRecords(name string, list []record) error {
 	if err := f.Truncate(end); err != nil {
 		return errs.New(errs.IO, "journal: %w", err)
 	}
-	for _, r := range list {
-		b := r.encode()
-		if _, err := f.WriteAt(b, end); err != nil {
-			return errs.New(errs.IO, "journal: %w", err)
-		}
-		end += int64(len(b))
+	if _, err = f.WriteAt(encodeRecords(list), end); err == nil {
+		err = f.Sync()
 	}
-	if err := f.Sync(); err != nil {
-		return errs.New(errs.IO, "journal: %w", err)
+	if err != nil {
+		f.Truncate(end) // if that fails too, what was given is nobody's
+		return errs.New(durable.KindOf(err), "journal: %w", err)
 	}
 	return nil
 }

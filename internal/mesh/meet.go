@@ -107,16 +107,26 @@ func (n *Net) greet(ctx context.Context, p Peer) (*met, error) {
 	if _, err := ma.NewMultiaddr(p.Addr); err != nil {
 		return nil, errs.WithHint(errs.New(errs.Invalid, "%q is not a multiaddr", p.Addr), "an address is like /ip4/192.0.2.1/tcp/40871")
 	}
+	return tryUntil(ctx, func() (*met, error) { return n.greetOnce(ctx, p) })
+}
+
+// tryUntil tries while that is Unavailable and ctx has not ended. A try that
+// was cut off says less than the one before it, whose error is returned then.
+func tryUntil(ctx context.Context, try func() (*met, error)) (*met, error) {
 	const pause = 500 * time.Millisecond
+	var last error
 	for {
-		m, err := n.greetOnce(ctx, p)
-		if err == nil || errs.KindOf(err) != errs.Unavailable {
+		m, err := try()
+		switch {
+		case err == nil || errs.KindOf(err) != errs.Unavailable:
 			return m, err
+		case ctx.Err() == nil || last == nil:
+			last = err
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return nil, err
+			return nil, last
 		}
 	}
 }

@@ -100,7 +100,8 @@ func TestCtrlCInATransferLeavesNothingPartialAndTheSameGoesOn(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t, 1)
 	owner := m.user(t)
-	const size = 512 << 20
+	slow := m.members[0].slowDoor(t, 80<<20) // or it is over before it is interrupted
+	const size = 256 << 20
 	file := filepath.Join(t.TempDir(), "film")
 	f, err := os.Create(file)
 	if err != nil {
@@ -114,7 +115,7 @@ func TestCtrlCInATransferLeavesNothingPartialAndTheSameGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	s := onScreen(t, owner.people("put", file))
+	s := onScreen(t, owner.people(append(slow, "put", file)...))
 	s.shows(t, "sealed")
 	eventually(t, "something is confirmed", func() bool { return confirmed.MatchString(s.shown()) || !s.task.running() })
 	s.types(t, ctrlC)
@@ -137,7 +138,7 @@ func TestCtrlCInATransferLeavesNothingPartialAndTheSameGoesOn(t *testing.T) {
 
 	dir := t.TempDir()
 	out := filepath.Join(dir, "out")
-	s = onScreen(t, owner.people("get", "film", out))
+	s = onScreen(t, owner.people(append(slow, "get", "film", out)...))
 	s.shows(t, "received")
 	eventually(t, "there is a checkpoint", func() bool {
 		notes, err := filepath.Glob(filepath.Join(owner.home, "gets", "*.json"))

@@ -56,7 +56,7 @@ func carry(to, from net.Conn, perSecond int64) {
 		if err != nil {
 			return
 		}
-		time.Sleep(time.Duration(n) * time.Second / time.Duration(perSecond))
+		<-time.After(time.Duration(n) * time.Second / time.Duration(perSecond))
 		if _, err := to.Write(buf[:n]); err != nil {
 			return
 		}

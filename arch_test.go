@@ -57,6 +57,7 @@ var owners = map[string][]string{
 	"github.com/fxamacker/cbor/":              {"internal/format"},
 	"github.com/gofrs/flock":                  {"internal/object", "internal/partial", "internal/store"},
 	"github.com/google/go-cmp/":               {"internal/storetest"},
+	"github.com/ipfs/go-log/":                 {"internal/mesh"},
 	"github.com/klauspost/reedsolomon":        {"internal/erasure"},
 	"github.com/libp2p/":                      {"internal/mesh"},
 	"github.com/mr-tron/base58":               {"."},

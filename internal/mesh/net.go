@@ -105,6 +105,7 @@ type Net struct {
 // Unavailable (no peer in Join answers), Authentication (one is of another
 // mesh, or not who it should be), Invalid (they are this node itself).
 func New(ctx context.Context, cfg Config) (*Net, error) {
+	quiet()
 	h, err := newHost(cfg)
 	if err != nil {
 		return nil, err

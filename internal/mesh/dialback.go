@@ -48,20 +48,27 @@ func (n *Net) DialBack(ctx context.Context, from datamesh.PeerID, s Stream) (net
 			tried = append(tried, Reached{Addr: a.String()})
 		}
 	}
-	least, cancel := context.WithTimeout(ctx, identifyTime)
+	reach(ctx, tried, func(ctx context.Context, addr string) bool {
+		id, err := Identify(ctx, addr)
+		return err == nil && id == from
+	})
+	return ip, tried, nil
+}
+
+// reach asks at all addresses at once. If one does not answer it takes the time
+// that a silent one would: how soon an address fails would tell what else
+// listens there, and have others dialled often.
+func reach(ctx context.Context, tried []Reached, answers func(ctx context.Context, addr string) bool) {
+	ctx, cancel := context.WithTimeout(ctx, identifyTime)
 	defer cancel()
 	var wg sync.WaitGroup
 	for i := range tried {
-		wg.Go(func() {
-			id, err := Identify(ctx, tried[i].Addr)
-			tried[i].Answers = err == nil && id == from
-		})
+		wg.Go(func() { tried[i].Answers = answers(ctx, tried[i].Addr) })
 	}
 	wg.Wait()
 	if slices.ContainsFunc(tried, func(r Reached) bool { return !r.Answers }) {
-		<-least.Done() // how soon it fails would tell what else listens there, and have others dialled often
+		<-ctx.Done()
 	}
-	return ip, tried, nil
 }
 
 // mayDial reports whether a node with these addresses dials an IP because a

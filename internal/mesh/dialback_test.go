@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"datamesh"
@@ -148,6 +149,48 @@ func TestDialBackScansNobody(t *testing.T) {
 	if seenElsewhere() != 0 || seenBehind() != 0 {
 		t.Errorf("%d connections to another machine, %d to ports that are no addresses of the asker's", seenElsewhere(), seenBehind())
 	}
+}
+
+// When a dial fails does not tell why: nobody learns from the time which ports
+// of a machine are open, and what there is behind them.
+func TestAllFailedDialBacksTakeTheSameTime(t *testing.T) {
+	silent := func(ctx context.Context) bool { <-ctx.Done(); return false }
+	after := func(d time.Duration, answers bool) func(context.Context) bool {
+		return func(ctx context.Context) bool {
+			select {
+			case <-time.After(d): // virtual
+				return answers
+			case <-ctx.Done():
+				return false
+			}
+		}
+	}
+	refuses, stranger, slow, member := after(0, false), after(time.Second, false), after(time.Minute, true), after(time.Second, true)
+	synctest.Test(t, func(t *testing.T) {
+		for name, c := range map[string]struct {
+			ports []func(context.Context) bool
+			want  time.Duration
+		}{
+			"one refuses":                 {[]func(context.Context) bool{refuses}, identifyTime},
+			"somebody else is there":      {[]func(context.Context) bool{stranger}, identifyTime},
+			"nobody says anything":        {[]func(context.Context) bool{silent}, identifyTime},
+			"one is too slow":             {[]func(context.Context) bool{slow}, identifyTime},
+			"all of it":                   {[]func(context.Context) bool{refuses, stranger, silent, slow}, identifyTime},
+			"one refuses and one answers": {[]func(context.Context) bool{refuses, member}, identifyTime},
+			"all answer":                  {[]func(context.Context) bool{member, member}, time.Second},
+			"there is none":               {nil, 0},
+		} {
+			var tried []Reached
+			for i := range c.ports {
+				tried = append(tried, Reached{Addr: string(rune('0' + i))})
+			}
+			began := time.Now()
+			reach(t.Context(), tried, func(ctx context.Context, addr string) bool { return c.ports[addr[0]-'0'](ctx) })
+			if got := time.Since(began); got != c.want {
+				t.Errorf("%s: it took %v, want %v", name, got, c.want)
+			}
+		}
+	})
 }
 
 // A from is a stream of which only is known where it comes from.

@@ -33,13 +33,18 @@ type Presence struct {
 // it knows, dead ones too, looks about in Kademlia, compares its table with those
 // of some who answer, and greets whoever that has brought. It returns them in the order
 // of their ids.
-func (n *Net) Discover(ctx context.Context) []Presence {
+func (n *Net) Discover(ctx context.Context) []Presence { return n.discover(ctx, n.greetMember) }
+
+// A greeter greets a member.
+type greeter func(ctx context.Context, r *ring.Record) Presence
+
+func (n *Net) discover(ctx context.Context, greet greeter) []Presence {
 	ctx, cancel := context.WithTimeout(ctx, discoverBudget)
 	defer cancel()
 	defer context.AfterFunc(n.ctx, cancel)()
 	greeted := map[datamesh.PeerID]Presence{}
 	half, stop := context.WithTimeout(ctx, discoverBudget/2) // the dead may be many
-	n.greetMembers(half, greeted)
+	n.greetMembers(half, greeted, greet)
 	stop()
 	if n.dht != nil {
 		n.lookAbout(ctx, lookTime)
@@ -51,7 +56,7 @@ func (n *Net) Discover(ctx context.Context) []Presence {
 			asked++
 		}
 	}
-	n.greetMembers(ctx, greeted)
+	n.greetMembers(ctx, greeted, greet)
 	all := []Presence{}
 	for _, g := range greeted {
 		all = append(all, g)
@@ -62,7 +67,9 @@ func (n *Net) Discover(ctx context.Context) []Presence {
 
 // Silent greets every other member that is not known to be dead, and returns
 // those that do not answer.
-func (n *Net) Silent(ctx context.Context) (silent []datamesh.PeerID) {
+func (n *Net) Silent(ctx context.Context) []datamesh.PeerID { return n.silent(ctx, n.greetMember) }
+
+func (n *Net) silent(ctx context.Context, greet greeter) (silent []datamesh.PeerID) {
 	ctx, cancel := context.WithTimeout(ctx, discoverBudget)
 	defer cancel()
 	greeted := map[datamesh.PeerID]Presence{}
@@ -71,7 +78,7 @@ func (n *Net) Silent(ctx context.Context) (silent []datamesh.PeerID) {
 			greeted[m.Record.Peer] = Presence{Answers: true} // not asked
 		}
 	}
-	n.greetMembers(ctx, greeted)
+	n.greetMembers(ctx, greeted, greet)
 	for id, g := range greeted {
 		if !g.Answers {
 			silent = append(silent, id)
@@ -82,7 +89,7 @@ func (n *Net) Silent(ctx context.Context) (silent []datamesh.PeerID) {
 
 // greetMembers greets the members that have not been, those that live first: the
 // dead may take all the time that there is.
-func (n *Net) greetMembers(ctx context.Context, greeted map[datamesh.PeerID]Presence) {
+func (n *Net) greetMembers(ctx context.Context, greeted map[datamesh.PeerID]Presence, greet greeter) {
 	var mu sync.Mutex // guards greeted
 	var group errgroup.Group
 	group.SetLimit(membersAtOnce)
@@ -96,7 +103,9 @@ func (n *Net) greetMembers(ctx context.Context, greeted map[datamesh.PeerID]Pres
 			continue
 		}
 		group.Go(func() error {
-			g := n.greetMember(ctx, m.Record)
+			ctx, cancel := context.WithTimeout(ctx, memberTime)
+			defer cancel()
+			g := greet(ctx, m.Record)
 			mu.Lock()
 			defer mu.Unlock()
 			greeted[id] = g
@@ -108,8 +117,6 @@ func (n *Net) greetMembers(ctx context.Context, greeted map[datamesh.PeerID]Pres
 
 // greetMember greets a member, and tells the ring what it has learnt.
 func (n *Net) greetMember(ctx context.Context, r *ring.Record) Presence {
-	ctx, cancel := context.WithTimeout(ctx, memberTime)
-	defer cancel()
 	m, err := n.hello(ctx, r.Peer, r.Addrs...)
 	if err != nil || !n.learn(m) {
 		return Presence{Record: r}

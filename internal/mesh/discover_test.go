@@ -3,12 +3,18 @@ package mesh
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"datamesh"
 	"datamesh/internal/ring"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
 )
 
 // With a period of hours nothing comes by itself.
@@ -19,7 +25,12 @@ func still(cfg Config) Config {
 
 func greetingsOf(t *testing.T, n *Net) map[datamesh.PeerID]Presence {
 	t.Helper()
-	all := n.Discover(t.Context())
+	return inOrder(t, n.Discover(t.Context()))
+}
+
+// inOrder checks that all are in the order of their ids, each of them once.
+func inOrder(t *testing.T, all []Presence) map[datamesh.PeerID]Presence {
+	t.Helper()
 	if !slices.IsSortedFunc(all, func(a, b Presence) int { return bytes.Compare(a.Record.Peer[:], b.Record.Peer[:]) }) {
 		t.Errorf("%v is not in the order of the ids", all)
 	}
@@ -61,6 +72,127 @@ func TestDiscoverTellsWhoIsThereNow(t *testing.T) {
 	if agent != cfg.Agent || !slices.Contains(protocols, "hello/1") || !slices.Contains(protocols, ringProtocol) {
 		t.Errorf("the new one speaks %q, %q", agent, protocols)
 	}
+}
+
+// named is a host of which only its id is known.
+type named struct {
+	host.Host
+	id peer.ID
+}
+
+func (h named) ID() peer.ID { return h.id }
+
+// A roll is a Net without a network, whose member table the test fills.
+type roll struct {
+	*Net
+	machine *ring.Machine
+
+	mu      sync.Mutex // guards what follows
+	now     int        // greetings that are under way
+	most    int        // at once
+	longest time.Duration
+	asked   []datamesh.PeerID // while there was time
+}
+
+func newRoll(t *testing.T) *roll {
+	t.Helper()
+	n := &Net{genesis: newGenesis(t, "test"), host: named{id: peer.ID(datamesh.PeerID{}.Multihash())}, ctx: t.Context()}
+	machine, err := ring.New(ring.Config{Mesh: n.genesis.MeshID()}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.view.Store(machine.View())
+	return &roll{Net: n, machine: machine}
+}
+
+// add adds so many members, and returns their ids.
+func (r *roll) add(count int, state ring.State) (ids []datamesh.PeerID) {
+	for range count {
+		record := &ring.Record{Mesh: r.genesis.MeshID(), Peer: datamesh.PeerID([]byte(rand.Text() + rand.Text())[:32]), Seq: 1, Role: ring.Storage}
+		r.machine.Step(time.Now(), ring.Learned{Record: record, State: state, Since: time.Now().Add(-time.Hour)})
+		ids = append(ids, record.Peer)
+	}
+	r.view.Store(r.machine.View())
+	return ids
+}
+
+// silence is a member's that does not answer.
+func (r *roll) silence(ctx context.Context, of *ring.Record) Presence {
+	began := time.Now()
+	r.mu.Lock()
+	r.now++
+	r.most = max(r.most, r.now)
+	if ctx.Err() == nil {
+		r.asked = append(r.asked, of.Peer)
+	}
+	r.mu.Unlock()
+	<-ctx.Done()
+	r.mu.Lock()
+	r.now--
+	r.longest = max(r.longest, time.Since(began))
+	r.mu.Unlock()
+	return Presence{Record: of}
+}
+
+// Those that live come first, the dead have half of the time, and there is time
+// left for whoever comes up meanwhile.
+func TestDiscoverDividesItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoll(t)
+		dead, live := r.add(300, ring.Dead), r.add(3, ring.Alive)
+		var late []datamesh.PeerID
+		comeUp := sync.OnceFunc(func() { late = r.add(300, ring.Dead) })
+		began := time.Now()
+		all := r.discover(t.Context(), func(ctx context.Context, of *ring.Record) Presence {
+			comeUp()
+			return r.silence(ctx, of)
+		})
+		if took := time.Since(began); took != discoverBudget || r.longest != memberTime || r.most != membersAtOnce {
+			t.Errorf("it took %v, a member at most %v, and %d at once", took, r.longest, r.most)
+		}
+		for _, id := range live {
+			if !slices.Contains(r.asked[:min(membersAtOnce, len(r.asked))], id) {
+				t.Errorf("%s, which lives, is not among the first", id)
+			}
+		}
+		for who, ids := range map[string][]datamesh.PeerID{"is dead": dead, "has come up meanwhile": late} {
+			if !slices.ContainsFunc(ids, func(id datamesh.PeerID) bool { return slices.Contains(r.asked, id) }) {
+				t.Errorf("nobody is asked who %s", who)
+			}
+		}
+		got := inOrder(t, all)
+		for _, id := range slices.Concat(live, dead, late) {
+			if g, ok := got[id]; !ok || g.Answers {
+				t.Errorf("%s: got %+v, %t", id, g, ok)
+			}
+		}
+	})
+}
+
+func TestSilentAreThoseThatLiveAndDoNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoll(t)
+		dead, live := r.add(3, ring.Dead), r.add(300, ring.Alive)
+		answers := live[0]
+		began := time.Now()
+		silent := r.silent(t.Context(), func(ctx context.Context, of *ring.Record) Presence {
+			if of.Peer == answers {
+				return Presence{Record: of, Answers: true}
+			}
+			return r.silence(ctx, of)
+		})
+		if took := time.Since(began); took != discoverBudget {
+			t.Errorf("it took %v", took)
+		}
+		for _, id := range dead {
+			if slices.Contains(r.asked, id) {
+				t.Errorf("%s is asked, which is dead", id)
+			}
+		}
+		if len(silent) != len(live)-1 || slices.ContainsFunc(silent, func(id datamesh.PeerID) bool { return !slices.Contains(live[1:], id) }) {
+			t.Errorf("%d are silent, want all %d that live but the one that answers", len(silent), len(live))
+		}
+	})
 }
 
 // Comparing alone, without Kademlia, brings a member that another knows.

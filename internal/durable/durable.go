@@ -44,8 +44,8 @@ func Create(path string, perm fs.FileMode) (*File, error) {
 
 // Reopen goes on with a file that will be called path: the first n bytes of
 // temp, a temporary file in the same directory that was left. It does not touch
-// what is no regular file: in a directory that others may write to, temp may
-// have come to lead elsewhere. Kinds: IO, Full.
+// what is no regular file, or has another name too: in a directory that others
+// may write to, temp may have come to lead elsewhere. Kinds: IO, Full.
 func Reopen(temp, path string, n int64) (*File, error) {
 	f, err := openRegular(temp)
 	if err != nil {
@@ -78,6 +78,9 @@ func openRegular(name string) (*os.File, error) {
 	}
 	if !was.Mode().IsRegular() {
 		return nil, errNotRegular
+	}
+	if hasOtherNames(was) {
+		return nil, errs.WithHint(errors.New("what was left of it is a file with another name too"), "remove that name, and begin anew: rm %s", name)
 	}
 	if was.Mode()&0o200 == 0 {
 		if err := dir.Chmod(base, was.Mode().Perm()|0o200); err != nil {
@@ -129,10 +132,15 @@ func (f *File) Write(p []byte) (int, error) {
 	return n, classify("write", f.path, err)
 }
 
-// SetTime gives the file a time of modification, once all of it is written.
-// Kind: IO.
+// SetTime gives the file a time of modification, once all of it is written. It
+// follows no link out of the directory. Kind: IO.
 func (f *File) SetTime(t time.Time) error {
-	return classify("set the time of", f.path, os.Chtimes(f.temp.Name(), time.Time{}, t))
+	dir, err := os.OpenRoot(filepath.Dir(f.temp.Name()))
+	if err != nil {
+		return classify("set the time of", f.path, err)
+	}
+	defer dir.Close()
+	return classify("set the time of", f.path, dir.Chtimes(filepath.Base(f.temp.Name()), time.Time{}, t))
 }
 
 // SetMode gives the file exactly these permissions, whatever the umask.

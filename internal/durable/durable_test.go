@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -261,5 +263,66 @@ func TestReopenDoesNotFollowALink(t *testing.T) {
 	}
 	if got := tree(t, dir); got["other"] != "mine" {
 		t.Errorf("the other file has %q", got["other"])
+	}
+}
+
+// Whoever may write to the directory can have put a name there of a file that
+// the user may change and they may not.
+func TestReopenTouchesNoFileWithAnotherName(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("what links there are is not told here")
+	}
+	for _, perm := range []fs.FileMode{0o600, 0o400} {
+		dir := t.TempDir()
+		path, other := filepath.Join(dir, "out"), filepath.Join(dir, "other")
+		if err := os.WriteFile(other, []byte("mine"), perm); err != nil {
+			t.Fatal(err)
+		}
+		name := left(t, path, "text", 0o600)
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Link(other, name); err != nil {
+			t.Skip("no hard links here:", err)
+		}
+		_, err := durable.Reopen(name, path, 1)
+		if errs.KindOf(err) != errs.IO || !strings.Contains(errs.HintFor(err), "rm "+name) {
+			t.Errorf("reopen: %v, hint %q", err, errs.HintFor(err))
+		}
+		fi, err := os.Stat(other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tree(t, dir); got["other"] != "mine" || fi.Mode() != perm {
+			t.Errorf("the other file has %q, mode %v", got["other"], fi.Mode())
+		}
+	}
+}
+
+func TestSetTimeDoesNotFollowALink(t *testing.T) {
+	dir, other := t.TempDir(), filepath.Join(t.TempDir(), "other")
+	if err := os.WriteFile(other, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := durable.Create(filepath.Join(dir, "out"), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Abort()
+	if err := os.Rename(f.Temp(), filepath.Join(dir, "moved")); err != nil {
+		t.Skip("what is open cannot be moved here:", err)
+	}
+	if err := os.Symlink(other, f.Temp()); err != nil {
+		t.Skip("no symbolic links here:", err)
+	}
+	if err := f.SetTime(time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)); errs.KindOf(err) != errs.IO {
+		t.Errorf("set the time: %v", err)
+	}
+	if after, err := os.Stat(other); err != nil || !after.ModTime().Equal(before.ModTime()) {
+		t.Errorf("the other file is of %v, want %v; %v", after.ModTime(), before.ModTime(), err)
 	}
 }

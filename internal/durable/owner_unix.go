@@ -18,3 +18,9 @@ func (f *File) KeepOwner(like fs.FileInfo) error {
 	}
 	return classify("keep the owner of", f.path, f.temp.Chown(int(of.Uid), int(of.Gid)))
 }
+
+// hasOtherNames reports whether a file has more hard links than the one.
+func hasOtherNames(fi fs.FileInfo) bool {
+	of, ok := fi.Sys().(*syscall.Stat_t)
+	return ok && of.Nlink > 1
+}

@@ -40,12 +40,8 @@ func TestPutsGoOnWhenAFullDiskHasRoomAgain(t *testing.T) {
 // taken: it would be in two journals, and a sweep of one would delete what the
 // other's put has stored.
 func TestNothingIsTakenFromAJournalThatCannotBeWritten(t *testing.T) {
-	u := newUser(t, newWorld(t, 6))
-	u.content = 70_000
-	content := noise(1, 700_000)
-	u.interrupt(content, resumable)
+	u, content := halfway(t, newWorld(t, 6))
 	u.crash()
-	u.content = 70_000
 	name := u.files()[0]
 	b, err := os.ReadFile(name)
 	if err != nil {
@@ -67,7 +63,6 @@ func TestNothingIsTakenFromAJournalThatCannotBeWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.crash()
-	u.content = 70_000
 	result := u.put(content, resumable)
 	if result.Resumed < 280_000 {
 		t.Errorf("%d bytes were resumed", result.Resumed)

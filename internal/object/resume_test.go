@@ -63,24 +63,40 @@ func (u *user) interrupt(content []byte, opt PutOptions) {
 	}
 }
 
+// halfway returns a user of ten segments' content, whose put of that was
+// interrupted after half of it.
+func halfway(t *testing.T, w *world) (u *user, content []byte) {
+	t.Helper()
+	u, content = newUser(t, w), noise(1, 700_000)
+	u.content = 70_000
+	u.interrupt(content, resumable)
+	return u, content
+}
+
+// interrupted returns the puts that can be resumed.
+func (u *user) interrupted(stored Stored) []Interrupted {
+	u.t.Helper()
+	list, err := u.journal.Interrupted(u.t.Context(), u.ring.Identities, stored)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return list
+}
+
 // The same process and the next one go on where a put was interrupted.
 func TestInterruptedPutIsResumed(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		w := newWorld(t, 6)
-		u := newUser(t, w)
-		u.content = 70_000
-		content := noise(1, 700_000)
-		u.interrupt(content, resumable)
+		u, content := halfway(t, w)
 		if restart {
 			u.crash()
-			u.content = 70_000
 		}
 		if swept := u.sweep(); swept != 0 {
 			t.Errorf("%d segments were swept that can be used", swept)
 		}
-		list, err := u.journal.Interrupted(t.Context(), u.ring.Identities, nothing)
-		if err != nil || len(list) != 1 || list[0].Name != "film" || list[0].Bytes < 280_000 || list[0].Bytes > 350_000 {
-			t.Fatalf("interrupted %+v, %v", list, err)
+		list := u.interrupted(nothing)
+		if len(list) != 1 || list[0].Name != "film" || list[0].Bytes < 280_000 || list[0].Bytes > 350_000 {
+			t.Fatalf("interrupted %+v", list)
 		}
 		puts := calls(w, storetest.Put)
 		result := u.put(content, resumable)
@@ -100,8 +116,8 @@ func TestInterruptedPutIsResumed(t *testing.T) {
 		if want := 10*6 + 3; held != want { // the manifest is small
 			t.Errorf("the members hold %d shards, want %d", held, want)
 		}
-		if list, err := u.journal.Interrupted(t.Context(), u.ring.Identities, nothing); err != nil || len(list) > 0 {
-			t.Errorf("interrupted %+v, %v", list, err)
+		if list := u.interrupted(nothing); len(list) > 0 {
+			t.Errorf("interrupted %+v", list)
 		}
 	}
 }
@@ -119,9 +135,7 @@ func TestOnlyTheSamePutIsResumed(t *testing.T) {
 	other.Source = Source{2}
 	code.K = 3
 	for name, opt := range map[string]PutOptions{"source": other, "code": code, "no source": options} {
-		u := newUser(t, newWorld(t, 6))
-		u.content = 70_000
-		u.interrupt(noise(1, 700_000), resumable)
+		u, _ := halfway(t, newWorld(t, 6))
 		content := noise(2, 700_000)
 		result := u.put(content, opt)
 		if result.Resumed != 0 {
@@ -134,10 +148,7 @@ func TestOnlyTheSamePutIsResumed(t *testing.T) {
 // What the holders have lost meanwhile is stored anew.
 func TestResumedPutAsksTheHolders(t *testing.T) {
 	w := newWorld(t, 6)
-	u := newUser(t, w)
-	u.content = 70_000
-	content := noise(1, 700_000)
-	u.interrupt(content, resumable)
+	u, content := halfway(t, w)
 	w.kill(w.members[0], w.members[1], w.members[2])
 	result := u.put(content, resumable)
 	if result.Resumed != 0 || result.Survives < 1 {
@@ -151,16 +162,14 @@ func TestInterruptedPutIsSweptInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, forget := range []bool{false, true} {
 			for _, restart := range []bool{false, true} {
-				u := newUser(t, newWorld(t, 6))
-				u.content = 70_000
-				u.interrupt(noise(1, 700_000), resumable)
+				u, _ := halfway(t, newWorld(t, 6))
 				if restart {
 					u.crash()
 				}
 				if forget {
-					list, err := u.journal.Interrupted(t.Context(), u.ring.Identities, nothing)
-					if err != nil || len(list) != 1 {
-						t.Fatalf("interrupted %+v, %v", list, err)
+					list := u.interrupted(nothing)
+					if len(list) != 1 {
+						t.Fatalf("interrupted %+v", list)
 					}
 					if err := u.journal.Forget(t.Context(), list[0].ID); err != nil {
 						t.Fatal(err)
@@ -181,22 +190,15 @@ func TestInterruptedPutIsSweptInTheEnd(t *testing.T) {
 // Whatever comes of a resumed put, nothing that is stored is swept with the
 // interrupted one.
 func TestResumedSegmentsBelongToTheNewPut(t *testing.T) {
-	u := newUser(t, newWorld(t, 6))
-	u.content = 70_000
-	content := noise(1, 700_000)
-	u.interrupt(content, resumable)
+	u, content := halfway(t, newWorld(t, 6))
 	u.crash()
-	u.content = 70_000
 	id := u.die(content, resumable) // after its commit
-	u.content = 70_000
 	if swept := u.sweep(id); swept > 5 {
 		t.Errorf("%d segments were swept", swept)
 	}
 	u.get(id, content)
 
-	again := newUser(t, newWorld(t, 6))
-	again.content = 70_000
-	again.interrupt(content, resumable)
+	again, _ := halfway(t, newWorld(t, 6))
 	_, err := again.Put(t.Context(), bytes.NewReader(content), resumable, func(PutResult) error { return errTest })
 	if !errors.Is(err, errTest) {
 		t.Errorf("put: %v", err)
@@ -212,11 +214,10 @@ func TestNothingOfAStoredObjectIsTakenOver(t *testing.T) {
 	u.content = 70_000
 	content := noise(1, 700_000)
 	id := u.die(content, resumable) // after its commit, and before any sweep
-	u.content = 70_000
 	opt := resumable
 	opt.Stored = func(asked datamesh.ObjectID) (bool, error) { return asked == id, nil }
-	if list, err := u.journal.Interrupted(t.Context(), u.ring.Identities, opt.Stored); err != nil || len(list) > 0 {
-		t.Errorf("interrupted %+v, %v", list, err)
+	if list := u.interrupted(opt.Stored); len(list) > 0 {
+		t.Errorf("interrupted %+v", list)
 	}
 	_, err := u.Put(t.Context(), bytes.NewReader(content), opt, func(PutResult) error { return errTest })
 	if !errors.Is(err, errTest) {
@@ -230,16 +231,11 @@ func TestNothingOfAStoredObjectIsTakenOver(t *testing.T) {
 // journal: it is neither used nor swept.
 func TestCrashInATakeoverLosesNothingThatIsStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u := newUser(t, newWorld(t, 6))
-		u.content = 70_000
-		content := noise(1, 700_000)
-		u.interrupt(content, resumable)
+		u, content := halfway(t, newWorld(t, 6))
 		u.crash()
-		u.content = 70_000
 		old := u.files()
 		u.interrupt(content, resumable) // it takes over what the first has left
 		u.crash()
-		u.content = 70_000
 		for _, name := range u.files() {
 			if !slices.Contains(old, name) { // as if nothing of that had been written
 				if err := os.Truncate(name, 0); err != nil {
@@ -260,10 +256,7 @@ func TestCrashInATakeoverLosesNothingThatIsStored(t *testing.T) {
 // What a put has left in a journal that takes no more records is of no use to
 // another, and in nobody's way.
 func TestNothingIsTakenFromABrokenJournal(t *testing.T) {
-	u := newUser(t, newWorld(t, 6))
-	u.content = 70_000
-	content := noise(1, 700_000)
-	u.interrupt(content, resumable)
+	u, content := halfway(t, newWorld(t, 6))
 	u.journal.files[0].failed = errTest
 	result := u.put(content, resumable)
 	if result.Resumed != 0 {
@@ -289,10 +282,9 @@ func TestNothingOfAnUndonePutIsTakenOver(t *testing.T) {
 		}
 		if restart {
 			u.crash()
-			u.content = 70_000
 		}
-		if list, err := u.journal.Interrupted(t.Context(), u.ring.Identities, nothing); err != nil || len(list) > 0 {
-			t.Errorf("restart %v: interrupted %+v, %v", restart, list, err)
+		if list := u.interrupted(nothing); len(list) > 0 {
+			t.Errorf("restart %v: interrupted %+v", restart, list)
 		}
 		w.members[0].set(storetest.None)
 		w.see(nil)
@@ -307,10 +299,7 @@ func TestNothingOfAnUndonePutIsTakenOver(t *testing.T) {
 // it is cancelled.
 func TestResumedPutCanBeCancelledDuringASweep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u := newUser(t, newWorld(t, 6))
-		u.content = 70_000
-		content := noise(1, 700_000)
-		u.interrupt(content, resumable)
+		u, content := halfway(t, newWorld(t, 6))
 		u.crash()
 		release, ok := u.journal.visit(t.Context(), u.files()[0]) // as a sweep does
 		if !ok {
@@ -336,17 +325,13 @@ func TestResumedPutCanBeCancelledDuringASweep(t *testing.T) {
 func TestResumedPutIsInterruptedAtOnce(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		w := newWorld(t, 6)
-		u := newUser(t, w)
-		u.content = 70_000
-		content := noise(1, 700_000)
-		u.interrupt(content, resumable)
-		before, err := u.journal.Interrupted(t.Context(), u.ring.Identities, nothing)
-		if err != nil || len(before) != 1 {
-			t.Fatalf("interrupted %+v, %v", before, err)
+		u, content := halfway(t, w)
+		before := u.interrupted(nothing)
+		if len(before) != 1 {
+			t.Fatalf("interrupted %+v", before)
 		}
 		if restart {
 			u.crash()
-			u.content = 70_000
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -361,9 +346,8 @@ func TestResumedPutIsInterruptedAtOnce(t *testing.T) {
 		if _, err := u.Put(ctx, bytes.NewReader(content), resumable, commit); !errors.Is(err, context.Canceled) {
 			t.Errorf("put: %v", err)
 		}
-		after, err := u.journal.Interrupted(t.Context(), u.ring.Identities, nothing)
-		if err != nil || len(after) != 1 || after[0].Bytes != before[0].Bytes {
-			t.Errorf("restart %v: interrupted %+v, want %+v; %v", restart, after, before, err)
+		if after := u.interrupted(nothing); len(after) != 1 || after[0].Bytes != before[0].Bytes {
+			t.Errorf("restart %v: interrupted %+v, want %+v", restart, after, before)
 		}
 	}
 }
@@ -373,9 +357,7 @@ func TestResumedPutOfOtherContentFails(t *testing.T) {
 	other := noise(1, 700_000)
 	other[100_000]++
 	for name, content := range map[string][]byte{"a byte": other, "the end": noise(1, 100_000)} {
-		u := newUser(t, newWorld(t, 6))
-		u.content = 70_000
-		u.interrupt(noise(1, 700_000), resumable)
+		u, _ := halfway(t, newWorld(t, 6))
 		_, err := u.Put(t.Context(), bytes.NewReader(content), resumable, commit)
 		wantKind(t, "with "+name+" changed", err, errs.IO)
 		result := u.put(content, resumable) // begins anew

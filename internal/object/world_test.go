@@ -300,10 +300,15 @@ func newUser(t testing.TB, w *world) *user {
 	return u
 }
 
-// begin gives the user a journal and objects of a new process.
+// begin gives the user a journal and objects of a new process, with segments
+// as large as before.
 func (u *user) begin() {
+	before := u.Objects
 	u.journal = NewJournal(u.dir, testResume)
 	u.Objects = New(u.w, func() (*keyring.Ring, error) { return u.ring, nil }, u.journal, testGrace)
+	if before != nil {
+		u.content = before.content
+	}
 }
 
 // commit takes every object.

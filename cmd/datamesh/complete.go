@@ -116,14 +116,25 @@ func (c *cli) completeObjects(cmd *cobra.Command, _ []string, word string) ([]co
 // completePeers completes PEER from what the home's node knows, or else from
 // what the home remembers.
 func (c *cli) completePeers(cmd *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return c.offerPeers(cmd, word, func(p node.Peer) string { return p.PeerID.String() })
+}
+
+// completeMembers completes PEER_ID@ADDR.
+func (c *cli) completeMembers(cmd *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return c.offerPeers(cmd, word, func(p node.Peer) string {
+		return config.Peer{ID: p.PeerID, Addr: nearestAddr(p.Addrs)}.String()
+	})
+}
+
+// offerPeers completes what name says of a peer.
+func (c *cli) offerPeers(cmd *cobra.Command, word string, name func(node.Peer) string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	return inTime(cmd.Context(), func(ctx context.Context, offer func(value, about string) bool) error {
 		peers, err := c.knownPeers(ctx)
 		if err != nil {
 			return err
 		}
 		for _, p := range peers.Peers {
-			id := p.PeerID.String()
-			if strings.HasPrefix(id, word) && !offer(id, p.State+" "+p.Labels.Host) {
+			if value := name(p); strings.HasPrefix(value, word) && !offer(value, p.State+" "+p.Labels.Host) {
 				return nil
 			}
 		}
@@ -147,23 +158,6 @@ func (c *cli) completeAddrs(cmd *cobra.Command, _ []string, word string) ([]cobr
 				if p.PeerID == id && strings.HasPrefix(addr, word) && !offer(addr, "") {
 					return nil
 				}
-			}
-		}
-		return nil
-	})
-}
-
-// completeMembers completes PEER_ID@ADDR.
-func (c *cli) completeMembers(cmd *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	return inTime(cmd.Context(), func(ctx context.Context, offer func(value, about string) bool) error {
-		peers, err := c.knownPeers(ctx)
-		if err != nil {
-			return err
-		}
-		for _, p := range peers.Peers {
-			member := config.Peer{ID: p.PeerID, Addr: nearestAddr(p.Addrs)}.String()
-			if strings.HasPrefix(member, word) && !offer(member, p.State+" "+p.Labels.Host) {
-				return nil
 			}
 		}
 		return nil

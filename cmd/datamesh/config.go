@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -56,6 +57,34 @@ type changed struct {
 	Key    string `json:"key"`
 	Value  string `json:"value"` // that the file makes now, or the default
 	DryRun bool   `json:"dry_run"`
+}
+
+// change changes the setting of a key in the configuration file by edit, or
+// with dry only tries to, and says what the setting is now.
+func (c *cli) change(key string, dry bool, edit func(*config.File) error, say func(w io.Writer, now changed)) error {
+	f, err := c.configFile()
+	if err != nil {
+		return err
+	}
+	if err := edit(f); err != nil {
+		return noSetting(key, err)
+	}
+	if !dry {
+		if err := f.Save(); err != nil {
+			return err
+		}
+	}
+	cfg, err := f.Config()
+	if err != nil {
+		return err
+	}
+	s, err := cfg.Setting(key)
+	if err != nil {
+		return err
+	}
+	c.warnOverridden(key)
+	now := changed{f.Path(), key, s.Value, dry}
+	return c.print(now, func(w io.Writer) { say(w, now) })
 }
 
 // warnOverridden tells of a variable that goes before what the file says now.

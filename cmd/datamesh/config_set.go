@@ -5,6 +5,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"datamesh/internal/config"
 )
 
 func (c *cli) configSetCommand() *cobra.Command {
@@ -21,32 +23,12 @@ when it starts.`,
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would be done")
 	c.completeFlags(cmd, nil)
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		f, err := c.configFile()
-		if err != nil {
-			return err
+		key, verb := args[0], "is"
+		if dry {
+			verb = "would be"
 		}
-		key := args[0]
-		if err := f.Set(key, args[1]); err != nil {
-			return noSetting(key, err)
-		}
-		verb := "would be"
-		if !dry {
-			verb = "is"
-			if err := f.Save(); err != nil {
-				return err
-			}
-		}
-		cfg, err := f.Config()
-		if err != nil {
-			return err
-		}
-		s, err := cfg.Setting(key)
-		if err != nil {
-			return err
-		}
-		c.warnOverridden(key)
-		return c.print(changed{f.Path(), key, s.Value, dry}, func(w io.Writer) {
-			fmt.Fprintf(w, "%s %s %s in %s\n", key, verb, plain(s.Value), plain(f.Path()))
+		return c.change(key, dry, func(f *config.File) error { return f.Set(key, args[1]) }, func(w io.Writer, now changed) {
+			fmt.Fprintf(w, "%s %s %s in %s\n", key, verb, plain(now.Value), plain(now.File))
 		})
 	}
 	return cmd

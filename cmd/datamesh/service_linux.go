@@ -28,12 +28,14 @@ func (c *cli) serviceVerbs() []*cobra.Command {
 // A manager is the systemd of the machine, or of the user.
 type manager struct{ system bool }
 
-// addManager adds the flags that choose between the two.
-func addManager(cmd *cobra.Command) *manager {
+// serviceVerb returns a command that has to do with one of the two, and which
+// one: a flag chooses it.
+func serviceVerb(use, short string) (*cobra.Command, *manager) {
+	cmd := &cobra.Command{Use: use, Short: short, Args: arity(0, 0), ValidArgsFunction: positional()}
 	m := &manager{}
 	cmd.Flags().BoolVar(&m.system, "system", os.Geteuid() == 0, "the machine's service, not that of a user (default for root)")
 	cmd.Flags().Lookup("system").DefValue = "false" // help says it in words, and the same to everybody
-	return m
+	return cmd, m
 }
 
 func (m *manager) args(args ...string) []string {
@@ -99,17 +101,11 @@ type installed struct {
 
 func (c *cli) serviceInstallCommand() *cobra.Command {
 	var dryRun, begin bool
-	cmd := &cobra.Command{
-		Use:   "install",
-		Short: "have systemd run the node, from now on and after each boot",
-		Long: `Writes a hardened unit for systemd, and starts it. Root's is the machine's
+	cmd, m := serviceVerb("install", "have systemd run the node, from now on and after each boot")
+	cmd.Long = `Writes a hardened unit for systemd, and starts it. Root's is the machine's
 service, with its home in ` + stateHome + ` and a user of its own; anybody
 else's is a service of that user, with the user's home. Give --bootstrap-peer
-and --bootstrap-addr to join a mesh, or --begin for the first node of one.`,
-		Args:              arity(0, 0),
-		ValidArgsFunction: positional(),
-	}
-	m := addManager(cmd)
+and --bootstrap-addr to join a mesh, or --begin for the first node of one.`
 	cmd.Flags().BoolVar(&begin, "begin", false, "begin a mesh, as bootstrap does")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the unit, and change nothing")
 	c.completeFlags(cmd, nil)
@@ -237,14 +233,7 @@ type uninstalled struct {
 
 func (c *cli) serviceUninstallCommand() *cobra.Command {
 	var dryRun bool
-	cmd := &cobra.Command{
-		Use:   "uninstall",
-		Short: "stop the node that systemd runs, and take its unit away; its home stays",
-		Args:  arity(0, 0),
-
-		ValidArgsFunction: positional(),
-	}
-	m := addManager(cmd)
+	cmd, m := serviceVerb("uninstall", "stop the node that systemd runs, and take its unit away; its home stays")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be removed, and change nothing")
 	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -294,14 +283,7 @@ type serviceState struct {
 }
 
 func (c *cli) serviceStatusCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "say whether systemd runs the node, and how it is",
-		Args:  arity(0, 0),
-
-		ValidArgsFunction: positional(),
-	}
-	m := addManager(cmd)
+	cmd, m := serviceVerb("status", "say whether systemd runs the node, and how it is")
 	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := c.serviceState(cmd.Context(), m)
@@ -371,14 +353,7 @@ func (c *cli) serviceState(ctx context.Context, m *manager) (s serviceState, err
 
 func (c *cli) serviceLogsCommand() *cobra.Command {
 	var follow bool
-	cmd := &cobra.Command{
-		Use:   "logs",
-		Short: "show what the node that systemd runs has logged",
-		Args:  arity(0, 0),
-
-		ValidArgsFunction: positional(),
-	}
-	m := addManager(cmd)
+	cmd, m := serviceVerb("logs", "show what the node that systemd runs has logged")
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what it logs from now on")
 	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -74,16 +74,17 @@ func TestCompletionIsBounded(t *testing.T) {
 // what the home remembers, which does.
 func TestPeersAreCompletedWithAndWithoutANode(t *testing.T) {
 	dir := t.TempDir()
-	offered := func(flags ...string) []string {
+	begun := func(word string, line ...string) []string {
 		t.Helper()
-		args := append([]string{"__completeNoDesc", "--home", filepath.Join(dir, "b")}, flags...)
-		out, err := command(t, filepath.Join(dir, "nowhere"), append(args, "")...).Output()
+		args := append([]string{"__completeNoDesc", "--home", filepath.Join(dir, "b")}, line...)
+		out, err := command(t, filepath.Join(dir, "nowhere"), append(args, word)...).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
 		list := strings.Fields(string(out))
 		return slices.Sorted(slices.Values(list[:len(list)-1])) // without the directive
 	}
+	offered := func(line ...string) []string { t.Helper(); return begun("", line...) }
 	first, a := serving(t, command(t, filepath.Join(dir, "a"), "bootstrap", "--port", "0"))
 	second, b := serving(t, command(t, filepath.Join(dir, "b"), "service", "--port", "0",
 		"--bootstrap-peer", a.PeerID.String(), "--bootstrap-addr", nearestAddr(a.Addrs)))
@@ -111,5 +112,8 @@ func TestPeersAreCompletedWithAndWithoutANode(t *testing.T) {
 	both := slices.Sorted(slices.Values([]string{a.PeerID.String(), b.PeerID.String()}))
 	if diff := cmp.Diff(both, offered("--bootstrap-peer")); diff != "" {
 		t.Errorf("of the home (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{b.PeerID.String()}, begun(b.PeerID.String(), "--bootstrap-peer")); diff != "" {
+		t.Errorf("of those that begin so (-want +got):\n%s", diff)
 	}
 }

@@ -21,6 +21,7 @@ type Config struct {
 	Ring     Ring
 	Store    Store
 	Put      Put
+	Repair   Repair
 	Member   Member
 	Log      Log
 	Networks []Network // of the file, in its order; see [Config.Peers]
@@ -54,6 +55,13 @@ type Put struct {
 	Resume time.Duration // for how long an interrupted put can be gone on with
 }
 
+// Repair says how the node keeps segments whole.
+type Repair struct {
+	Grace    time.Duration // until lost shards are rebuilt, while more may be lost
+	Interval time.Duration // between two looks at all segments
+	Rate     Size          // bytes that are read in a second; 0: no limit
+}
+
 // Member is what the node says of itself to others: the failure domains it
 // is in. An empty label is unknown.
 type Member struct {
@@ -75,6 +83,7 @@ func Default() Config {
 		Ring:   Ring{Probe: 5 * time.Second},
 		Store:  Store{Reserve: 64 << 20},
 		Put:    Put{Code: Code{K: 4, M: 2}, Grace: 3 * time.Second, Resume: 24 * time.Hour},
+		Repair: Repair{Grace: 15 * time.Minute, Interval: time.Hour, Rate: 32 << 20},
 		Member: Member{Host: host},
 		Log:    Log{Level: slog.LevelInfo, Format: "text"},
 	}

@@ -60,6 +60,21 @@ func EncodeDescriptor(d *datamesh.Descriptor) []byte {
 // DecodeDescriptor reads a descriptor, and checks that its owner has signed
 // it. Kinds: Serialization, Authentication.
 func DecodeDescriptor(b []byte) (*datamesh.Descriptor, error) {
+	d, err := ReadDescriptor(b)
+	if err != nil {
+		return nil, err
+	}
+	digest := hash.Derive(signatureContext, d.Segment[:])
+	if !ed25519.Verify(d.Owner[:], digest[:], d.Signature[:]) {
+		return nil, errs.New(errs.Authentication, "descriptor %s: not signed by its owner", d.Segment)
+	}
+	return d, nil
+}
+
+// ReadDescriptor reads a descriptor whose signature was checked before, and
+// does not check it again. Its segment is still the hash of what it says.
+// Kind: Serialization.
+func ReadDescriptor(b []byte) (*datamesh.Descriptor, error) {
 	const what = "descriptor"
 	var s signedDescriptor
 	var v descriptorBody
@@ -71,14 +86,7 @@ func DecodeDescriptor(b []byte) (*datamesh.Descriptor, error) {
 	}
 	d := &datamesh.Descriptor{Segment: hash.Derive(segmentContext, s.Body),
 		K: v.K, M: v.M, Length: v.Length, Shards: v.Shards, Owner: v.Owner, Signature: s.Signature}
-	if err := checkDescriptor(d); err != nil {
-		return nil, err
-	}
-	digest := hash.Derive(signatureContext, d.Segment[:])
-	if !ed25519.Verify(d.Owner[:], digest[:], d.Signature[:]) {
-		return nil, errs.New(errs.Authentication, "descriptor %s: not signed by its owner", d.Segment)
-	}
-	return d, nil
+	return d, checkDescriptor(d)
 }
 
 // newerSigned returns err, unless what could not be decoded has a body of

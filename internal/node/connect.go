@@ -18,6 +18,7 @@ import (
 	"datamesh/internal/measure"
 	"datamesh/internal/mesh"
 	"datamesh/internal/object"
+	"datamesh/internal/repair"
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
 	"datamesh/internal/transfer"
@@ -96,8 +97,14 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 	}
 	l := n.opt.Config.Member
 	local := n.local(disk)
-	server := transfer.NewServer(local, disk)
 	var net atomic.Pointer[mesh.Net] // which may be asked before it is returned
+	registry := &repair.Registry{Index: disk, Self: datamesh.PeerID(key.Public().(ed25519.PublicKey)), View: func() *ring.View {
+		if n := net.Load(); n != nil {
+			return n.View()
+		}
+		return nil
+	}}
+	server := transfer.NewServer(registry.Guard(local), registry)
 	measures := &measure.Server{DialBack: func(ctx context.Context, from datamesh.PeerID, s mesh.Stream) (netip.Addr, []mesh.Reached, error) {
 		if n := net.Load(); n != nil {
 			return n.DialBack(ctx, from, s)
@@ -122,7 +129,7 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		return nil, err
 	}
 	net.Store(made.net)
-	made.disk, made.local = disk, local
+	made.disk, made.local, made.registry = disk, local, registry
 	known := m.genesis != nil && m.port != 0
 	m.port = made.net.Port()
 	m.genesis = made.net.Genesis()
@@ -130,7 +137,11 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		made.close()
 		return nil, err
 	}
-	n.wg.Go(func() { n.follow(made.net, m) })
+	made.remote = n.remote(made)
+	keeper := n.keeper(made)
+	changed := make(chan struct{}, 1)
+	n.wg.Go(func() { n.follow(made.net, m, changed) })
+	n.wg.Go(func() { keeper.Run(n.ctx, changed) })
 	return made, nil
 }
 

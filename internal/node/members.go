@@ -6,6 +6,7 @@ import (
 	"datamesh"
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
+	"datamesh/internal/transfer"
 )
 
 // members is the mesh as package object sees it: this node's own store and
@@ -40,4 +41,29 @@ func (m *members) Locate(ctx context.Context, peer datamesh.PeerID, segment data
 		return m.link.disk.Locate(ctx, segment)
 	}
 	return m.link.client.Locate(ctx, peer, segment)
+}
+
+func (m *members) Compare(ctx context.Context, peer datamesh.PeerID, sums transfer.Sums) ([]int, error) {
+	if peer == m.link.self && m.link.registry != nil {
+		return m.link.registry.Compare(ctx, m.link.self, sums)
+	}
+	return m.link.client.Compare(ctx, peer, sums)
+}
+
+func (m *members) Holds(ctx context.Context, peer datamesh.PeerID, r transfer.Range) ([]datamesh.SegmentID, []*datamesh.Deletion, error) {
+	if peer == m.link.self && m.link.registry != nil {
+		return m.link.registry.Holds(ctx, m.link.self, r)
+	}
+	return m.link.client.Holds(ctx, peer, r)
+}
+
+func (m *members) Spare(ctx context.Context, peer datamesh.PeerID, key datamesh.ShardKey) error {
+	return m.link.client.Spare(ctx, peer, key)
+}
+
+func (m *members) Pledge(ctx context.Context, peer datamesh.PeerID, key datamesh.ShardKey) error {
+	if peer == m.link.self && m.link.registry != nil {
+		return m.link.registry.Pledge(ctx, m.link.self, key)
+	}
+	return m.link.client.Pledge(ctx, peer, key)
 }

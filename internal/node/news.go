@@ -15,28 +15,33 @@ const rememberTime = 2 * time.Second
 
 // follow tells of the changes of the member table, and writes it down: at once
 // after a quiet time, since a node that loses its power may come back where
-// others do not look for it, and has to look for them.
-func (n *Node) follow(net *mesh.Net, m *memory) {
+// others do not look for it, and has to look for them. It passes on to changed
+// that something has changed.
+func (n *Node) follow(net *mesh.Net, m *memory, changed chan<- struct{}) {
 	told := news{log: n.log, self: net.ID(), states: map[datamesh.PeerID]ring.State{}}
 	for _, x := range m.members {
 		told.states[x.Record.Peer] = ring.Suspect // until it answers
 	}
 	told.tell(net.View())
 	var quiet <-chan time.Time // until when the table is not written down again
-	changed := false
+	unwritten := false
 	for n.ctx.Err() == nil {
 		select {
 		case <-net.Changes():
 			told.tell(net.View())
-			changed = true
+			unwritten = true
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
 		case <-quiet:
 			quiet = nil
 		case <-n.ctx.Done():
 			quiet = nil
 		}
-		if changed && quiet == nil {
+		if unwritten && quiet == nil {
 			n.keep(m, net.View(), true) // if that fails, it has said so
-			changed, quiet = false, time.After(rememberTime)
+			unwritten, quiet = false, time.After(rememberTime)
 		}
 	}
 }

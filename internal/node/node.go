@@ -26,6 +26,7 @@ import (
 	"datamesh/internal/mesh"
 	"datamesh/internal/metrics"
 	"datamesh/internal/object"
+	"datamesh/internal/repair"
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
 	"datamesh/internal/transfer"
@@ -84,6 +85,7 @@ type link struct {
 	remembered []ring.Learned      // the members that the home knew before
 	disk       *store.Disk         // nil in a client of the mesh
 	local      datamesh.ShardStore // that of disk, watched
+	registry   *repair.Registry    // nil but in a storage node of a mesh
 	remote     func(datamesh.PeerID) datamesh.ShardStore
 	view       func() *ring.View
 	objects    *object.Objects

@@ -71,7 +71,7 @@ func (p *put) bar(view *ring.View, d *datamesh.Descriptor) int {
 // order returns the peers to ask, the best first, and those of them that have
 // not been slow lately.
 func (p *put) order(view *ring.View, d *datamesh.Descriptor) (all, prompt []datamesh.PeerID) {
-	candidates := placement.Holders(candidates(view), d.Segment, d.K+d.M, d.M, d.ShardLen())
+	candidates := placement.Holders(ring.Candidates(view), d.Segment, d.K+d.M, d.M, d.ShardLen())
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var slow []datamesh.PeerID

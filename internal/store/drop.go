@@ -130,6 +130,11 @@ func (d *Disk) stageRemove(b *batch, r *removal, segment datamesh.SegmentID, fir
 	}, `SELECT segment, idx, size, payload IS NULL FROM`+these, segment[:], first, end)
 	b.exec(`DELETE FROM payloads WHERE id IN (SELECT payload FROM`+these+`)`, segment[:], first, end)
 	b.exec(`DELETE FROM`+these, segment[:], first, end)
+	b.dropDescriptor(segment)
+}
+
+// dropDescriptor removes a descriptor that is of no more use.
+func (b *batch) dropDescriptor(segment datamesh.SegmentID) {
 	b.exec(`
 		DELETE FROM segments WHERE segment = ?1
 		AND NOT EXISTS (SELECT 1 FROM shards WHERE segment = ?1)

@@ -92,10 +92,17 @@ func (x *index) prepare(path string) error {
 		return openError(path, err)
 	}
 	if !x.fresh {
-		return x.check(path)
+		if err := x.check(path); err != nil {
+			return err
+		}
+		_, err := x.conn.ExecContext(context.Background(), additions)
+		if err != nil && !noRoom(err) { // without it all is slower
+			return openError(path, err)
+		}
+		return nil
 	}
-	create := fmt.Sprintf("BEGIN; %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
-		schema, applicationID, schemaVersion)
+	create := fmt.Sprintf("BEGIN; %s %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
+		schema, additions, applicationID, schemaVersion)
 	if _, err := x.conn.ExecContext(context.Background(), create); err != nil {
 		return openError(path, err)
 	}

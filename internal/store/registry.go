@@ -91,15 +91,20 @@ func (b *batch) enter(r Report, descriptor []byte, now int64) error {
 	}
 	b.keepDescriptor(segment, descriptor)
 	for _, h := range r.Holdings {
-		b.exec(`INSERT OR REPLACE INTO holders (segment, idx, peer, reported) VALUES (?, ?, ?, ?)`,
-			segment[:], h.Index, h.Peer[:], now)
-		b.exec(`
-			DELETE FROM holders WHERE id IN (
-				SELECT id FROM holders WHERE segment = ? AND idx = ?
-				ORDER BY id DESC LIMIT -1 OFFSET ?)`,
-			segment[:], h.Index, maxHolders)
+		b.hold(h, segment, now)
 	}
 	return nil
+}
+
+// hold enters a holder of a shard.
+func (b *batch) hold(h Holding, segment datamesh.SegmentID, now int64) {
+	b.exec(`INSERT OR REPLACE INTO holders (segment, idx, peer, reported) VALUES (?, ?, ?, ?)`,
+		segment[:], h.Index, h.Peer[:], now)
+	b.exec(`
+		DELETE FROM holders WHERE id IN (
+			SELECT id FROM holders WHERE segment = ? AND idx = ?
+			ORDER BY id DESC LIMIT -1 OFFSET ?)`,
+		segment[:], h.Index, maxHolders)
 }
 
 // Locate returns the descriptor of a segment and its holders, by index, those

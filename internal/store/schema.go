@@ -38,3 +38,9 @@ CREATE TABLE holders (
 	UNIQUE (segment, idx, peer)
 ) STRICT;
 `
+
+// additions are what later versions have added. A store of an earlier one gets
+// them when it is opened; an earlier program does not mind them.
+const additions = `
+CREATE INDEX IF NOT EXISTS holders_by_peer ON holders (peer, segment, idx);
+`

@@ -19,6 +19,8 @@ const (
 	putSilence   = 5 * time.Second
 	getSilence   = 3 * time.Second
 	probeSilence = 2 * time.Second
+
+	inventorySilence = 30 * time.Second // in which a registrar reads all that it knows of a peer
 )
 
 // maxWait is for how long a client lets itself be told to wait.

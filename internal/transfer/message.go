@@ -28,6 +28,7 @@ const (
 	maxKeys   = 4096      // keys in one has or list
 	maxPiece  = 64 << 10  // bytes of a shard that are written at once
 	maxShard  = datamesh.MaxSealed
+	maxBits   = 12 // of a comparison, which has a sum for each of 2^bits ranges
 )
 
 // The operations. Their numbers go over the wire.
@@ -40,19 +41,27 @@ const (
 	opDrop
 	opReport
 	opLocate
+	opCompare
+	opHolds
+	opSpare
+	opPledge
 )
 
 // A request is the header of what a client asks.
 type request struct {
 	Version    uint64   `cbor:"1,keyasint"`
 	Op         uint64   `cbor:"2,keyasint"`
-	Keys       []key    `cbor:"3,keyasint,omitempty"` // one for get and range, more for has; list: after this one
-	Offset     int      `cbor:"4,keyasint,omitempty"` // range
-	Count      int      `cbor:"5,keyasint,omitempty"` // range: bytes; list: keys
-	Descriptor []byte   `cbor:"6,keyasint,omitempty"` // put
-	Deletion   []byte   `cbor:"7,keyasint,omitempty"` // drop
-	Reports    []report `cbor:"8,keyasint,omitempty"` // report
-	Length     int      `cbor:"9,keyasint,omitempty"` // bytes of shard behind the header
+	Keys       []key    `cbor:"3,keyasint,omitempty"`  // one for get and range, more for has; list: after this one
+	Offset     int      `cbor:"4,keyasint,omitempty"`  // range
+	Count      int      `cbor:"5,keyasint,omitempty"`  // range: bytes; list: keys
+	Descriptor []byte   `cbor:"6,keyasint,omitempty"`  // put
+	Deletion   []byte   `cbor:"7,keyasint,omitempty"`  // drop
+	Reports    []report `cbor:"8,keyasint,omitempty"`  // report
+	Length     int      `cbor:"9,keyasint,omitempty"`  // bytes of shard behind the header
+	Nonce      []byte   `cbor:"10,keyasint,omitempty"` // compare: the key of the sums
+	Bits       int      `cbor:"11,keyasint,omitempty"` // compare
+	Sums       []byte   `cbor:"12,keyasint,omitempty"` // compare: 8 bytes for each range
+	Range      []key    `cbor:"13,keyasint,omitempty"` // holds: after the first, up to the second
 }
 
 // A response is the header of an answer. One in which More is set is not the
@@ -71,6 +80,10 @@ type response struct {
 	Keys       []key     `cbor:"8,keyasint,omitempty"`
 	Holders    []holding `cbor:"9,keyasint,omitempty"`
 	Length     int       `cbor:"10,keyasint,omitempty"` // bytes of shard or slice behind the header
+
+	Differ  []int                `cbor:"11,keyasint,omitempty"` // compare: the ranges whose sums differ
+	Unknown []datamesh.SegmentID `cbor:"12,keyasint,omitempty"` // holds: segments whose descriptor is wanted
+	Deleted [][]byte             `cbor:"13,keyasint,omitempty"` // holds: deletions of segments
 }
 
 type key struct {

@@ -16,10 +16,23 @@ import (
 // A Registry is what a registrar keeps: who holds which shards.
 type Registry interface {
 	// Report takes down who holds what, durably. Kinds: Deleted, Full.
-	Report(ctx context.Context, reports []store.Report) error
+	Report(ctx context.Context, from datamesh.PeerID, reports []store.Report) error
 	// Locate returns what was reported of a segment, or its descriptor alone
 	// when shards of it are here. Kind: FileNotFound.
 	Locate(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error)
+	// Compare returns the ranges in which what is known of a peer's shards is
+	// not what it sums up.
+	Compare(ctx context.Context, from datamesh.PeerID, sums Sums) ([]int, error)
+	// Holds takes down which shards of a range a peer holds, and forgets all
+	// others there. It returns the segments that it does not know, and the
+	// deletions of those that are deleted.
+	Holds(ctx context.Context, from datamesh.PeerID, r Range) ([]datamesh.SegmentID, []*datamesh.Deletion, error)
+	// Spare is told that a shard that is here may be one too many. It does
+	// not wait.
+	Spare(from datamesh.PeerID, key datamesh.ShardKey)
+	// Pledge promises to keep a shard for some time. Kinds: FileNotFound,
+	// Integrity, Unavailable (no such promise can be made).
+	Pledge(ctx context.Context, from datamesh.PeerID, key datamesh.ShardKey) error
 }
 
 // A sizer is a store that can tell how many bytes a shard takes, at least its
@@ -73,7 +86,7 @@ func (s *Server) Handle(ctx context.Context, from datamesh.PeerID, stream mesh.S
 		var req request
 		if stream.SetDeadline(time.Now().Add(idleTime)) != nil ||
 			readMessage(stream, "request", &req) != nil || req.Version != version ||
-			s.answer(ctx, g, stream, &req) != nil {
+			s.answer(ctx, from, g, stream, &req) != nil {
 			return
 		}
 	}
@@ -140,7 +153,7 @@ func (s *Server) reserve(ctx context.Context, g *guest, stream mesh.Stream, n in
 
 // answer carries out a request and writes its response. An error means that
 // the stream is of no more use.
-func (s *Server) answer(ctx context.Context, g *guest, stream mesh.Stream, req *request) error {
+func (s *Server) answer(ctx context.Context, from datamesh.PeerID, g *guest, stream mesh.Stream, req *request) error {
 	if req.Op == opPut {
 		return s.put(ctx, g, stream, req)
 	}
@@ -150,7 +163,7 @@ func (s *Server) answer(ctx context.Context, g *guest, stream mesh.Stream, req *
 	if req.Op == opGet || req.Op == opRange {
 		return s.get(ctx, g, stream, req)
 	}
-	resp, err := s.small(ctx, req)
+	resp, err := s.small(ctx, from, req)
 	if err != nil {
 		resp = failure(err)
 	}

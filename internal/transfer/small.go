@@ -11,7 +11,7 @@ import (
 )
 
 // small carries out the requests whose answer is a header alone.
-func (s *Server) small(ctx context.Context, req *request) (resp response, err error) {
+func (s *Server) small(ctx context.Context, from datamesh.PeerID, req *request) (resp response, err error) {
 	switch req.Op {
 	case opHas:
 		if len(req.Keys) > maxKeys {
@@ -34,10 +34,27 @@ func (s *Server) small(ctx context.Context, req *request) (resp response, err er
 	case opReport:
 		var reports []store.Report
 		if reports, err = decodeReports(req.Reports); err == nil {
-			err = s.registry.Report(ctx, reports)
+			err = s.registry.Report(ctx, from, reports)
 		}
 	case opLocate:
 		resp, err = s.locate(ctx, req)
+	case opCompare:
+		var sums Sums
+		if sums, err = decodeSums(req); err == nil {
+			resp.Differ, err = s.registry.Compare(ctx, from, sums)
+		}
+	case opHolds:
+		resp, err = s.holds(ctx, from, req)
+	case opSpare:
+		var key datamesh.ShardKey
+		if key, err = oneKey(req); err == nil {
+			s.registry.Spare(from, key)
+		}
+	case opPledge:
+		var key datamesh.ShardKey
+		if key, err = oneKey(req); err == nil {
+			err = s.registry.Pledge(ctx, from, key)
+		}
 	default:
 		err = errs.New(errs.Invalid, "request %d is not known", req.Op)
 	}

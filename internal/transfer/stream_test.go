@@ -102,7 +102,7 @@ func (r *registry) answer(err error) {
 
 func newRegistry() *registry { return &registry{reports: map[datamesh.SegmentID]store.Report{}} }
 
-func (r *registry) Report(_ context.Context, reports []store.Report) error {
+func (r *registry) Report(_ context.Context, _ datamesh.PeerID, reports []store.Report) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, x := range reports {

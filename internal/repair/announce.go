@@ -1,0 +1,167 @@
+package repair
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"sync"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/store"
+	"datamesh/internal/transfer"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// atOnce is how many members are talked to at once.
+const atOnce = 8
+
+// announce tells members which shards this one holds that they are registrars
+// of, and drops what they show to be deleted. It returns those that could not
+// be told.
+func (k *Keeper) announce(ctx context.Context, to []datamesh.PeerID) (failed []datamesh.PeerID) {
+	sums, err := k.sums(ctx, to)
+	if err != nil {
+		k.events.failed("what this node holds could not be read", err)
+		return to
+	}
+	var mu sync.Mutex // guards failed
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for _, peer := range to {
+		group.Go(func() error {
+			if err := k.tell(ctx, peer, sums[peer]); err != nil && ctx.Err() == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = append(failed, peer)
+			}
+			return nil
+		})
+	}
+	group.Wait()
+	return failed
+}
+
+// sums returns for each of some members the sums of the shards held here that
+// it is a registrar of.
+func (k *Keeper) sums(ctx context.Context, to []datamesh.PeerID) (map[datamesh.PeerID]transfer.Sums, error) {
+	n := 0
+	err := k.held(ctx, datamesh.First, func(*store.Held) { n++ })
+	if err != nil {
+		return nil, err
+	}
+	var key [32]byte
+	rand.Read(key[:])
+	sums := map[datamesh.PeerID]transfer.Sums{}
+	for _, peer := range to {
+		sums[peer] = transfer.NewSums(key, n)
+	}
+	return sums, k.held(ctx, datamesh.First, func(h *store.Held) {
+		for _, peer := range registrars(k.net.View(), h.Descriptor) {
+			if s, ok := sums[peer]; ok {
+				s.Add(h.Key())
+			}
+		}
+	})
+}
+
+// held calls do with the shards held here after a key that are not known to be
+// damaged.
+func (k *Keeper) held(ctx context.Context, after datamesh.ShardKey, do func(*store.Held)) error {
+	for {
+		list, err := k.index.Held(ctx, after, page)
+		if err != nil {
+			return err
+		}
+		for i := range list {
+			if !list[i].Damaged {
+				do(&list[i])
+			}
+		}
+		if len(list) < page {
+			return nil
+		}
+		after = list[page-1].Key()
+	}
+}
+
+// tell compares the sums of what is held with what a registrar knows, and tells
+// it all of the ranges in which they differ.
+func (k *Keeper) tell(ctx context.Context, peer datamesh.PeerID, sums transfer.Sums) error {
+	ranges, err := k.net.Compare(ctx, peer, sums)
+	if err != nil {
+		return err
+	}
+	for _, i := range ranges {
+		after, upto := sums.Bounds(i)
+		for after.Compare(upto) < 0 {
+			if after, err = k.tellRange(ctx, peer, after, upto); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// tellRange tells a registrar what is held from after on, up to upto at most,
+// and returns up to where that went.
+func (k *Keeper) tellRange(ctx context.Context, peer datamesh.PeerID, after, upto datamesh.ShardKey) (datamesh.ShardKey, error) {
+	r := transfer.Range{After: after, Upto: upto}
+	byKey := map[datamesh.SegmentID][]store.Held{}
+	for at := after; len(r.Keys) < transfer.MaxRange; {
+		list, err := k.index.Held(ctx, at, page)
+		if err != nil {
+			return after, err
+		}
+		view, beyond := k.net.View(), len(list) < page
+		for _, h := range list {
+			if at = h.Key(); at.Compare(upto) > 0 {
+				beyond = true
+				break
+			}
+			if !h.Damaged && tracks(view, h.Descriptor, peer) {
+				r.Keys = append(r.Keys, at)
+				byKey[at.Segment] = append(byKey[at.Segment], h)
+			}
+		}
+		if beyond {
+			break
+		}
+		if len(r.Keys) > transfer.MaxRange-page {
+			r.Upto = at
+			break
+		}
+	}
+	unknown, deleted, err := k.net.Holds(ctx, peer, r)
+	if err != nil {
+		return after, err
+	}
+	for _, del := range deleted {
+		if err := k.index.Drop(ctx, del); err != nil {
+			k.events.failed("a deleted segment could not be dropped", err)
+		}
+	}
+	var reports []store.Report
+	for _, segment := range unknown {
+		held := byKey[segment]
+		if len(held) == 0 {
+			return after, errs.New(errs.Serialization, "peer %s asks for %s, which it was not told of", peer, segment)
+		}
+		report := store.Report{Descriptor: held[0].Descriptor}
+		for _, h := range held {
+			report.Holdings = append(report.Holdings, store.Holding{Index: h.Index, Peer: k.self})
+		}
+		reports = append(reports, report)
+	}
+	if len(reports) == 0 {
+		return r.Upto, nil
+	}
+	if err := k.net.Report(ctx, peer, reports); err != nil && !errors.Is(err, errs.Deleted) {
+		return after, err
+	}
+	return r.Upto, nil
+}
+
+// majority returns how many of n registrars must be heard.
+func majority(n int) int { return n/2 + 1 }

@@ -1,0 +1,217 @@
+package repair
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"datamesh"
+)
+
+// Events tells what a Keeper does. Any of its functions may be nil.
+type Events struct {
+	// Placed tells that a shard that was missing, or stood badly, is at a peer
+	// now.
+	Placed func(d *datamesh.Descriptor, index int, peer datamesh.PeerID)
+
+	// Refused tells of a peer that should have taken a shard and did not.
+	Refused func(d *datamesh.Descriptor, index int, peer datamesh.PeerID, err error)
+
+	// Unrepaired tells that a segment is not whole and could not be made so
+	// now. It is tried again.
+	Unrepaired func(segment datamesh.SegmentID, err error)
+
+	// Dropped tells that a shard was given up here of which there is another.
+	Dropped func(key datamesh.ShardKey)
+
+	// Failed tells of something else that did not go as it should.
+	Failed func(what string, err error)
+}
+
+func (e *Events) placed(d *datamesh.Descriptor, index int, peer datamesh.PeerID) {
+	if e.Placed != nil {
+		e.Placed(d, index, peer)
+	}
+}
+
+func (e *Events) refused(d *datamesh.Descriptor, index int, peer datamesh.PeerID, err error) {
+	if e.Refused != nil {
+		e.Refused(d, index, peer, err)
+	}
+}
+
+func (e *Events) unrepaired(segment datamesh.SegmentID, err error) {
+	if e.Unrepaired != nil {
+		e.Unrepaired(segment, err)
+	}
+}
+
+func (e *Events) dropped(key datamesh.ShardKey) {
+	if e.Dropped != nil {
+		e.Dropped(key)
+	}
+}
+
+func (e *Events) failed(what string, err error) {
+	if e.Failed != nil {
+		e.Failed(what, err)
+	}
+}
+
+// A Keeper keeps the segments whole that a member is a registrar of.
+type Keeper struct {
+	net    Net
+	index  Index
+	self   datamesh.PeerID
+	pledge *pledges
+	cfg    Config
+	rate   rate
+	events Events
+	inbox  chan Event
+	spare  chan datamesh.ShardKey
+	wg     sync.WaitGroup // effects that are being carried out
+
+	changed atomic.Int64 // when who is there has last changed, in Unix nanoseconds
+}
+
+// NewKeeper returns a keeper, which the registry tells of what it hears. It
+// reads at most so many bytes of shards a second; 0 is as many as it can.
+func NewKeeper(net Net, registry *Registry, cfg Config, bytesPerSecond int64, events Events) *Keeper {
+	k := &Keeper{net: net, index: registry.Index, self: cfg.Self, pledge: &registry.pledges, cfg: cfg, rate: rate{perSecond: bytesPerSecond},
+		events: events, inbox: make(chan Event, 256), spare: make(chan datamesh.ShardKey, 1024)}
+	registry.keeper.Store(k)
+	return k
+}
+
+// Lost tells the keeper that this member has lost shards.
+func (k *Keeper) Lost() { k.hear(Lost{}) }
+
+// hear never waits: what the keeper has no time for it finds out later.
+func (k *Keeper) hear(ev Event) {
+	select {
+	case k.inbox <- ev:
+	default:
+	}
+}
+
+// Run works until ctx ends. changed receives a value after the members have
+// changed.
+func (k *Keeper) Run(ctx context.Context, changed <-chan struct{}) {
+	defer k.wg.Wait()
+	k.wg.Go(func() { k.giveUp(ctx) })
+	m := NewMachine(k.cfg)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	k.do(ctx, m.Step(time.Now(), Members{k.net.View()}))
+	for {
+		k.changed.Store(m.Changed().UnixNano())
+		if at := m.Next(); !at.IsZero() {
+			timer.Reset(time.Until(at))
+		} else {
+			timer.Stop()
+		}
+		select {
+		case <-changed:
+			k.do(ctx, m.Step(time.Now(), Members{k.net.View()}))
+		case ev := <-k.inbox:
+			k.do(ctx, m.Step(time.Now(), ev))
+		case <-timer.C:
+			k.do(ctx, m.Step(time.Now(), Tick{}))
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// steady reports whether the same members have been there for the grace.
+func (k *Keeper) steady() bool {
+	return time.Since(time.Unix(0, k.changed.Load())) >= k.cfg.Grace
+}
+
+// do carries out effects, each on its own. What comes of one is told to the
+// machine.
+func (k *Keeper) do(ctx context.Context, effects []Effect) {
+	for _, x := range effects {
+		k.wg.Go(func() {
+			ev := k.carryOut(ctx, x)
+			if ev == nil {
+				return
+			}
+			select {
+			case k.inbox <- ev:
+			case <-ctx.Done():
+			}
+		})
+	}
+}
+
+func (k *Keeper) carryOut(ctx context.Context, x Effect) Event {
+	switch x := x.(type) {
+	case Review:
+		return k.review(ctx, x)
+	case Announce:
+		return Announced{k.announce(ctx, x.To)}
+	case Survey:
+		s := k.survey(ctx, x.Segment)
+		if s.Err != nil && !s.Gone && ctx.Err() == nil {
+			k.events.unrepaired(x.Segment, s.Err)
+		}
+		return s
+	case Repair:
+		done := k.repair(ctx, x)
+		if done.Err != nil && ctx.Err() == nil {
+			k.events.unrepaired(x.Descriptor.Segment, done.Err)
+		}
+		return done
+	case Hint:
+		k.hint(ctx, x.Segments)
+		return nil
+	case Forget:
+		if err := k.index.Forget(ctx, x.Segments); err != nil && ctx.Err() == nil {
+			k.events.failed("segments that others keep track of could not be forgotten", err)
+		}
+		return nil
+	}
+	panic("repair: an effect of no kind")
+}
+
+func (k *Keeper) review(ctx context.Context, x Review) Event {
+	list, err := k.index.Track(ctx, x.After, page)
+	if err != nil {
+		if ctx.Err() == nil {
+			k.events.failed("the registry could not be read", err)
+		}
+		return Reviewed{Last: true}
+	}
+	return Reviewed{Segments: list, Last: len(list) < page}
+}
+
+// A rate bounds how many bytes are moved. Its zero value does not.
+type rate struct {
+	perSecond int64
+
+	mu   sync.Mutex // guards free
+	free time.Time  // when what was moved so far is paid for
+}
+
+// wait waits until it is time for n bytes more.
+func (r *rate) wait(ctx context.Context, n int) error {
+	if r.perSecond <= 0 {
+		return ctx.Err()
+	}
+	r.mu.Lock()
+	now := time.Now()
+	at := r.free
+	if at.Before(now) {
+		at = now
+	}
+	r.free = at.Add(time.Duration(float64(n) / float64(r.perSecond) * float64(time.Second)))
+	r.mu.Unlock()
+	select {
+	case <-time.After(at.Sub(now)):
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

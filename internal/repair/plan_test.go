@@ -1,0 +1,109 @@
+package repair
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"datamesh"
+	"datamesh/internal/placement"
+)
+
+func key(kind byte, n int) (k [32]byte) {
+	seed := [32]byte{kind}
+	binary.LittleEndian.PutUint64(seed[1:], uint64(n))
+	rand.NewChaCha8(seed).Read(k[:])
+	return k
+}
+
+// candidates returns n members with room.
+func candidates(n int) []placement.Candidate {
+	all := make([]placement.Candidate, n)
+	for i := range all {
+		all[i] = placement.Candidate{Peer: datamesh.PeerID(key(1, i)), ID: key(2, i), Capacity: 1 << 40}
+	}
+	return all
+}
+
+// descriptor is of a segment of 4 KiB shards.
+func descriptor(n, k, m int) *datamesh.Descriptor {
+	return &datamesh.Descriptor{Segment: key(3, n), K: k, M: m, Length: k << 12, Shards: make([]datamesh.ShardID, k+m)}
+}
+
+// A plan asks for no more than is missing where there are members enough, and
+// what it asks for is as safe as the members allow.
+func TestPlanMakesASegmentAsSafeAsItCanBe(t *testing.T) {
+	seed := rand.Uint64()
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	for range 3000 {
+		k, m := 1+rnd.IntN(5), rnd.IntN(4)
+		d := descriptor(rnd.Int(), k, m)
+		members := candidates(1 + rnd.IntN(2*(k+m)))
+		holders := make([][]datamesh.PeerID, k+m)
+		missing := 0
+		for i := range holders {
+			if rnd.IntN(4) == 0 {
+				missing++
+				continue
+			}
+			holders[i] = append(holders[i], members[rnd.IntN(len(members))].Peer)
+		}
+		copies := Plan(members, d, holders)
+		if m+k-missing < k {
+			if copies != nil {
+				t.Fatalf("seed %d: what cannot be read is planned for: %v", seed, copies)
+			}
+			continue
+		}
+		moved := 0
+		given := map[int]bool{}
+		for _, c := range copies {
+			if given[c.Index] || slices.Contains(holders[c.Index], c.To) {
+				t.Fatalf("seed %d: shard %d is given twice: %v", seed, c.Index, copies)
+			}
+			given[c.Index] = true
+			if len(holders[c.Index]) > 0 {
+				moved++
+			}
+			holders[c.Index] = []datamesh.PeerID{c.To} // what it was copied from is of no more use
+		}
+		if len(copies)-moved != missing {
+			t.Fatalf("seed %d: %d of %d missing shards are given: %v", seed, len(copies)-moved, missing, copies)
+		}
+		if got, want := placement.Survives(holders, k), placement.BestSurvives(len(members), k, m); got < want {
+			t.Fatalf("seed %d: %d+%d on %d members survives %d, want %d: %v", seed, k, m, len(members), got, want, holders)
+		}
+		if again := Plan(members, d, holders); len(again) > 0 {
+			t.Fatalf("seed %d: what is whole is planned for: %v", seed, again)
+		}
+	}
+}
+
+func TestPlanAsksMembersThatHaveRoom(t *testing.T) {
+	d := descriptor(1, 4, 2)
+	members := candidates(9)
+	for i := range 7 {
+		members[i].Used = members[i].Capacity
+	}
+	holders := make([][]datamesh.PeerID, 6)
+	for i := range 5 {
+		holders[i] = []datamesh.PeerID{members[i].Peer}
+	}
+	for _, c := range Plan(members, d, holders) {
+		if c.Index != 5 || c.To != members[7].Peer && c.To != members[8].Peer {
+			t.Errorf("%+v", c)
+		}
+	}
+	holders[5] = []datamesh.PeerID{members[4].Peer} // who has one too many, and is full
+	copies := Plan(members, d, holders)
+	if len(copies) != 1 || copies[0].Index < 4 {
+		t.Errorf("%+v", copies)
+	}
+	for i := range members {
+		members[i].Used = members[i].Capacity
+	}
+	if copies := Plan(members, d, holders); len(copies) > 0 {
+		t.Errorf("nobody has room, and yet: %+v", copies)
+	}
+}

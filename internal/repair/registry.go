@@ -1,0 +1,94 @@
+package repair
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/ring"
+	"datamesh/internal/store"
+	"datamesh/internal/transfer"
+)
+
+// A Registry is what a registrar answers with: the index of its disk, and the
+// table of members, which says what it is a registrar of.
+type Registry struct {
+	Index Index
+	Self  datamesh.PeerID
+	View  func() *ring.View // its result is nil while there is none yet
+
+	keeper  atomic.Pointer[Keeper] // is told of what changes here; nil while there is none yet
+	pledges pledges
+}
+
+var _ transfer.Registry = (*Registry)(nil)
+
+// Report enters what a peer reports.
+func (r *Registry) Report(ctx context.Context, from datamesh.PeerID, reports []store.Report) error {
+	err := r.Index.Report(ctx, reports)
+	if k := r.keeper.Load(); k != nil && err == nil {
+		k.hear(Told{from, reports})
+	}
+	return err
+}
+
+// Locate returns what was reported of a segment.
+func (r *Registry) Locate(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error) {
+	return r.Index.Locate(ctx, segment)
+}
+
+// Compare compares what a peer says that it holds of the segments that this
+// member keeps track of with what is known here.
+func (r *Registry) Compare(ctx context.Context, from datamesh.PeerID, theirs transfer.Sums) ([]int, error) {
+	view := r.View()
+	if view == nil {
+		return nil, errs.New(errs.Unavailable, "this peer is still starting")
+	}
+	ours := theirs.Like()
+	for after := datamesh.First; ; {
+		list, err := r.Index.Reported(ctx, from, after, page)
+		if err != nil {
+			return nil, err
+		}
+		for i := range list {
+			if tracks(view, list[i].Descriptor, r.Self) {
+				ours.Add(list[i].Key())
+			}
+		}
+		if len(list) < page {
+			return ours.Differ(theirs), nil
+		}
+		after = list[page-1].Key()
+	}
+}
+
+// Holds enters what a peer holds in a range.
+func (r *Registry) Holds(ctx context.Context, from datamesh.PeerID, x transfer.Range) ([]datamesh.SegmentID, []*datamesh.Deletion, error) {
+	unknown, deleted, err := r.Index.Correct(ctx, from, x.After, x.Upto, x.Keys)
+	if k := r.keeper.Load(); k != nil && err == nil {
+		k.hear(Corrected{})
+	}
+	return unknown, deleted, err
+}
+
+// Spare passes on that a shard may be one too many.
+func (r *Registry) Spare(_ datamesh.PeerID, key datamesh.ShardKey) {
+	if k := r.keeper.Load(); k != nil {
+		k.Spare(key)
+	}
+}
+
+// Pledge promises to keep a shard.
+func (r *Registry) Pledge(ctx context.Context, _ datamesh.PeerID, key datamesh.ShardKey) error {
+	if k := r.keeper.Load(); k != nil {
+		return k.Pledge(ctx, key)
+	}
+	return errs.New(errs.Unavailable, "this peer is still starting")
+}
+
+// tracks reports whether a member is a registrar of a segment.
+func tracks(view *ring.View, d *datamesh.Descriptor, peer datamesh.PeerID) bool {
+	return slices.Contains(registrars(view, d), peer)
+}

@@ -1,0 +1,348 @@
+package repair
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/erasure"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+	"datamesh/internal/hash"
+	"datamesh/internal/placement"
+	"datamesh/internal/ring"
+	"datamesh/internal/store"
+	"datamesh/internal/storetest"
+	"datamesh/internal/transfer"
+)
+
+const testGrace = 30 * time.Second
+
+// A world is a mesh whose members have real disks, and no network between them.
+type world struct {
+	t       *testing.T
+	mesh    datamesh.MeshID
+	members []*member
+
+	mu   sync.Mutex // guards the rest
+	view *ring.View
+	cut  func(from, to datamesh.PeerID) bool // nil: everybody reaches everybody
+}
+
+// A member has a disk and a keeper.
+type member struct {
+	w        *world
+	id       datamesh.PeerID
+	record   *ring.Record
+	disk     *store.Disk
+	store    datamesh.ShardStore // that others reach
+	registry *Registry
+	changed  chan struct{}
+	stop     func() // ends the keeper
+	down     bool
+	moved    struct {
+		sync.Mutex
+		gets, puts int
+	}
+}
+
+func newWorld(t *testing.T, n int) *world {
+	w := &world{t: t, mesh: datamesh.MeshID{1}}
+	for range n {
+		w.add(1 << 40)
+	}
+	return w
+}
+
+// add adds a member with so much room. Its keeper does not run yet.
+func (w *world) add(capacity int64) *member {
+	w.t.Helper()
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{byte(len(w.members) + 1)}, ed25519.SeedSize))
+	record, err := ring.Sign(key, ring.Record{Mesh: w.mesh, Seq: 1, Role: ring.Storage, Capacity: capacity})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	m := &member{w: w, id: record.Peer, record: record, changed: make(chan struct{}, 1), stop: func() {}}
+	w.members = append(w.members, m)
+	m.open(capacity)
+	w.t.Cleanup(func() { m.disk.Close() })
+	w.see()
+	return m
+}
+
+// open gives the member a disk, with nothing on it.
+func (m *member) open(capacity int64) {
+	m.w.t.Helper()
+	var err error
+	if m.disk, err = store.Open(m.w.t.TempDir(), store.Options{Capacity: capacity, Reserve: 1}); err != nil {
+		m.w.t.Fatal(err)
+	}
+	m.registry = &Registry{Index: m.disk, Self: m.id, View: m.w.View}
+	m.store = m.disk
+}
+
+// run runs the keepers of members until the test, or stop, ends them.
+func (w *world) run(members ...*member) {
+	for _, m := range members {
+		ctx, cancel := context.WithCancel(w.t.Context())
+		k := NewKeeper(&seen{w, m.id}, m.registry, Config{Self: m.id, Grace: testGrace, Interval: time.Hour, Seed: uint64(m.id[0])}, 0,
+			Events{Failed: func(what string, err error) { w.t.Errorf("%s: %v", what, err) }})
+		done := make(chan struct{})
+		m.stop = func() { cancel(); <-done }
+		go func() {
+			defer close(done)
+			k.Run(ctx, m.changed)
+		}()
+	}
+}
+
+// end ends all keepers.
+func (w *world) end() {
+	for _, m := range w.members {
+		m.stop()
+		m.stop = func() {}
+	}
+}
+
+// see shows everybody who is there.
+func (w *world) see() {
+	w.t.Helper()
+	machine, err := ring.New(ring.Config{Mesh: w.mesh}, nil, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	now := time.Now()
+	machine.Step(now, ring.Tick{})
+	for _, m := range w.members {
+		learned := ring.Learned{Record: m.record}
+		if m.down {
+			learned.State, learned.Since = ring.Dead, now.Add(-time.Minute)
+		}
+		machine.Step(now, learned)
+	}
+	w.mu.Lock()
+	w.view = machine.View()
+	w.mu.Unlock()
+	for _, m := range w.members {
+		select {
+		case m.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// kill takes members away.
+func (w *world) kill(members ...*member) {
+	for _, m := range members {
+		m.down = true
+		m.stop()
+		m.stop = func() {}
+	}
+	w.see()
+}
+
+// back has members return as they were.
+func (w *world) back(members ...*member) {
+	for _, m := range members {
+		m.down = false
+	}
+	w.see()
+	w.run(members...)
+}
+
+func (w *world) View() *ring.View {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.view
+}
+
+func (w *world) member(id datamesh.PeerID) *member {
+	return w.members[slices.IndexFunc(w.members, func(m *member) bool { return m.id == id })]
+}
+
+// seen is the mesh as one member sees it.
+type seen struct {
+	*world
+	self datamesh.PeerID
+}
+
+var errAway = errs.New(errs.Unavailable, "cannot be reached")
+
+func (s *seen) to(peer datamesh.PeerID) (*member, error) {
+	s.mu.Lock()
+	cut := s.cut
+	s.mu.Unlock()
+	m := s.member(peer)
+	if m.down || cut != nil && peer != s.self && cut(s.self, peer) {
+		return nil, errAway
+	}
+	return m, nil
+}
+
+func (s *seen) Shards(peer datamesh.PeerID) datamesh.ShardStore {
+	m, err := s.to(peer)
+	if err != nil {
+		return &storetest.Faulty{Plan: func(storetest.Method, datamesh.ShardKey) storetest.Fault { return storetest.Fail }}
+	}
+	if peer == s.self {
+		return store.Verify(&counted{m.store, m})
+	}
+	return store.Verify(m.registry.Guard(&counted{m.store, m}))
+}
+
+func (s *seen) Report(ctx context.Context, peer datamesh.PeerID, reports []store.Report) error {
+	m, err := s.to(peer)
+	if err != nil {
+		return err
+	}
+	return m.registry.Report(ctx, s.self, reports)
+}
+
+func (s *seen) Locate(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error) {
+	m, err := s.to(peer)
+	if err != nil {
+		return nil, nil, err
+	}
+	return m.registry.Locate(ctx, segment)
+}
+
+func (s *seen) Compare(ctx context.Context, peer datamesh.PeerID, sums transfer.Sums) ([]int, error) {
+	m, err := s.to(peer)
+	if err != nil {
+		return nil, err
+	}
+	return m.registry.Compare(ctx, s.self, sums)
+}
+
+func (s *seen) Holds(ctx context.Context, peer datamesh.PeerID, r transfer.Range) ([]datamesh.SegmentID, []*datamesh.Deletion, error) {
+	m, err := s.to(peer)
+	if err != nil {
+		return nil, nil, err
+	}
+	return m.registry.Holds(ctx, s.self, r)
+}
+
+func (s *seen) Spare(ctx context.Context, peer datamesh.PeerID, key datamesh.ShardKey) error {
+	m, err := s.to(peer)
+	if err != nil {
+		return err
+	}
+	m.registry.Spare(s.self, key)
+	return nil
+}
+
+func (s *seen) Pledge(ctx context.Context, peer datamesh.PeerID, key datamesh.ShardKey) error {
+	m, err := s.to(peer)
+	if err != nil {
+		return err
+	}
+	return m.registry.Pledge(ctx, s.self, key)
+}
+
+// counted counts the shards that go over the network.
+type counted struct {
+	datamesh.ShardStore
+	m *member
+}
+
+func (c *counted) Put(ctx context.Context, d *datamesh.Descriptor, index int, shard []byte) error {
+	c.m.moved.Lock()
+	c.m.moved.puts++
+	c.m.moved.Unlock()
+	return c.ShardStore.Put(ctx, d, index, shard)
+}
+
+func (c *counted) Get(ctx context.Context, key datamesh.ShardKey, buf []byte) (*datamesh.Descriptor, []byte, error) {
+	c.m.moved.Lock()
+	c.m.moved.gets++
+	c.m.moved.Unlock()
+	return c.ShardStore.Get(ctx, key, buf)
+}
+
+// moved returns how many shards were read and written so far.
+func (w *world) moved() (gets, puts int) {
+	for _, m := range w.members {
+		m.moved.Lock()
+		gets, puts = gets+m.moved.gets, puts+m.moved.puts
+		m.moved.Unlock()
+	}
+	return gets, puts
+}
+
+// coded makes a segment whose shards are a code, the same for each seed.
+func coded(t *testing.T, seed, k, m int) *storetest.Sample {
+	t.Helper()
+	code, err := erasure.New(k, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 5000
+	buf := make([]byte, code.BufferLen(n))
+	chacha := rand.NewChaCha8(key(4, seed))
+	chacha.Read(buf[:n])
+	shards, err := code.Encode(buf, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := make([]datamesh.ShardID, len(shards))
+	for i, shard := range shards {
+		ids[i] = hash.Shard(shard)
+	}
+	owner := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{9}, ed25519.SeedSize))
+	d, err := format.NewDescriptor(owner, k, m, n, ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &storetest.Sample{Descriptor: d, Bytes: shards, Owner: owner}
+}
+
+// put stores n segments as puts do, over those of the members that are there,
+// and tells the registrars.
+func (w *world) put(n, k, m int) (all []*storetest.Sample) {
+	w.t.Helper()
+	view := w.View()
+	for i := range n {
+		s := coded(w.t, i, k, m)
+		order := placement.Holders(ring.Candidates(view), s.Segment, k+m, m, s.ShardLen())
+		report := store.Report{Descriptor: s.Descriptor}
+		for index := range s.Bytes {
+			peer := order[index%len(order)].Peer
+			s.Put(w.t, w.member(peer).disk, index)
+			report.Holdings = append(report.Holdings, store.Holding{Index: index, Peer: peer})
+		}
+		for _, peer := range registrars(view, s.Descriptor) {
+			if err := w.member(peer).disk.Report(w.t.Context(), []store.Report{report}); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// held returns who of those that are there holds a segment, by index.
+func (w *world) held(s *storetest.Sample) [][]datamesh.PeerID {
+	w.t.Helper()
+	holders := make([][]datamesh.PeerID, len(s.Bytes))
+	for _, m := range w.members {
+		if m.down {
+			continue
+		}
+		has, err := m.disk.Has(w.t.Context(), s.Keys())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for i, ok := range has {
+			if ok {
+				holders[i] = append(holders[i], m.id)
+			}
+		}
+	}
+	return holders
+}

@@ -49,7 +49,7 @@ type Events struct {
 // Disk is a ShardStore in a folder:
 //
 //	node.lock      held while the store is open
-//	node.db        the index, and shards of at most 64 KiB
+//	node.db        the index, shards of at most 64 KiB, and positions
 //	node.spare     room that is given up for a drop, or an Open, on a full disk
 //	shards/xx/…    one file for each larger shard, see [fileVersion]
 //	tmp/           files that are being written
@@ -63,7 +63,7 @@ type Disk struct {
 	index  *index
 	room   *room
 
-	healing sync.Mutex // held while a damaged shard is replaced
+	healing sync.Mutex // held while a damaged shard is replaced or removed
 	damaged damaged
 
 	// life is held for reading by every call, and for writing by Close.

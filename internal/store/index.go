@@ -86,20 +86,17 @@ func (x *index) identify(path string) error {
 	return nil
 }
 
-// prepare gives a fresh database its tables, and looks for damage in another.
+// prepare gives a fresh database its tables, and looks for damage in another,
+// which may be without positions.
 func (x *index) prepare(path string) error {
 	if _, err := x.conn.ExecContext(context.Background(), `PRAGMA journal_mode = wal`); err != nil {
 		return openError(path, err)
 	}
 	if !x.fresh {
-		if err := x.check(path); err != nil {
-			return err
-		}
-		_, err := x.conn.ExecContext(context.Background(), additions)
-		if err != nil && !noRoom(err) { // without it all is slower
+		if _, err := x.conn.ExecContext(context.Background(), additions); err != nil && !noRoom(err) {
 			return openError(path, err)
 		}
-		return nil
+		return x.check(path)
 	}
 	create := fmt.Sprintf("BEGIN; %s %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
 		schema, additions, applicationID, schemaVersion)
@@ -114,6 +111,13 @@ func (x *index) prepare(path string) error {
 // looks everywhere.
 func (x *index) check(path string) error {
 	tables := []string{"segments", "shards", "tombstones", "holders"}
+	var kept bool
+	if err := x.conn.QueryRowContext(context.Background(), `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'positions')`).Scan(&kept); err != nil {
+		return openError(path, err)
+	}
+	if kept {
+		tables = append(tables, "positions")
+	}
 	_, err := os.Lstat(suspectPath(path))
 	suspect := err == nil
 	if suspect {

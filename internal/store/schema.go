@@ -40,7 +40,11 @@ CREATE TABLE holders (
 `
 
 // additions are what later versions have added. A store of an earlier one gets
-// them when it is opened; an earlier program does not mind them.
+// them when it is opened; an earlier program does not look at them.
 const additions = `
+CREATE TABLE IF NOT EXISTS positions (
+	name  TEXT PRIMARY KEY,
+	value BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS holders_by_peer ON holders (peer, segment, idx);
 `

@@ -175,8 +175,10 @@ func (b *batch) deleted(segment datamesh.SegmentID) bool {
 }
 
 // keepDescriptor keeps an encoded descriptor, once for all shards and holders.
+// One that is there and is another may have been damaged.
 func (b *batch) keepDescriptor(segment datamesh.SegmentID, descriptor []byte) {
-	b.exec(`INSERT INTO segments (segment, descriptor) VALUES (?, ?) ON CONFLICT DO NOTHING`, segment[:], descriptor)
+	b.exec(`INSERT INTO segments (segment, descriptor) VALUES (?, ?)
+		ON CONFLICT DO UPDATE SET descriptor = excluded.descriptor WHERE descriptor <> excluded.descriptor`, segment[:], descriptor)
 }
 
 // insertPayload returns the id of the row that now has the data.

@@ -25,7 +25,7 @@ var levels = [][]string{
 	{"internal/config", "internal/crypt", "internal/durability", "internal/erasure", "internal/placement"},
 	{"internal/format", "internal/keyring", "internal/partial"},
 	{"internal/ring", "internal/store", "internal/storetest"},
-	{"internal/mesh"},
+	{"internal/mesh", "internal/scrub"},
 	{"internal/measure", "internal/transfer"},
 	{"internal/object", "internal/repair"},
 	{"internal/catalog", "internal/metrics"},

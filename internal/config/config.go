@@ -22,6 +22,7 @@ type Config struct {
 	Store    Store
 	Put      Put
 	Repair   Repair
+	Scrub    Scrub
 	Member   Member
 	Log      Log
 	Networks []Network // of the file, in its order; see [Config.Peers]
@@ -62,6 +63,12 @@ type Repair struct {
 	Rate     Size          // bytes that are read in a second; 0: no limit
 }
 
+// Scrub says how a store is looked through for damage.
+type Scrub struct {
+	Rate     Size          // bytes that are read in a second; 0: no limit
+	Interval time.Duration // from the end of a pass to the begin of the next
+}
+
 // Member is what the node says of itself to others: the failure domains it
 // is in. An empty label is unknown.
 type Member struct {
@@ -84,6 +91,7 @@ func Default() Config {
 		Store:  Store{Reserve: 64 << 20},
 		Put:    Put{Code: Code{K: 4, M: 2}, Grace: 3 * time.Second, Resume: 24 * time.Hour},
 		Repair: Repair{Grace: 15 * time.Minute, Interval: time.Hour, Rate: 32 << 20},
+		Scrub:  Scrub{Rate: 20 << 20, Interval: 7 * 24 * time.Hour},
 		Member: Member{Host: host},
 		Log:    Log{Level: slog.LevelInfo, Format: "text"},
 	}

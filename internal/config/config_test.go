@@ -49,6 +49,8 @@ var everySetting = []struct{ key, env, file string }{
 	{"put.code", "10+4", `"10+4"`},
 	{"put.grace", "0s", `'0s'`},
 	{"put.resume", "90m", `"90m"`},
+	{"scrub.rate", "5M", `"5M"`},
+	{"scrub.interval", "36h", `"36h"`},
 	{"member.site", "Zürich", `"Z\u00fcrich"`},
 	{"member.host", "rack 4", `"rack 4"`},
 	{"member.owner", "ann", `"""ann"""`},
@@ -67,6 +69,7 @@ func everyConfig() Config {
 		Ring:   Ring{Probe: 250 * time.Millisecond},
 		Store:  Store{Capacity: 500 << 30, Reserve: 1e9},
 		Put:    Put{Code: Code{10, 4}, Resume: 90 * time.Minute},
+		Scrub:  Scrub{Rate: 5 << 20, Interval: 36 * time.Hour},
 		Member: Member{Site: "Zürich", Host: "rack 4", Owner: "ann"},
 		Log:    Log{Level: slog.LevelDebug, Format: "json"},
 	}

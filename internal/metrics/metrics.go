@@ -32,6 +32,10 @@ type Metrics struct {
 	lateShards prometheus.Counter
 	badShards  *prometheus.CounterVec // reason
 
+	scrubbedShards prometheus.Counter
+	scrubbedBytes  prometheus.Counter
+	damagedShards  *prometheus.CounterVec // fate
+
 	ringCalls  *prometheus.CounterVec // result
 	ringServed prometheus.Counter
 	ringBytes  *prometheus.CounterVec // direction
@@ -71,6 +75,13 @@ func New() *Metrics {
 		badShards: counters(r, "bad_shards_total",
 			"Shards that a peer should have served and did not, or served wrong.", "reason"),
 
+		scrubbedShards: counters(r, "scrubbed_shards_total",
+			"Shards of the own store that were read to find damaged ones.").WithLabelValues(),
+		scrubbedBytes: counters(r, "scrubbed_bytes_total",
+			"Bytes of the own store that were read to find damaged shards.").WithLabelValues(),
+		damagedShards: counters(r, "damaged_shards_total",
+			"Shards of the own store that were found damaged, or not readable, as all were read.", "fate"),
+
 		ringCalls: counters(r, "ring_calls_total",
 			"Questions of the member table to other members: probes, and comparisons of tables.", "result"),
 		ringServed: counters(r, "ring_served_total",
@@ -100,6 +111,9 @@ func (m *Metrics) begin() {
 		m.objectSeconds.WithLabelValues(op)
 	}
 	m.badShards.WithLabelValues(errs.Integrity.Name())
+	for _, fate := range []string{Dropped, Mended, Kept} {
+		m.damagedShards.WithLabelValues(fate)
+	}
 	m.ringCalls.WithLabelValues(ok)
 	m.ringCalls.WithLabelValues("failed")
 	m.ringBytes.WithLabelValues("in")
@@ -163,6 +177,22 @@ func (m *Metrics) LateShard() { m.lateShards.Inc() }
 
 // BadShard counts a shard that was not served, for that reason.
 func (m *Metrics) BadShard(reason error) { m.badShards.WithLabelValues(result(reason)).Inc() }
+
+// The fates of shards that were found damaged.
+const (
+	Dropped = "dropped"
+	Mended  = "mended"
+	Kept    = "kept"
+)
+
+// ScrubbedShard counts a shard of which so many bytes were read.
+func (m *Metrics) ScrubbedShard(bytes int) {
+	m.scrubbedShards.Inc()
+	m.scrubbedBytes.Add(float64(bytes))
+}
+
+// DamagedShard counts one that was damaged, by its fate.
+func (m *Metrics) DamagedShard(fate string) { m.damagedShards.WithLabelValues(fate).Inc() }
 
 // RingCalled counts a question to another member, and the bytes that went out
 // for it and came in.

@@ -118,6 +118,11 @@ func TestEventsAreCounted(t *testing.T) {
 		{"late shard", m.LateShard, map[string]float64{`datamesh_late_shards_total`: 1}},
 		{"bad shard", func() { m.BadShard(errs.New(errs.Integrity, "x")) }, map[string]float64{
 			`datamesh_bad_shards_total{reason="Integrity"}`: 1}},
+		{"scrubbed shard", func() { m.ScrubbedShard(5) }, map[string]float64{
+			`datamesh_scrubbed_shards_total`: 1,
+			`datamesh_scrubbed_bytes_total`:  5}},
+		{"dropped shard", func() { m.DamagedShard(Dropped) }, map[string]float64{
+			`datamesh_damaged_shards_total{fate="dropped"}`: 1}},
 		{"ring call", func() { m.RingCalled(3, 4, nil) }, map[string]float64{
 			`datamesh_ring_calls_total{result="ok"}`:     1,
 			`datamesh_ring_bytes_total{direction="out"}`: 3,
@@ -138,12 +143,12 @@ func TestEventsAreCounted(t *testing.T) {
 
 func TestStateIsWhatIsGathered(t *testing.T) {
 	got := values(t, New(), State{Alive: 1, Suspect: 2, Dead: 3, Connections: 4,
-		Store: Store{Capacity: 5, Used: 6, Reserve: 7, Free: 8, Shards: 9}, CatalogObjects: 10, CatalogBytes: 11})
+		Store: Store{Capacity: 5, Used: 6, Reserve: 7, Free: 8, Shards: 9}, CatalogObjects: 10, CatalogBytes: 11, Scrubbed: time.Unix(12, 5)})
 	for series, want := range map[string]float64{
 		`datamesh_members{state="alive"}`: 1, `datamesh_members{state="suspect"}`: 2, `datamesh_members{state="dead"}`: 3,
 		`datamesh_connections`: 4, `datamesh_store_capacity_bytes`: 5, `datamesh_store_used_bytes`: 6,
 		`datamesh_store_reserve_bytes`: 7, `datamesh_store_free_bytes`: 8, `datamesh_store_shards`: 9,
-		`datamesh_catalog_objects`: 10, `datamesh_catalog_bytes`: 11,
+		`datamesh_catalog_objects`: 10, `datamesh_catalog_bytes`: 11, `datamesh_scrubbed_timestamp_seconds`: 12,
 	} {
 		if got[series] != want {
 			t.Errorf("%s: got %v, want %v", series, got[series], want)

@@ -1,13 +1,18 @@
 package metrics
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // A State is what a node is at one moment, in figures that are not counted up
 // but looked at. Sizes are bytes.
 type State struct {
 	Alive, Suspect, Dead int // members, this node included
 	Connections          int
-	Store                Store // zero in a node that stores nothing
+	Store                Store     // zero in a node that stores nothing
+	Scrubbed             time.Time // when all shards of the store had been read; zero: not yet
 	CatalogObjects       int64
 	CatalogBytes         int64
 }
@@ -21,6 +26,7 @@ type state struct {
 	connections *prometheus.GaugeVec
 
 	capacity, used, reserve, free, shards *prometheus.GaugeVec
+	scrubbed                              *prometheus.GaugeVec
 	objects, bytes                        *prometheus.GaugeVec
 }
 
@@ -33,12 +39,17 @@ func newState(r prometheus.Registerer) state {
 		reserve:     gauges(r, "store_reserve_bytes", "Bytes that no shard may take."),
 		free:        gauges(r, "store_free_bytes", "Bytes that shards may still take."),
 		shards:      gauges(r, "store_shards", "Shards in the store."),
+		scrubbed:    gauges(r, "scrubbed_timestamp_seconds", "When the last pass over all shards of the store ended, in Unix time; 0: none has."),
 		objects:     gauges(r, "catalog_objects", "Objects in the catalog of this home."),
 		bytes:       gauges(r, "catalog_bytes", "Bytes of content of the objects in the catalog of this home."),
 	}
 }
 
 func (g *state) set(s State) {
+	var scrubbed int64
+	if !s.Scrubbed.IsZero() {
+		scrubbed = s.Scrubbed.Unix()
+	}
 	for _, x := range []struct {
 		gauge prometheus.Gauge
 		value int64
@@ -52,6 +63,7 @@ func (g *state) set(s State) {
 		{g.reserve.WithLabelValues(), s.Store.Reserve},
 		{g.free.WithLabelValues(), s.Store.Free},
 		{g.shards.WithLabelValues(), s.Store.Shards},
+		{g.scrubbed.WithLabelValues(), scrubbed},
 		{g.objects.WithLabelValues(), s.CatalogObjects},
 		{g.bytes.WithLabelValues(), s.CatalogBytes},
 	} {

@@ -20,7 +20,10 @@ type bars struct {
 func newBars(w io.Writer, kind string) *bars {
 	b := &bars{all: mpb.New(mpb.WithOutput(w), mpb.WithAutoRefresh(), mpb.WithRefreshRate(barsEvery))}
 	stages := []string{"received"}
-	if kind == node.PutTransfer {
+	switch kind {
+	case node.ScrubTransfer:
+		stages = []string{"read"}
+	case node.PutTransfer:
 		stages = []string{"sealed", "sent", "confirmed"}
 	}
 	for _, stage := range stages {

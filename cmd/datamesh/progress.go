@@ -101,7 +101,10 @@ func (f *follower) show(ctx context.Context, how func(node.Transfer)) {
 // line writes one line, above the bars if there are any.
 func (f *follower) line(t node.Transfer) {
 	text := fmt.Sprintf("get: %s received", part(t.Received, t.Size))
-	if t.Kind == node.PutTransfer {
+	switch t.Kind {
+	case node.ScrubTransfer:
+		text = fmt.Sprintf("scrub: %s read", part(t.Received, t.Size))
+	case node.PutTransfer:
 		text = fmt.Sprintf("put: %s sealed, %s sent, %s confirmed", part(t.Sealed, t.Size), part(t.Sent, t.Total), part(t.Confirmed, t.Total))
 	}
 	out := f.out

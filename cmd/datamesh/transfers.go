@@ -15,9 +15,9 @@ func (c *cli) transfersCommand() *cobra.Command {
 	cmd := c.group(&cobra.Command{
 		Use:   "transfers",
 		Short: "list puts and gets that run or were interrupted",
-		Long: `Lists the puts and gets that run in this home's node, and those that were
-interrupted. The same command as before, typed again, goes on where an
-interrupted one stopped; after put.resume what is left of it is deleted.`,
+		Long: `Lists the puts, gets and scrubs that run in this home's node, and the puts and
+gets that were interrupted. The same command as before, typed again, goes on
+where an interrupted one stopped; after put.resume what is left of it is deleted.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withNode(cmd.Context(), func(ops api.Operations) error {
 				list, err := ops.Transfers(cmd.Context(), "")
@@ -38,10 +38,10 @@ interrupted one stopped; after put.resume what is left of it is deleted.`,
 }
 
 func done(t node.Transfer) string {
-	if t.Kind == node.GetTransfer {
-		return part(t.Received, t.Size)
+	if t.Kind == node.PutTransfer {
+		return part(t.Sealed, t.Size)
 	}
-	return part(t.Sealed, t.Size)
+	return part(t.Received, t.Size)
 }
 
 // cancelled is the document of transfers cancel.

@@ -104,6 +104,14 @@ func (c *Client) Doctor(ctx context.Context) (*node.Diagnosis, error) {
 	return ask[node.Diagnosis](ctx, c, "POST", doctorPath, nil, nil)
 }
 
+func (c *Client) Scrub(ctx context.Context, o node.ScrubOptions) (*node.Scrubbed, error) {
+	query, err := withOptions(o)
+	if err != nil {
+		return nil, err
+	}
+	return ask[node.Scrubbed](ctx, c, "POST", scrubPath, query, nil)
+}
+
 func (c *Client) Stats(ctx context.Context) (*node.Stats, error) {
 	return ask[node.Stats](ctx, c, "GET", statsPath, nil, nil)
 }

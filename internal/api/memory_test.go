@@ -113,6 +113,10 @@ func (m *memory) Doctor(context.Context) (*node.Diagnosis, error) {
 	return &node.Diagnosis{Checks: []node.Check{{Name: "port", Status: node.CheckFailed, Detail: "d", Advice: "a"}}}, nil
 }
 
+func (m *memory) Scrub(_ context.Context, o node.ScrubOptions) (*node.Scrubbed, error) {
+	return &node.Scrubbed{Shards: 3, Dropped: 1, Damaged: []node.DamagedShard{{Segment: datamesh.SegmentID{4}, Index: 2, Fate: node.DroppedShard, Reason: "not " + o.Transfer}}}, nil
+}
+
 func (m *memory) Stats(context.Context) (*node.Stats, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

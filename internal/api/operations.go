@@ -52,6 +52,9 @@ type Operations interface {
 	// Doctor looks at what only the node can see: its port, and the mesh.
 	Doctor(ctx context.Context) (*node.Diagnosis, error)
 
+	// Scrub reads all shards of the node's store, and tells which were damaged.
+	Scrub(ctx context.Context, o node.ScrubOptions) (*node.Scrubbed, error)
+
 	// Stats returns the figures of the node.
 	Stats(ctx context.Context) (*node.Stats, error)
 

@@ -120,6 +120,7 @@ func routes(ops Operations) http.Handler {
 	mux.Handle("POST "+discoverPath, answer(func(r *http.Request) (*node.Discovered, error) { return ops.Discover(r.Context()) }))
 	mux.Handle("POST "+bandwidthPath, answer(func(r *http.Request) (*node.Bandwidth, error) { return bandwidth(ops, r) }))
 	mux.Handle("POST "+doctorPath, answer(func(r *http.Request) (*node.Diagnosis, error) { return ops.Doctor(r.Context()) }))
+	mux.Handle("POST "+scrubPath, answer(func(r *http.Request) (*node.Scrubbed, error) { return scrub(ops, r) }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, errs.New(errs.Invalid, "the local API has no %s %s", r.Method, r.URL.Path))
 	})
@@ -194,6 +195,14 @@ func plan(ops Operations, r *http.Request) (*node.Planned, error) {
 		return nil, err
 	}
 	return ops.Plan(r.Context(), o)
+}
+
+func scrub(ops Operations, r *http.Request) (*node.Scrubbed, error) {
+	var o node.ScrubOptions
+	if err := options(r, &o); err != nil {
+		return nil, err
+	}
+	return ops.Scrub(r.Context(), o)
 }
 
 func bandwidth(ops Operations, r *http.Request) (*node.Bandwidth, error) {

@@ -139,9 +139,11 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 	}
 	made.remote = n.remote(made)
 	keeper := n.keeper(made)
+	made.scrub = n.newScrub(disk, keeper.Lost)
 	changed := make(chan struct{}, 1)
 	n.wg.Go(func() { n.follow(made.net, m, changed) })
 	n.wg.Go(func() { keeper.Run(n.ctx, changed) })
+	n.wg.Go(func() { made.scrub.Run(n.ctx) }) // its error is that the node is closed
 	return made, nil
 }
 
@@ -245,7 +247,7 @@ func (n *Node) alone(m *memory) (*link, error) {
 		var machine *ring.Machine
 		if machine, err = ring.New(ring.Config{Mesh: id}, self, key); err == nil {
 			view := machine.View()
-			return &link{self: self.Peer, disk: disk, local: n.local(disk), view: func() *ring.View { return view }, client: transfer.NewClient(noStream)}, nil
+			return &link{self: self.Peer, disk: disk, local: n.local(disk), scrub: n.newScrub(disk, func() {}), view: func() *ring.View { return view }, client: transfer.NewClient(noStream)}, nil
 		}
 	}
 	disk.Close()

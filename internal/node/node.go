@@ -28,6 +28,7 @@ import (
 	"datamesh/internal/object"
 	"datamesh/internal/repair"
 	"datamesh/internal/ring"
+	"datamesh/internal/scrub"
 	"datamesh/internal/store"
 	"datamesh/internal/transfer"
 )
@@ -86,6 +87,7 @@ type link struct {
 	disk       *store.Disk         // nil in a client of the mesh
 	local      datamesh.ShardStore // that of disk, watched
 	registry   *repair.Registry    // nil but in a storage node of a mesh
+	scrub      *scrub.Scrub        // of disk, or nil
 	remote     func(datamesh.PeerID) datamesh.ShardStore
 	view       func() *ring.View
 	objects    *object.Objects

@@ -37,23 +37,24 @@ type Transfers struct {
 
 // The kinds and states of a transfer.
 const (
-	PutTransfer = "put"
-	GetTransfer = "get"
-	Running     = "running"
-	Interrupted = "interrupted" // the same command goes on with it
+	PutTransfer   = "put"
+	GetTransfer   = "get"
+	ScrubTransfer = "scrub" // which moves nothing, but takes as long
+	Running       = "running"
+	Interrupted   = "interrupted" // the same command goes on with it
 )
 
-// A Transfer is a put or a get that has not ended.
+// A Transfer is a put, a get or a scrub that has not ended.
 type Transfer struct {
 	ID        string    `json:"id"`
 	Kind      string    `json:"kind"`
 	Name      string    `json:"name"`
-	Size      int64     `json:"size"`      // bytes of content; -1: not known
+	Size      int64     `json:"size"`      // bytes of content, or of the store; -1: not known
 	Sealed    int64     `json:"sealed"`    // put: bytes of content that are sealed
 	Sent      int64     `json:"sent"`      // put: bytes sent to peers, all shards together
 	Confirmed int64     `json:"confirmed"` // put: bytes of shards that peers have acknowledged
 	Total     int64     `json:"total"`     // put: bytes of shards there will be, as far as is known
-	Received  int64     `json:"received"`  // get: bytes of content that are verified and written
+	Received  int64     `json:"received"`  // get: bytes of content that are verified and written; scrub: bytes that are read
 	State     string    `json:"state"`
 	Began     time.Time `json:"began"` // of an interrupted one: when it last went on
 }

@@ -5,6 +5,8 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"datamesh/internal/node"
@@ -57,6 +59,89 @@ func TestMeshHealsItself(t *testing.T) {
 		}
 		owner.heals(t, want.survives)
 	}
+	for name, want := range content {
+		o := owner.run(t, "get", name, "-")
+		if o.code != 0 || !bytes.Equal(o.stdout, want) {
+			t.Errorf("get %s: exit status %d, %d bytes, want %d: %s", name, o.code, len(o.stdout), len(want), o.stderr)
+		}
+	}
+}
+
+// inventory returns how many shards each member that runs has, and checks that
+// its account is exact.
+func (m *mesh) inventory(t *testing.T) (shards int) {
+	t.Helper()
+	for _, x := range m.running() {
+		s := result[node.Stats](t, x.run(t, "stats"))
+		if s.Store == nil || s.Store.Used+s.Store.Reserve+s.Store.Free != s.Store.Capacity {
+			t.Errorf("%s: the account does not add up: %+v", x.home, s.Store)
+			continue
+		}
+		shards += int(s.Store.Shards)
+	}
+	return shards
+}
+
+// wholes waits until each shard is held once, and no more.
+func (m *mesh) wholes(t *testing.T, shards int) {
+	t.Helper()
+	last := -1
+	eventually(t, fmt.Sprintf("the members hold %d shards", shards), func() bool {
+		n := m.inventory(t)
+		if n != last {
+			last = n
+			t.Logf("the members hold %d shards of %d", n, shards)
+		}
+		return n == shards
+	})
+}
+
+// A node that lost its disk, and one that returns after what it held was
+// rebuilt, leave all whole and nothing twice. So does a shard that has rotted.
+func TestNodesThatReturnAreMadeWhole(t *testing.T) {
+	t.Parallel()
+	m := healing(t, 8)
+	owner := m.user(t)
+	shards := 0
+	content := map[string][]byte{}
+	for i := range 20 {
+		name := fmt.Sprint("file ", i)
+		content[name] = noisy(byte(i), 1000<<(i%10))
+		shards += owner.put(t, content[name], "--name", name).Shards
+	}
+	m.wholes(t, shards)
+
+	empty := m.members[1]
+	kill(empty)
+	if err := os.RemoveAll(filepath.Join(empty.home, "store")); err != nil {
+		t.Fatal(err)
+	}
+	restart(t, empty)
+	owner.heals(t, 2)
+	m.wholes(t, shards)
+
+	away := m.members[2]
+	kill(away)
+	m.wholes(t, shards) // without what it has
+	owner.heals(t, 2)
+	restart(t, away)
+	m.wholes(t, shards)
+	owner.heals(t, 2)
+
+	rotten := m.members[3]
+	damaged := 0
+	for _, path := range rotten.shardFiles(t) {
+		flip(t, path)
+		damaged++
+	}
+	if damaged == 0 {
+		t.Fatal("the member has no shard that is a file")
+	}
+	if o := rotten.run(t, "scrub"); o.code != 9 {
+		t.Errorf("scrub: exit status %d: %s", o.code, o.stderr)
+	}
+	owner.heals(t, 2)
+	m.wholes(t, shards)
 	for name, want := range content {
 		o := owner.run(t, "get", name, "-")
 		if o.code != 0 || !bytes.Equal(o.stdout, want) {

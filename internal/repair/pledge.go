@@ -10,8 +10,12 @@ import (
 )
 
 const (
-	pledgeTime = time.Hour // for which a member keeps a shard that it has pledged to keep
-	maxPledges = 1 << 16   // of one member at once
+	// pledgeTime is for how long a member keeps a shard that it has pledged to
+	// keep. It has to outlast no more than the other giving up its own: after
+	// that, whoever would give up this one finds the other gone.
+	pledgeTime = time.Minute
+
+	maxPledges = 1 << 16 // of one member at once
 )
 
 // pledges has what a member has pledged to keep, and what it is about to give

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"time"
 
 	"datamesh"
 	"datamesh/internal/hash"
@@ -127,11 +128,14 @@ func (k *Keeper) giveUpOne(ctx context.Context, key datamesh.ShardKey) (gone boo
 		if peer == k.self {
 			continue
 		}
+		asked := time.Now()
 		if err := k.net.Pledge(ctx, peer, key); err != nil {
 			failed = errors.Join(failed, err)
 			continue
 		}
-		return true, k.index.Remove(ctx, key)
+		if time.Since(asked) < pledgeTime/2 {
+			return true, k.index.Remove(ctx, key)
+		}
 	}
 	return false, failed
 }

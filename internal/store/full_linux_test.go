@@ -3,8 +3,11 @@ package store
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 
+	"datamesh"
+	"datamesh/internal/errs"
 	"datamesh/internal/storetest"
 )
 
@@ -38,5 +41,59 @@ func TestDropOnAFullDisk(t *testing.T) {
 			checkAccount(t, d)
 			closeDisk(t, d)
 		})
+	}
+}
+
+// TestCorrectionOnAFullDisk has a peer take back what it has said when others
+// have filled the disk. What it has besides does not take the room that is
+// kept for drops.
+func TestCorrectionOnAFullDisk(t *testing.T) {
+	disk := storetest.SmallDisk(t)
+	d := openDisk(t, filepath.Join(disk, "store"), Options{Reserve: 8 << 20})
+	var reports []Report
+	var keys []datamesh.ShardKey
+	var samples []*storetest.Sample
+	for seed := range uint64(200) {
+		s := storetest.Segment(t, seed, 4, 2, 4*small)
+		samples, keys = append(samples, s), append(keys, s.Keys()...)
+		reports = append(reports, Report{s.Descriptor, []Holding{{0, peer(1)}, {1, peer(1)}}})
+	}
+	if err := d.Report(t.Context(), reports); err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(keys, datamesh.ShardKey.Compare)
+	for n := range 3 { // again, when what was freed is taken
+		storetest.FillDisk(disk)
+		var fewer []datamesh.ShardKey // each of a segment that is known
+		for i, key := range keys {
+			if key.Index == 0 && i%7 >= n {
+				fewer = append(fewer, key)
+			}
+		}
+		if _, _, err := d.Correct(t.Context(), peer(1), datamesh.First, end, fewer); err != nil {
+			t.Fatalf("fewer on a full disk: %v", err)
+		}
+		list, err := d.Reported(t.Context(), peer(1), datamesh.First, len(keys))
+		wantKeys(t, "reported of 1", list, err, fewer...)
+	}
+	storetest.FillDisk(disk)
+	list, err := d.Reported(t.Context(), peer(1), datamesh.First, len(keys))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := list[0].Key()
+	_, _, err = d.Correct(t.Context(), peer(1), gone, end, keys[slices.Index(keys, gone)+1:])
+	if errs.KindOf(err) != errs.Full {
+		t.Errorf("more on a full disk: got %v, want kind Full", err)
+	}
+	list, err = d.Reported(t.Context(), peer(1), datamesh.First, len(keys))
+	if err != nil || slices.ContainsFunc(list, func(h Held) bool { return h.Index != 0 }) {
+		t.Errorf("more was entered: %v, %v", keysOf(list), err)
+	}
+	for _, s := range samples[:20] {
+		storetest.FillDisk(disk)
+		if err := d.Drop(t.Context(), s.Deletion(1)); err != nil {
+			t.Fatalf("drop: %v", err)
+		}
 	}
 }

@@ -86,7 +86,10 @@ func ReadDescriptor(b []byte) (*datamesh.Descriptor, error) {
 	}
 	d := &datamesh.Descriptor{Segment: hash.Derive(segmentContext, s.Body),
 		K: v.K, M: v.M, Length: v.Length, Shards: v.Shards, Owner: v.Owner, Signature: s.Signature}
-	return d, checkDescriptor(d)
+	if err := checkDescriptor(d); err != nil {
+		return nil, err
+	}
+	return d, nil
 }
 
 // newerSigned returns err, unless what could not be decoded has a body of

@@ -8,9 +8,14 @@ import (
 // What is read encodes again to the bytes that were read.
 
 func FuzzDecodeDescriptor(f *testing.F) {
-	f.Add(read(f, "descriptor.cbor"))
+	good := read(f, "descriptor.cbor")
+	f.Add(good)
+	f.Add(append(bytes.Clone(good[:len(good)-1]), 0)) // another signature
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if d, err := DecodeDescriptor(b); err == nil && !bytes.Equal(EncodeDescriptor(d), b) {
+		if err := readAsDecoded(b); err != nil {
+			t.Error(err)
+		}
+		if d, err := ReadDescriptor(b); err == nil && !bytes.Equal(EncodeDescriptor(d), b) {
 			t.Error("it has another form")
 		}
 	})
@@ -23,6 +28,9 @@ func FuzzDecodeSignedBody(f *testing.F) {
 		d, err := DecodeDescriptor(signed(b))
 		if err == nil && !bytes.Equal(body(d), b) {
 			t.Error("it has another form")
+		}
+		if err := readAsDecoded(signed(b)); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -3,6 +3,8 @@ package format
 import (
 	"bytes"
 	"crypto/ed25519"
+	"fmt"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
@@ -69,6 +71,68 @@ func TestEveryOtherFormOfASignedBodyIsRefused(t *testing.T) {
 	}
 	for n := range good {
 		refuse(t, "a body cut off", readers["descriptor"], signed(good[:n]), errs.Serialization)
+	}
+}
+
+// readAsDecoded reports with an error that ReadDescriptor differs from
+// DecodeDescriptor in more than that it takes any signature.
+func readAsDecoded(b []byte) error {
+	want, decodeErr := DecodeDescriptor(b)
+	got, readErr := ReadDescriptor(b)
+	switch {
+	case decodeErr == nil && (readErr != nil || !reflect.DeepEqual(got, want)):
+		return fmt.Errorf("read as %v, %v, decoded as %v", got, readErr, want)
+	case errs.KindOf(decodeErr) == errs.Authentication && readErr != nil:
+		return fmt.Errorf("with a signature that is none it is not read: %w", readErr)
+	case errs.KindOf(decodeErr) == errs.Serialization && (readErr == nil || readErr.Error() != decodeErr.Error()):
+		return fmt.Errorf("read: %v, decoded: %w", readErr, decodeErr)
+	}
+	return nil
+}
+
+func TestReadDescriptorDiffersInTheSignatureAlone(t *testing.T) {
+	good := read(t, "descriptor.cbor")
+	largest, err := NewDescriptor(owner, 200, 56, datamesh.MaxSealed, make([]datamesh.ShardID, 256))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases := map[string][]byte{"good": good, "the largest": EncodeDescriptor(largest), "too long": append(bytes.Clone(good), make([]byte, MaxDescriptor)...)}
+	for what, b := range mutations(good) {
+		cases["another form: "+what] = b
+	}
+	for what, b := range mutations(body(goldenDescriptor(t))) {
+		cases["another form of the body: "+what] = signed(b)
+	}
+	for n := range good {
+		cases[fmt.Sprintf("%d bytes of it", n)] = good[:n]
+	}
+	for i := range 8 * len(good) {
+		b := bytes.Clone(good)
+		b[i/8] ^= 1 << (i % 8)
+		cases[fmt.Sprintf("bit %d flipped", i)] = b
+	}
+	kinds := map[errs.Kind]int{}
+	for what, b := range cases {
+		if err := readAsDecoded(b); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		_, err := DecodeDescriptor(b)
+		kinds[errs.KindOf(err)]++
+	}
+	if kinds[errs.Authentication] < 512 || kinds[errs.Serialization] < 100 {
+		t.Errorf("tried were %v by kind, want many of each", kinds)
+	}
+
+	// The segment is still that of the body, whoever has signed it.
+	d := goldenDescriptor(t)
+	forged := *d
+	forged.Signature = [64]byte{1}
+	if got, err := ReadDescriptor(EncodeDescriptor(&forged)); err != nil || got.Segment != d.Segment {
+		t.Errorf("another signature: got %v, %v, want segment %s", got, err, d.Segment)
+	}
+	forged.Length--
+	if got, err := ReadDescriptor(EncodeDescriptor(&forged)); err != nil || got.Segment == d.Segment {
+		t.Errorf("another body: got %v, %v, want another segment than %s", got, err, d.Segment)
 	}
 }
 

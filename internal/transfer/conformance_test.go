@@ -96,7 +96,7 @@ func TestDiskOfAPeerConforms(t *testing.T) {
 				t.Errorf("close: %v", err)
 			}
 		})
-		return p.dialServer(t, disk, disk).Shards(p.member.ID())
+		return p.dialServer(t, disk, onDisk{disk}).Shards(p.member.ID())
 	})
 }
 

@@ -65,9 +65,18 @@ func (s Sums) Bounds(i int) (after, upto datamesh.ShardKey) {
 	return after, upto
 }
 
+// request returns what asks a registrar to compare the sums with its own.
+func (s Sums) request() request {
+	req := request{Op: opCompare, Nonce: s.key[:], Bits: s.bits}
+	for _, sum := range s.sums {
+		req.Sums = binary.BigEndian.AppendUint64(req.Sums, sum)
+	}
+	return req
+}
+
 func decodeSums(req *request) (Sums, error) {
 	if req.Bits < 0 || req.Bits > maxBits || len(req.Sums) != 8<<req.Bits || len(req.Nonce) != 32 {
-		return Sums{}, errs.New(errs.Serialization, "compare: %d bits with %d bytes of sums", req.Bits, len(req.Sums))
+		return Sums{}, errs.New(errs.Serialization, "compare: %d bits with %d bytes of sums and %d of a nonce", req.Bits, len(req.Sums), len(req.Nonce))
 	}
 	s := Sums{[32]byte(req.Nonce), req.Bits, make([]uint64, 1<<req.Bits)}
 	for i := range s.sums {
@@ -80,7 +89,7 @@ func decodeSums(req *request) (Sums, error) {
 const MaxRange = maxKeys
 
 // A Range says which shards a peer holds of those greater than After and not
-// greater than Upto.
+// greater than Upto: these, in their order.
 type Range struct {
 	After, Upto datamesh.ShardKey
 	Keys        []datamesh.ShardKey
@@ -89,11 +98,7 @@ type Range struct {
 // Compare tells a registrar what this node holds, and returns the ranges in
 // which it knows otherwise. Kinds: Network, Unavailable, Serialization.
 func (c *Client) Compare(ctx context.Context, peer datamesh.PeerID, s Sums) ([]int, error) {
-	req := request{Op: opCompare, Nonce: s.key[:], Bits: s.bits}
-	for _, sum := range s.sums {
-		req.Sums = binary.BigEndian.AppendUint64(req.Sums, sum)
-	}
-	resp, _, err := c.call(ctx, peer, req, exchange{silence: inventorySilence})
+	resp, _, err := c.call(ctx, peer, s.request(), exchange{silence: inventorySilence})
 	if err != nil {
 		return nil, err
 	}
@@ -109,16 +114,36 @@ func (c *Client) Compare(ctx context.Context, peer datamesh.PeerID, s Sums) ([]i
 
 // Holds tells a registrar all that this node holds in a range. It returns the
 // segments of which the registrar wants to be told the descriptor by a Report,
-// and the deletions of those that this node should not hold any more. Kinds:
-// Network, Unavailable, Full, Serialization, Authentication.
+// and the deletions of those that this node should not hold any more: each of a
+// segment that it was told of, once. Kinds: Network, Unavailable, Full, Invalid,
+// Serialization, Authentication (a deletion that the owner did not sign).
 func (c *Client) Holds(ctx context.Context, peer datamesh.PeerID, r Range) (unknown []datamesh.SegmentID, deleted []*datamesh.Deletion, err error) {
 	req := request{Op: opHolds, Keys: wireKeys(r.Keys), Range: wireKeys([]datamesh.ShardKey{r.After, r.Upto})}
 	resp, _, err := c.call(ctx, peer, req, exchange{silence: inventorySilence})
 	if err != nil {
 		return nil, nil, err
 	}
+	open := map[datamesh.SegmentID]bool{} // that no answer has come to
+	for _, k := range r.Keys {
+		open[k.Segment] = true
+	}
+	answered := func(segment datamesh.SegmentID) error {
+		if !open[segment] {
+			return errs.New(errs.Serialization, "holds: an answer to %s, which was not asked", segment)
+		}
+		delete(open, segment)
+		return nil
+	}
+	for _, segment := range resp.Unknown {
+		if err := answered(segment); err != nil {
+			return nil, nil, err
+		}
+	}
 	for _, b := range resp.Deleted {
 		del, err := format.DecodeDeletion(b)
+		if err == nil {
+			err = answered(del.Descriptor.Segment)
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -131,7 +156,7 @@ func (c *Client) Holds(ctx context.Context, peer datamesh.PeerID, r Range) (unkn
 // left to the next comparison: those ranges still differ then.
 func (s *Server) holds(ctx context.Context, from datamesh.PeerID, req *request) (resp response, err error) {
 	if len(req.Keys) > MaxRange || len(req.Range) != 2 {
-		return resp, errs.New(errs.Serialization, "holds: %d keys in a range of %d ends", len(req.Keys), len(req.Range))
+		return resp, errs.New(errs.Invalid, "holds: %d keys, limit %d, in a range of %d ends", len(req.Keys), MaxRange, len(req.Range))
 	}
 	ends := shardKeys(req.Range)
 	unknown, deleted, err := s.registry.Holds(ctx, from, Range{ends[0], ends[1], shardKeys(req.Keys)})

@@ -25,7 +25,7 @@ const version = 1
 // Limits of a message.
 const (
 	maxHeader = 256 << 10 // bytes of a header
-	maxKeys   = 4096      // keys in one has or list
+	maxKeys   = 4096      // keys in one has, list or holds
 	maxPiece  = 64 << 10  // bytes of a shard that are written at once
 	maxShard  = datamesh.MaxSealed
 	maxBits   = 12 // of a comparison, which has a sum for each of 2^bits ranges
@@ -51,7 +51,7 @@ const (
 type request struct {
 	Version    uint64   `cbor:"1,keyasint"`
 	Op         uint64   `cbor:"2,keyasint"`
-	Keys       []key    `cbor:"3,keyasint,omitempty"`  // one for get and range, more for has; list: after this one
+	Keys       []key    `cbor:"3,keyasint,omitempty"`  // one for get and range, more for has and holds; list: after this one
 	Offset     int      `cbor:"4,keyasint,omitempty"`  // range
 	Count      int      `cbor:"5,keyasint,omitempty"`  // range: bytes; list: keys
 	Descriptor []byte   `cbor:"6,keyasint,omitempty"`  // put

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -56,15 +57,24 @@ func requests(t testing.TB) map[string]request {
 	d := format.EncodeDescriptor(s.Descriptor)
 	keys := wireKeys(s.Keys())
 	return map[string]request{
-		"put":    {Version: version, Op: opPut, Keys: keys[:1], Descriptor: d, Length: 5},
-		"get":    {Version: version, Op: opGet, Keys: keys[1:2]},
-		"range":  {Version: version, Op: opRange, Keys: keys[2:], Offset: 3, Count: 2},
-		"has":    {Version: version, Op: opHas, Keys: keys},
-		"list":   {Version: version, Op: opList, Keys: keys[:1], Count: 1000},
-		"drop":   {Version: version, Op: opDrop, Deletion: format.EncodeDeletion(s.Deletion(7))},
-		"report": {Version: version, Op: opReport, Reports: []report{{Descriptor: d, Holders: []holding{{Index: 1, Peer: datamesh.PeerID{1}}, {Index: 2, Peer: datamesh.PeerID{2}}}}}},
-		"locate": {Version: version, Op: opLocate, Keys: []key{{Segment: s.Segment}}},
+		"put":     {Version: version, Op: opPut, Keys: keys[:1], Descriptor: d, Length: 5},
+		"get":     {Version: version, Op: opGet, Keys: keys[1:2]},
+		"range":   {Version: version, Op: opRange, Keys: keys[2:], Offset: 3, Count: 2},
+		"has":     {Version: version, Op: opHas, Keys: keys},
+		"list":    {Version: version, Op: opList, Keys: keys[:1], Count: 1000},
+		"drop":    {Version: version, Op: opDrop, Deletion: format.EncodeDeletion(s.Deletion(7))},
+		"report":  {Version: version, Op: opReport, Reports: []report{{Descriptor: d, Holders: []holding{{Index: 1, Peer: datamesh.PeerID{1}}, {Index: 2, Peer: datamesh.PeerID{2}}}}}},
+		"locate":  {Version: version, Op: opLocate, Keys: []key{{Segment: s.Segment}}},
+		"compare": compareRequest(s),
+		"holds":   {Version: version, Op: opHolds, Keys: keys[1:], Range: wireKeys([]datamesh.ShardKey{datamesh.First, s.Key(2)})},
 	}
+}
+
+// compareRequest has the sums of the shards of a sample.
+func compareRequest(s *storetest.Sample) request {
+	req := sumsOf([32]byte{1, 2, 3}, 2*perRange, s.Keys()...).request()
+	req.Version = version
+	return req
 }
 
 // responses has each form of a response.
@@ -79,6 +89,8 @@ func responses(t testing.TB) map[string]response {
 		"has":      {Version: version, Has: []bool{true, false}},
 		"list":     {Version: version, Keys: wireKeys(s.Keys())},
 		"locate":   {Version: version, Descriptor: d, Holders: []holding{{Index: 1, Peer: datamesh.PeerID{1}}}},
+		"compare":  {Version: version, Differ: []int{0, 1, 255, 4095}},
+		"holds":    {Version: version, Unknown: []datamesh.SegmentID{{1}, s.Segment}, Deleted: [][]byte{format.EncodeDeletion(s.Deletion(7))}},
 	}
 }
 
@@ -169,5 +181,13 @@ func FuzzResponse(f *testing.F) {
 		shards.Put(t.Context(), sample.Descriptor, 0, sample.Bytes[0])
 		shards.Drop(t.Context(), sample.Deletion(1))
 		c.Locate(t.Context(), anybody, sample.Segment)
+		sums := sumsOf([32]byte{1}, 2*perRange, sample.Keys()...)
+		if differ, err := c.Compare(t.Context(), anybody, sums); err == nil && (len(differ) > 2 || !slices.IsSorted(differ)) {
+			t.Errorf("compare: %v differ", differ)
+		}
+		unknown, deleted, err := c.Holds(t.Context(), anybody, Range{After: datamesh.First, Upto: sample.Key(2), Keys: sample.Keys()})
+		if err == nil && (len(unknown)+len(deleted) > 1 || slices.ContainsFunc(unknown, func(id datamesh.SegmentID) bool { return id != sample.Segment })) {
+			t.Errorf("holds: unknown are %v, deleted %v", unknown, deleted)
+		}
 	})
 }

@@ -98,6 +98,20 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 		{"drop of nothing", request{Op: opDrop}, errs.Serialization},
 		{"a report without a descriptor", request{Op: opReport, Reports: []report{{}}}, errs.Serialization},
 		{"a report of a shard that there is not", request{Op: opReport, Reports: []report{{Descriptor: d, Holders: []holding{{Index: 3}}}}}, errs.Serialization},
+		{"sums of too many ranges", request{Op: opCompare, Nonce: make([]byte, 32), Bits: maxBits + 1, Sums: make([]byte, 8<<(maxBits+1))}, errs.Serialization},
+		{"sums of fewer ranges than one", request{Op: opCompare, Nonce: make([]byte, 32), Bits: -1, Sums: make([]byte, 4)}, errs.Serialization},
+		{"sums of 2^(2^40) ranges", request{Op: opCompare, Nonce: make([]byte, 32), Bits: 1 << 40, Sums: make([]byte, 8)}, errs.Serialization},
+		{"too few sums", request{Op: opCompare, Nonce: make([]byte, 32), Bits: 1, Sums: make([]byte, 8)}, errs.Serialization},
+		{"too many sums", request{Op: opCompare, Nonce: make([]byte, 32), Bits: 1, Sums: make([]byte, 24)}, errs.Serialization},
+		{"part of a sum", request{Op: opCompare, Nonce: make([]byte, 32), Sums: make([]byte, 7)}, errs.Serialization},
+		{"no sums", request{Op: opCompare, Nonce: make([]byte, 32)}, errs.Serialization},
+		{"no nonce", request{Op: opCompare, Sums: make([]byte, 8)}, errs.Serialization},
+		{"a short nonce", request{Op: opCompare, Nonce: make([]byte, 31), Sums: make([]byte, 8)}, errs.Serialization},
+		{"a long nonce", request{Op: opCompare, Nonce: make([]byte, 33), Sums: make([]byte, 8)}, errs.Serialization},
+		{"holds of too many keys", request{Op: opHolds, Keys: make([]key, MaxRange+1), Range: make([]key, 2)}, errs.Invalid},
+		{"holds in no range", request{Op: opHolds, Keys: one}, errs.Invalid},
+		{"holds in a range of one end", request{Op: opHolds, Keys: one, Range: make([]key, 1)}, errs.Invalid},
+		{"holds in a range of three ends", request{Op: opHolds, Keys: one, Range: make([]key, 3)}, errs.Invalid},
 		{"a range of nothing", request{Op: opRange, Keys: one}, errs.Invalid},
 		{"a range far outside", request{Op: opRange, Keys: one, Offset: 1 << 62, Count: 1 << 62}, errs.Invalid},
 	} {
@@ -377,7 +391,7 @@ func TestReportsGoToTheRegistryInBatches(t *testing.T) {
 			if req.Op == opReport {
 				batches.Add(1)
 			}
-			if !ok || server.answer(t.Context(), nil, s, &req) != nil {
+			if !ok || server.answer(t.Context(), anybody, nil, s, &req) != nil {
 				return
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -91,6 +92,7 @@ func wantKind(t *testing.T, what string, err error, want errs.Kind) {
 type registry struct {
 	mu      sync.Mutex // guards the rest
 	reports map[datamesh.SegmentID]store.Report
+	deleted map[datamesh.SegmentID]*datamesh.Deletion
 	fail    error // of each report
 }
 
@@ -100,7 +102,16 @@ func (r *registry) answer(err error) {
 	r.fail = err
 }
 
-func newRegistry() *registry { return &registry{reports: map[datamesh.SegmentID]store.Report{}} }
+func newRegistry() *registry {
+	return &registry{reports: map[datamesh.SegmentID]store.Report{}, deleted: map[datamesh.SegmentID]*datamesh.Deletion{}}
+}
+
+func (r *registry) drop(del *datamesh.Deletion) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deleted[del.Descriptor.Segment] = del
+	delete(r.reports, del.Descriptor.Segment)
+}
 
 func (r *registry) Report(_ context.Context, _ datamesh.PeerID, reports []store.Report) error {
 	r.mu.Lock()
@@ -119,6 +130,50 @@ func (r *registry) Locate(_ context.Context, id datamesh.SegmentID) (*datamesh.D
 		return nil, nil, errs.New(errs.FileNotFound, "locate %s: no holder was reported", id)
 	}
 	return x.Descriptor, x.Holdings, nil
+}
+
+func (r *registry) Compare(_ context.Context, from datamesh.PeerID, theirs Sums) ([]int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ours := theirs.Like()
+	for id, x := range r.reports {
+		for _, h := range x.Holdings {
+			if h.Peer == from {
+				ours.Add(datamesh.ShardKey{Segment: id, Index: h.Index})
+			}
+		}
+	}
+	return ours.Differ(theirs), nil
+}
+
+func (r *registry) Holds(_ context.Context, from datamesh.PeerID, in Range) (unknown []datamesh.SegmentID, deleted []*datamesh.Deletion, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, x := range r.reports {
+		x.Holdings = slices.DeleteFunc(slices.Clone(x.Holdings), func(h store.Holding) bool {
+			key := datamesh.ShardKey{Segment: id, Index: h.Index}
+			return h.Peer == from && key.Compare(in.After) > 0 && key.Compare(in.Upto) <= 0
+		})
+		r.reports[id] = x
+	}
+	answered := map[datamesh.SegmentID]bool{}
+	for _, k := range in.Keys {
+		if x, ok := r.reports[k.Segment]; ok {
+			x.Holdings = append(x.Holdings, store.Holding{Index: k.Index, Peer: from})
+			r.reports[k.Segment] = x
+			continue
+		}
+		if answered[k.Segment] {
+			continue
+		}
+		answered[k.Segment] = true
+		if del, ok := r.deleted[k.Segment]; ok {
+			deleted = append(deleted, del)
+		} else {
+			unknown = append(unknown, k.Segment)
+		}
+	}
+	return unknown, deleted, nil
 }
 
 var errTest = errors.New("as the test says")

@@ -106,7 +106,7 @@ func TestNodesThatReturnAreMadeWhole(t *testing.T) {
 	content := map[string][]byte{}
 	for i := range 20 {
 		name := fmt.Sprint("file ", i)
-		content[name] = noisy(byte(i), 1000<<(i%10))
+		content[name] = noisy(byte(i), 1000<<(i%11))
 		shards += owner.put(t, content[name], "--name", name).Shards
 	}
 	m.wholes(t, shards)

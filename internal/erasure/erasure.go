@@ -96,6 +96,28 @@ func (c *Code) Rebuild(shards [][]byte, dataOnly bool) error {
 	return nil
 }
 
+// RebuildSome makes those of the shards that are wanted and have length 0, and
+// no others, from any k that are there. Kind: Unavailable, when fewer than k
+// are there.
+func (c *Code) RebuildSome(shards [][]byte, want []bool) error {
+	if len(shards) != c.K+c.M || len(want) != len(shards) {
+		return errs.New(errs.Encoding, "rebuild %d+%d: %d shards", c.K, c.M, len(shards))
+	}
+	have := 0
+	for _, s := range shards {
+		if len(s) > 0 {
+			have++
+		}
+	}
+	if have < c.K {
+		return errs.New(errs.Unavailable, "%d of %d shards needed", have, c.K)
+	}
+	if err := c.rs.ReconstructSome(shards, want); err != nil {
+		return errs.New(errs.Encoding, "rebuild %d+%d: %w", c.K, c.M, err)
+	}
+	return nil
+}
+
 // CheckPadding reports with an error of kind Integrity that the k data shards
 // in buf have something other than zeros behind the n sealed bytes.
 func (c *Code) CheckPadding(buf []byte, n int) error {

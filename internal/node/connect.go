@@ -65,7 +65,6 @@ func (n *Node) connect(ctx context.Context) (*link, error) {
 		}
 	}
 	n.link = l
-	l.remote = n.remote(l)
 	l.objects = object.New(&members{l}, n.keys, n.journal, n.opt.Config.Put.Grace)
 	l.objects.Events = n.objectEvents()
 	n.wg.Go(func() { n.sweep(l) })
@@ -137,7 +136,6 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		made.close()
 		return nil, err
 	}
-	made.remote = n.remote(made)
 	keeper := n.keeper(made)
 	made.scrub = n.newScrub(disk, keeper.Lost)
 	changed := make(chan struct{}, 1)
@@ -220,10 +218,12 @@ func (n *Node) join(ctx context.Context, cfg mesh.Config, m *memory, timeout tim
 				`check that they run and can be reached, or join through another with "datamesh networks use PEER_ID@ADDR"`)
 		}
 	}
-	return &link{self: net.ID(), net: net, view: net.View, remembered: m.members,
+	l := &link{self: net.ID(), net: net, view: net.View, remembered: m.members,
 		client: transfer.NewClient(func(ctx context.Context, peer datamesh.PeerID) (mesh.Stream, error) {
 			return net.Open(ctx, peer, transfer.Protocol)
-		})}, nil
+		})}
+	l.remote = n.remote(l)
+	return l, nil
 }
 
 // alone opens the home's own store, for a user who has no mesh.
@@ -247,7 +247,9 @@ func (n *Node) alone(m *memory) (*link, error) {
 		var machine *ring.Machine
 		if machine, err = ring.New(ring.Config{Mesh: id}, self, key); err == nil {
 			view := machine.View()
-			return &link{self: self.Peer, disk: disk, local: n.local(disk), scrub: n.newScrub(disk, func() {}), view: func() *ring.View { return view }, client: transfer.NewClient(noStream)}, nil
+			l := &link{self: self.Peer, disk: disk, local: n.local(disk), scrub: n.newScrub(disk, func() {}), view: func() *ring.View { return view }, client: transfer.NewClient(noStream)}
+			l.remote = n.remote(l)
+			return l, nil
 		}
 	}
 	disk.Close()

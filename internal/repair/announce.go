@@ -4,10 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
+	"time"
 
 	"datamesh"
 	"datamesh/internal/errs"
+	"datamesh/internal/ring"
 	"datamesh/internal/store"
 	"datamesh/internal/transfer"
 
@@ -17,49 +21,66 @@ import (
 // atOnce is how many members are talked to at once.
 const atOnce = 8
 
+// tellTime is how long a member may take to be told what is held.
+const tellTime = time.Minute
+
 // announce tells members which shards this one holds that they are registrars
-// of, and drops what they show to be deleted. It returns those that could not
-// be told.
-func (k *Keeper) announce(ctx context.Context, to []datamesh.PeerID) (failed []datamesh.PeerID) {
+// of, and drops what they show to be deleted. Without any named it tells all
+// registrars of what is held, and the partners.
+func (k *Keeper) announce(ctx context.Context, to []datamesh.PeerID) Announced {
 	sums, err := k.sums(ctx, to)
 	if err != nil {
 		k.events.failed("what this node holds could not be read", err)
-		return to
+		return Announced{Failed: to}
 	}
-	var mu sync.Mutex // guards failed
+	var mu sync.Mutex // guards done
+	var done Announced
 	var group errgroup.Group
 	group.SetLimit(atOnce)
-	for _, peer := range to {
+	for _, peer := range slices.SortedFunc(maps.Keys(sums), comparePeers) {
 		group.Go(func() error {
-			if err := k.tell(ctx, peer, sums[peer]); err != nil && ctx.Err() == nil {
-				mu.Lock()
-				defer mu.Unlock()
-				failed = append(failed, peer)
+			ctx, cancel := context.WithTimeout(ctx, tellTime)
+			defer cancel()
+			err := k.tell(ctx, peer, sums[peer])
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				done.Failed = append(done.Failed, peer)
+			} else {
+				done.Told = append(done.Told, peer)
 			}
 			return nil
 		})
 	}
 	group.Wait()
-	return failed
+	return done
 }
 
-// sums returns for each of some members the sums of the shards held here that
-// it is a registrar of.
+// sums returns for each member that is to be told the sums of the shards held
+// here that it is a registrar of.
 func (k *Keeper) sums(ctx context.Context, to []datamesh.PeerID) (map[datamesh.PeerID]transfer.Sums, error) {
 	n := 0
-	err := k.held(ctx, datamesh.First, func(*store.Held) { n++ })
-	if err != nil {
+	if err := k.held(ctx, datamesh.First, func(*store.Held) { n++ }); err != nil {
 		return nil, err
 	}
 	var key [32]byte
 	rand.Read(key[:])
+	view, all := k.net.View(), len(to) == 0
+	if all {
+		to = partners(view, k.self)
+	}
 	sums := map[datamesh.PeerID]transfer.Sums{}
 	for _, peer := range to {
 		sums[peer] = transfer.NewSums(key, n)
 	}
 	return sums, k.held(ctx, datamesh.First, func(h *store.Held) {
-		for _, peer := range registrars(k.net.View(), h.Descriptor) {
-			if s, ok := sums[peer]; ok {
+		for _, peer := range registrars(view, h.Descriptor) {
+			s, ok := sums[peer]
+			if !ok && all {
+				s = transfer.NewSums(key, n)
+				sums[peer], ok = s, true
+			}
+			if ok {
 				s.Add(h.Key())
 			}
 		}
@@ -120,7 +141,7 @@ func (k *Keeper) tellRange(ctx context.Context, peer datamesh.PeerID, after, upt
 				beyond = true
 				break
 			}
-			if !h.Damaged && tracks(view, h.Descriptor, peer) {
+			if !h.Damaged && mayTrack(view, h.Descriptor, peer) {
 				r.Keys = append(r.Keys, at)
 				byKey[at.Segment] = append(byKey[at.Segment], h)
 			}
@@ -165,3 +186,14 @@ func (k *Keeper) tellRange(ctx context.Context, peer datamesh.PeerID, after, upt
 
 // majority returns how many of n registrars must be heard.
 func majority(n int) int { return n/2 + 1 }
+
+// slack is by how many members the tables of two peers may differ without one
+// taking out what the other keeps track of.
+const slack = 2
+
+// mayTrack reports whether a member is, or to its own eyes may be, a registrar
+// of a segment.
+func mayTrack(view *ring.View, d *datamesh.Descriptor, peer datamesh.PeerID) bool {
+	n := ring.RegistrarCount(d.K, d.M, view.Live())
+	return slices.Contains(ring.Registrars(view, d.Segment, n+slack), peer)
+}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"datamesh"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // Events tells what a Keeper does. Any of its functions may be nil.
@@ -70,22 +72,32 @@ type Keeper struct {
 	events Events
 	inbox  chan Event
 	spare  chan datamesh.ShardKey
+	lost   chan struct{}
 	wg     sync.WaitGroup // effects that are being carried out
 
-	changed atomic.Int64 // when who is there has last changed, in Unix nanoseconds
+	changed  atomic.Pointer[time.Time] // when who is there has last changed
+	full     sync.Map                  // when a peer last had no room, a time.Time by id
+	memory   *semaphore.Weighted       // for shards that are rebuilt
+	promises *semaphore.Weighted       // shards that are read to be pledged
 }
 
 // NewKeeper returns a keeper, which the registry tells of what it hears. It
 // reads at most so many bytes of shards a second; 0 is as many as it can.
 func NewKeeper(net Net, registry *Registry, cfg Config, bytesPerSecond int64, events Events) *Keeper {
 	k := &Keeper{net: net, index: registry.Index, self: cfg.Self, pledge: &registry.pledges, cfg: cfg, rate: rate{perSecond: bytesPerSecond},
-		events: events, inbox: make(chan Event, 256), spare: make(chan datamesh.ShardKey, 1024)}
+		events: events, inbox: make(chan Event, 256), spare: make(chan datamesh.ShardKey, 1024), lost: make(chan struct{}, 1),
+		memory: semaphore.NewWeighted(maxMemory), promises: semaphore.NewWeighted(2)}
 	registry.keeper.Store(k)
 	return k
 }
 
 // Lost tells the keeper that this member has lost shards.
-func (k *Keeper) Lost() { k.hear(Lost{}) }
+func (k *Keeper) Lost() {
+	select {
+	case k.lost <- struct{}{}:
+	default: // it will look anyway
+	}
+}
 
 // hear never waits: what the keeper has no time for it finds out later.
 func (k *Keeper) hear(ev Event) {
@@ -99,13 +111,14 @@ func (k *Keeper) hear(ev Event) {
 // changed.
 func (k *Keeper) Run(ctx context.Context, changed <-chan struct{}) {
 	defer k.wg.Wait()
-	k.wg.Go(func() { k.giveUp(ctx) })
 	m := NewMachine(k.cfg)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	k.do(ctx, m.Step(time.Now(), Members{k.net.View()}))
+	k.wg.Go(func() { k.giveUp(ctx) })
 	for {
-		k.changed.Store(m.Changed().UnixNano())
+		at := m.Changed()
+		k.changed.Store(&at)
 		if at := m.Next(); !at.IsZero() {
 			timer.Reset(time.Until(at))
 		} else {
@@ -114,6 +127,8 @@ func (k *Keeper) Run(ctx context.Context, changed <-chan struct{}) {
 		select {
 		case <-changed:
 			k.do(ctx, m.Step(time.Now(), Members{k.net.View()}))
+		case <-k.lost:
+			k.do(ctx, m.Step(time.Now(), Lost{}))
 		case ev := <-k.inbox:
 			k.do(ctx, m.Step(time.Now(), ev))
 		case <-timer.C:
@@ -126,7 +141,8 @@ func (k *Keeper) Run(ctx context.Context, changed <-chan struct{}) {
 
 // steady reports whether the same members have been there for the grace.
 func (k *Keeper) steady() bool {
-	return time.Since(time.Unix(0, k.changed.Load())) >= k.cfg.Grace
+	at := k.changed.Load()
+	return at != nil && time.Since(*at) >= k.cfg.Grace
 }
 
 // do carries out effects, each on its own. What comes of one is told to the
@@ -151,7 +167,7 @@ func (k *Keeper) carryOut(ctx context.Context, x Effect) Event {
 	case Review:
 		return k.review(ctx, x)
 	case Announce:
-		return Announced{k.announce(ctx, x.To)}
+		return k.announce(ctx, x.To)
 	case Survey:
 		s := k.survey(ctx, x.Segment)
 		if s.Err != nil && !s.Gone && ctx.Err() == nil {

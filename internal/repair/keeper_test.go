@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"datamesh"
+	"datamesh/internal/errs"
 	"datamesh/internal/placement"
+	"datamesh/internal/ring"
 	"datamesh/internal/store"
 	"datamesh/internal/storetest"
 )
@@ -362,4 +364,354 @@ func (r *relay) GetRange(ctx context.Context, key datamesh.ShardKey, off, n int)
 		}
 	}
 	return nil, nil, errAway
+}
+
+// A mesh that falls apart, longer than the grace, into one part that has what
+// it takes and one that does not, is whole again when it has grown together,
+// with what was put on both sides and with nothing twice.
+func TestPartitionLeavesNothingLostAndNothingTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 9)
+		defer w.end()
+		all := w.put(20, 4, 2)
+		w.run(w.members...)
+		pass(time.Minute)
+		few := w.members[:3]
+		before := 0
+		for _, m := range few {
+			before += m.disk.Usage().Shards
+		}
+		w.part(few...)
+		repaired()
+		after := 0
+		for _, m := range few {
+			after += m.disk.Usage().Shards
+		}
+		if after > before {
+			t.Errorf("the three that are cut off have rebuilt %d shards", after-before)
+		}
+		for _, s := range all {
+			holders := w.held(s)
+			for i, who := range holders {
+				holders[i] = slices.DeleteFunc(who, func(p datamesh.PeerID) bool { return w.member(p).side == 1 })
+			}
+			if got := placement.Survives(holders, 4); got < 0 {
+				continue // those six have too little of it
+			} else if got < 2 {
+				t.Errorf("on the side of the six a segment survives %d", got)
+			}
+		}
+		all = append(all, w.putFrom(0, 100, 10, 4, 2)...)
+		all = append(all, w.putFrom(1, 200, 10, 4, 2)...)
+		deleted := all[:5]
+		for _, s := range deleted {
+			for _, m := range w.members[3:] {
+				if err := m.disk.Drop(t.Context(), s.Deletion(1)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		pass(time.Minute)
+		w.part()
+		pass(2 * time.Hour)
+		w.wantSafe("after the partition", all[5:], 0)
+		for _, s := range deleted {
+			for _, who := range w.held(s) {
+				if len(who) > 0 {
+					t.Errorf("a deleted segment is held")
+				}
+			}
+		}
+	})
+}
+
+// refuser answers every put with Deleted, as if the owner had said so.
+type refuser struct{ datamesh.ShardStore }
+
+func (r *refuser) Put(context.Context, *datamesh.Descriptor, int, []byte) error {
+	return errs.New(errs.Deleted, "put: the segment was deleted")
+}
+
+// A peer's bare word that a segment is deleted does not end its repair.
+func TestWordOfADeletionThatIsNotShownDoesNotStopRepair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 10)
+		defer w.end()
+		s := w.put(1, 4, 2)[0]
+		w.run(w.members...)
+		pass(time.Minute)
+		dead := w.member(w.held(s)[0][0])
+		dead.down = true
+		live := slices.DeleteFunc(ring.Candidates(w.View()), func(c placement.Candidate) bool { return c.Peer == dead.id })
+		liar := w.member(Plan(live, s.Descriptor, w.held(s))[0].To)
+		liar.store = &refuser{liar.disk}
+		w.kill(dead)
+		for range 24 {
+			pass(time.Hour)
+		}
+		if got := placement.Survives(w.held(s), 4); got != 2 {
+			t.Errorf("after a day the segment survives %d", got)
+		}
+	})
+}
+
+// Whoever asks again and again whether a shard is needed does not keep it from being read.
+func TestSpareOfAStrangerDoesNotHideAShard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 8)
+		defer w.end()
+		s := w.put(1, 4, 2)[0]
+		m := w.member(w.held(s)[0][0])
+		silent := w.member(w.held(s)[1][0])
+		silent.store = &slow{silent.disk}
+		w.run(w.members...)
+		pass(testGrace + time.Minute)
+		hidden, n := 0, 200
+		for range n {
+			m.registry.Spare(datamesh.PeerID{1, 2, 3}, s.Key(0))
+			m.registry.Spare(datamesh.PeerID{1, 2, 3}, s.Key(0))
+			pass(700 * time.Millisecond)
+			if _, _, err := m.registry.Guard(m.disk).Get(t.Context(), s.Key(0), nil); err != nil {
+				hidden++
+			}
+		}
+		if hidden > 0 {
+			t.Errorf("a shard of which there is one copy was not served %d times of %d", hidden, n)
+		}
+	})
+}
+
+type slow struct{ datamesh.ShardStore }
+
+func (s *slow) Has(ctx context.Context, keys []datamesh.ShardKey) ([]bool, error) {
+	<-time.After(2900 * time.Millisecond)
+	return s.ShardStore.Has(ctx, keys)
+}
+
+// Strangers' reports neither hide who holds what, nor that something is lost.
+func TestReportsOfStrangersDoNotStopRepair(t *testing.T) {
+	for _, what := range []string{"nothing", "that all is well"} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, 10)
+			defer w.end()
+			s := w.put(1, 4, 2)[0]
+			holders := w.held(s)
+			w.run(w.members...)
+			pass(time.Minute)
+			w.kill(w.member(holders[0][0]))
+			end := time.Now().Add(6 * time.Hour)
+			for time.Now().Before(end) {
+				pass(10 * time.Second)
+				r := store.Report{Descriptor: s.Descriptor}
+				switch what {
+				case "that all is well":
+					other := holders[1][0]
+					r.Holdings = append(r.Holdings, store.Holding{Index: 0, Peer: other})
+					for i := 1; i < 6; i++ {
+						r.Holdings = append(r.Holdings, store.Holding{Index: i, Peer: holders[i][0]})
+					}
+					for _, m := range w.members { // who has no two
+						if !slices.ContainsFunc(holders, func(who []datamesh.PeerID) bool { return who[0] == m.id }) {
+							r.Holdings[0].Peer = m.id
+						}
+					}
+				case "that others hold all":
+					for i := range 6 {
+						for j := range 4 {
+							r.Holdings = append(r.Holdings, store.Holding{Index: i, Peer: datamesh.PeerID{byte(j), 99}})
+						}
+					}
+				}
+				for _, m := range w.members {
+					if !m.down && what != "nothing" {
+						m.registry.Report(t.Context(), datamesh.PeerID{77}, []store.Report{r})
+					}
+				}
+			}
+			if got := placement.Survives(w.held(s), 4); got != 2 {
+				t.Errorf("strangers report %s: after 6 hours the segment survives %d", what, got)
+			}
+		})
+	}
+}
+
+// A segment that is no code costs a look, and not its bytes again and again.
+func TestWhatIsNoCodeIsNotReadForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 10)
+		defer w.end()
+		s := w.put(1, 4, 2)[0]
+		_ = s
+		bad := notCoded(t)
+		order := placement.Holders(ring.Candidates(w.View()), bad.Segment, 6, 2, bad.ShardLen())
+		r := store.Report{Descriptor: bad.Descriptor}
+		for i := range 4 {
+			bad.Put(t, w.member(order[i].Peer).disk, i)
+			r.Holdings = append(r.Holdings, store.Holding{Index: i, Peer: order[i].Peer})
+		}
+		for _, p := range registrars(w.View(), bad.Descriptor) {
+			if err := w.member(p).disk.Report(t.Context(), []store.Report{r}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.run(w.members...)
+		pass(24 * time.Hour)
+		a, _ := w.moved()
+		pass(24 * time.Hour)
+		b, _ := w.moved()
+		if b-a > 0 {
+			t.Errorf("on the first day %d shards were read, on the second %d", a, b-a)
+		}
+	})
+}
+
+func notCoded(t *testing.T) *storetest.Sample {
+	s := coded(t, 555, 4, 2)
+	s.Bytes[5] = slices.Clone(s.Bytes[5])
+	s.Bytes[5][0]++
+	s.Bytes[4] = slices.Clone(s.Bytes[4])
+	s.Bytes[4][0]++
+	return resign(t, s)
+}
+
+// In a full mesh what cannot be placed is not read and sent again and again.
+func TestFullMeshMovesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 0)
+		for range 10 {
+			w.add(1 << 40)
+		}
+		defer w.end()
+		w.put(30, 4, 2)
+		for _, m := range w.members {
+			m.store = &fullStore{m.disk}
+		}
+		w.run(w.members...)
+		pass(time.Minute)
+		w.kill(w.members[0])
+		pass(24 * time.Hour)
+		_, before := w.moved()
+		pass(24 * time.Hour)
+		_, after := w.moved()
+		// Each of nine asks each of the others once an hour.
+		if n := after - before; n > 9*9*24 {
+			t.Errorf("%d shards a day are sent to members that have no room", n)
+		}
+	})
+}
+
+type fullStore struct{ datamesh.ShardStore }
+
+func (f *fullStore) Put(context.Context, *datamesh.Descriptor, int, []byte) error {
+	return errs.New(errs.Full, "full")
+}
+
+// A missing shard is rebuilt though another, that is to be copied too, is not
+// to be had from the one who says that he has it.
+func TestCopyThatFailsDoesNotKeepTheMissingFromBeingRebuilt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 6)
+		defer w.end()
+		s := coded(t, 1, 2, 3)
+		// one has two shards, of which one cannot be read; three have one each; one shard is missing
+		at := map[int]int{0: 0, 1: 0, 2: 1, 3: 2}
+		r := store.Report{Descriptor: s.Descriptor}
+		for i, m := range at {
+			s.Put(t, w.members[m].disk, i)
+			r.Holdings = append(r.Holdings, store.Holding{Index: i, Peer: w.members[m].id})
+		}
+		for _, m := range w.members {
+			if err := m.disk.Report(t.Context(), []store.Report{r}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.members[0].store = &storetest.Faulty{ShardStore: w.members[0].disk, Plan: func(x storetest.Method, k datamesh.ShardKey) storetest.Fault {
+			if x == storetest.Get {
+				return storetest.Fail
+			}
+			return storetest.None
+		}}
+		w.run(w.members[1:]...)
+		pass(12 * time.Hour)
+		if who := w.held(s)[4]; len(who) == 0 {
+			t.Errorf("after 12 hours shard 4 is still missing, though two others can be read")
+		}
+	})
+}
+
+func TestStrangersDoNotPushHoldersOutOfTheMap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 10)
+		defer w.end()
+		s := w.put(1, 4, 2)[0]
+		holders := w.held(s)
+		w.run(w.members...)
+		pass(time.Minute)
+		poison := func() {
+			r := store.Report{Descriptor: s.Descriptor}
+			for i := range 6 {
+				for j := range 4 {
+					r.Holdings = append(r.Holdings, store.Holding{Index: i, Peer: datamesh.PeerID{byte(j), 99}})
+				}
+			}
+			for _, m := range w.members {
+				if !m.down {
+					if err := m.registry.Report(t.Context(), datamesh.PeerID{77}, []store.Report{r}); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		}
+		poison()
+		w.kill(w.member(holders[0][0]))
+		end := time.Now().Add(6 * time.Hour)
+		for time.Now().Before(end) {
+			poison()
+			pass(10 * time.Second)
+		}
+		_, h, _ := w.member(registrars(w.View(), s.Descriptor)[0]).disk.Locate(t.Context(), s.Segment)
+		if got := placement.Survives(w.held(s), 4); got != 2 {
+			t.Errorf("the map has %d rows; after 6 hours the segment survives %d", len(h), got)
+		}
+	})
+}
+
+// In a mesh that has grown the registrars of what a member holds need not be
+// near to it. It tells them all the same.
+func TestAllRegistrarsOfWhatIsHeldAreTold(t *testing.T) {
+	w := newWorld(t, 0)
+	self := w.add(1 << 40)
+	for range 200 {
+		w.meet(1 << 40)
+	}
+	near := partners(w.View(), self.id)
+	far := 0
+	for seed := range 20 {
+		s := coded(t, seed, 4, 2)
+		s.Put(t, self.disk, seed%6)
+		for _, peer := range registrars(w.View(), s.Descriptor) {
+			if !slices.Contains(near, peer) {
+				far++
+			}
+		}
+	}
+	if far == 0 {
+		t.Fatal("all registrars are near")
+	}
+	k := NewKeeper(&seen{w, self.id}, self.registry, Config{Self: self.id}, 0, Events{})
+	sums, err := k.sums(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seed := range 20 {
+		for _, peer := range registrars(w.View(), coded(t, seed, 4, 2).Descriptor) {
+			if _, ok := sums[peer]; !ok {
+				t.Error("a registrar is not told")
+			}
+		}
+	}
+	some, err := k.sums(t.Context(), near[:3])
+	if err != nil || len(some) != 3 {
+		t.Errorf("of three that are to be told there are %d, %v", len(some), err)
+	}
 }

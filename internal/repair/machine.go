@@ -3,12 +3,12 @@ package repair
 import (
 	"bytes"
 	"cmp"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
 
 	"datamesh"
+	"datamesh/internal/errs"
 	"datamesh/internal/placement"
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
@@ -26,8 +26,14 @@ const (
 	settle   = time.Second      // from a change of the members to a look at the segments
 	urgent   = 5 * time.Second  // the grace of a segment that can lose no more, at most
 	backoff  = 10 * time.Second // for each registrar that comes before
-	longest  = time.Hour        // between two tries
+	longest  = 6 * time.Hour    // between two tries
 	together = 4                // segments that are worked on at once
+
+	// How long a segment waits at most for a nearer registrar that is at work:
+	// while it can lose more, and when it cannot.
+	patience, impatience = 10 * time.Minute, time.Minute
+
+	maxHopeless = 1 << 16 // segments that are known to be beyond repair
 )
 
 // An Event is what happened: Tick, Members, Reviewed, Announced, Told,
@@ -46,8 +52,8 @@ type Reviewed struct {
 	Last     bool // there are no more
 }
 
-// Announced says that an Announce has ended. Whoever was not told is told again.
-type Announced struct{ Failed []datamesh.PeerID }
+// Announced says that an Announce has ended, and who could not be told.
+type Announced struct{ Told, Failed []datamesh.PeerID }
 
 // Told says that a member has reported who holds segments.
 type Told struct {
@@ -73,9 +79,11 @@ type Surveyed struct {
 
 // Repaired says what became of a Repair.
 type Repaired struct {
-	Segment datamesh.SegmentID
-	Gone    bool // the segment was deleted
-	Err     error
+	Segment  datamesh.SegmentID
+	Gone     bool // the segment was deleted
+	More     bool // some of it was left for another turn
+	Hopeless bool // what its owner has signed cannot be rebuilt
+	Err      error
 }
 
 func (Tick) event()      {}
@@ -96,8 +104,9 @@ type Effect interface{ effect() }
 // those after the one named. A Reviewed follows.
 type Review struct{ After datamesh.SegmentID }
 
-// Announce asks for these members to be told which shards this one holds that
-// they keep track of. An Announced follows.
+// Announce asks for members to be told which shards this one holds that they
+// keep track of: those named, or, without any, all registrars of what is held
+// and all partners. An Announced follows.
 type Announce struct{ To []datamesh.PeerID }
 
 // Survey asks who holds a segment's shards. A Surveyed follows.
@@ -147,16 +156,23 @@ type Machine struct {
 
 	review    time.Time // when to look at all segments; zero: no time
 	reviewing bool
-	again     bool // what is being read may be out of date
-	announce  time.Time
+	again     bool      // what is being read may be out of date
+	announce  time.Time // when to tell all registrars what is held
 	telling   bool
-	untold    map[datamesh.PeerID]bool
+	untold    map[datamesh.PeerID]*untold
 
-	tasks   map[datamesh.SegmentID]*task
-	waiting queue // by time
-	ready   queue // by risk
-	seq     uint64
-	busy    int
+	hopeless map[datamesh.SegmentID]bool
+	tasks    map[datamesh.SegmentID]*task
+	waiting  queue // by time
+	ready    queue // by risk
+	seq      uint64
+	busy     int
+}
+
+// untold is a member that could not be told what is held.
+type untold struct {
+	tries int
+	again time.Time
 }
 
 // A task is a segment that is not whole.
@@ -164,6 +180,7 @@ type task struct {
 	segment datamesh.SegmentID
 	spare   int       // losses that it can still take
 	due     time.Time // when it is this member's turn
+	turn    time.Time // when it was its turn first; zero: it was not yet
 	tries   int
 	ahead   []datamesh.PeerID // registrars whose turn is before
 	state   state
@@ -180,7 +197,7 @@ const (
 // NewMachine returns a machine that knows of no members yet.
 func NewMachine(cfg Config) *Machine {
 	return &Machine{cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, 0)), live: map[datamesh.PeerID]uint64{},
-		told: map[datamesh.PeerID]time.Time{}, untold: map[datamesh.PeerID]bool{}, tasks: map[datamesh.SegmentID]*task{},
+		told: map[datamesh.PeerID]time.Time{}, untold: map[datamesh.PeerID]*untold{}, hopeless: map[datamesh.SegmentID]bool{}, tasks: map[datamesh.SegmentID]*task{},
 		waiting: queue{less: func(a, b turn) bool { return a.compareTime(b) < 0 }},
 		ready: queue{less: func(a, b turn) bool {
 			return cmp.Or(cmp.Compare(a.spare, b.spare), a.compareTime(b)) < 0
@@ -193,13 +210,20 @@ func (m *Machine) Waiting() int { return len(m.tasks) }
 // Next returns when the machine wants its next Step, if nothing happens before;
 // the zero time if it does not.
 func (m *Machine) Next() (at time.Time) {
-	for _, t := range []time.Time{m.review, m.announce} {
+	sooner := func(t time.Time) {
 		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
 			at = t
 		}
 	}
-	if len(m.waiting.list) > 0 && (at.IsZero() || m.waiting.list[0].due.Before(at)) {
-		at = m.waiting.list[0].due
+	sooner(m.review)
+	if !m.telling { // or it follows when that has ended
+		sooner(m.announce)
+		for _, u := range m.untold {
+			sooner(u.again)
+		}
+	}
+	if len(m.waiting.list) > 0 {
+		sooner(m.waiting.list[0].due)
 	}
 	return at
 }
@@ -213,13 +237,7 @@ func (m *Machine) Step(now time.Time, ev Event) (effects []Effect) {
 	case Reviewed:
 		effects = append(effects, m.reviewed(ev)...)
 	case Announced:
-		m.telling = false
-		for _, peer := range ev.Failed {
-			m.untold[peer] = true
-		}
-		if len(m.untold) > 0 {
-			m.sooner(&m.announce, backoff)
-		}
+		m.announced(ev)
 	case Told:
 		m.hear(ev)
 	case Corrected:
@@ -229,8 +247,7 @@ func (m *Machine) Step(now time.Time, ev Event) (effects []Effect) {
 	case Surveyed:
 		effects = append(effects, m.surveyed(ev)...)
 	case Repaired:
-		m.busy--
-		m.ended(ev.Segment, ev.Gone, ev.Err)
+		m.repaired(ev)
 	}
 	return append(effects, m.due()...)
 }
@@ -246,16 +263,7 @@ func (m *Machine) due() (effects []Effect) {
 		}
 		m.review = m.now.Add(m.about(m.cfg.Interval))
 	}
-	if !m.announce.IsZero() && !m.announce.After(m.now) && !m.telling {
-		m.telling = true
-		to := slices.SortedFunc(maps.Keys(m.untold), comparePeers)
-		if len(to) == 0 { // nothing has changed, as far as is known
-			to = partners(m.view, m.cfg.Self)
-		}
-		clear(m.untold)
-		effects = append(effects, Announce{to})
-		m.announce = m.now.Add(m.about(m.cfg.Interval))
-	}
+	effects = append(effects, m.tell()...)
 	for len(m.waiting.list) > 0 && !m.waiting.list[0].due.After(m.now) {
 		m.ready.push(m.waiting.pop())
 	}
@@ -264,6 +272,9 @@ func (m *Machine) due() (effects []Effect) {
 		t := m.tasks[x.segment]
 		if t == nil || t.seq != x.seq {
 			continue
+		}
+		if t.turn.IsZero() {
+			t.turn = m.now
 		}
 		if until := m.progress(t); until.After(m.now) {
 			m.wait(t, until)
@@ -274,6 +285,52 @@ func (m *Machine) due() (effects []Effect) {
 		effects = append(effects, Survey{t.segment})
 	}
 	return effects
+}
+
+// tell has all told what is held when it is time, and else those that could
+// not be told before.
+func (m *Machine) tell() []Effect {
+	if m.telling {
+		return nil
+	}
+	if !m.announce.IsZero() && !m.announce.After(m.now) {
+		m.telling = true
+		m.announce = m.now.Add(m.about(m.cfg.Interval))
+		return []Effect{Announce{}}
+	}
+	var to []datamesh.PeerID
+	for peer, u := range m.untold {
+		if !u.again.After(m.now) {
+			to = append(to, peer)
+		}
+	}
+	if len(to) == 0 {
+		return nil
+	}
+	m.telling = true
+	slices.SortFunc(to, comparePeers)
+	return []Effect{Announce{to}}
+}
+
+// announced has those told again, later and later, who could not be told and
+// are alive.
+func (m *Machine) announced(ev Announced) {
+	m.telling = false
+	for _, peer := range ev.Told {
+		delete(m.untold, peer)
+	}
+	for _, peer := range ev.Failed {
+		if _, ok := m.live[peer]; !ok {
+			continue
+		}
+		u := m.untold[peer]
+		if u == nil {
+			u = new(untold)
+			m.untold[peer] = u
+		}
+		u.again = m.now.Add(m.about(min(backoff<<min(u.tries, 20), m.cfg.Interval)))
+		u.tries++
+	}
 }
 
 // about returns nearly d, so that members do not all do the same at once.
@@ -312,8 +369,10 @@ func (m *Machine) setMembers(view *ring.View) {
 			delete(m.told, peer)
 		}
 	}
-	for _, peer := range partners(view, m.cfg.Self) {
-		m.untold[peer] = true
+	for peer := range m.untold {
+		if _, ok := live[peer]; !ok {
+			delete(m.untold, peer)
+		}
 	}
 	m.changed = m.now
 	m.sooner(&m.review, settle)
@@ -327,8 +386,8 @@ func (m *Machine) Changed() time.Time { return m.changed }
 // nothing that they keep track of: it may have lost that.
 const nearby = 64
 
-// partners returns the members that may keep track of what a member holds,
-// itself included.
+// partners returns those members, which may keep track of what a member was
+// chosen to hold, itself included.
 func partners(view *ring.View, self datamesh.PeerID) []datamesh.PeerID {
 	me, ok := view.Lookup(self)
 	if !ok {
@@ -389,28 +448,32 @@ func (m *Machine) alive(d *datamesh.Descriptor, holdings []store.Holding) [][]da
 
 // consider makes a task of a segment that is not whole, or ends its task. It
 // returns what would make it whole, and how many registrars come before this
-// one; none at all if this is none.
+// one; none at all if this is none. What fewer than k members are known to hold
+// is a task too: others may know of more.
 func (m *Machine) consider(d *datamesh.Descriptor, holders [][]datamesh.PeerID) (copies []Copy, turn int) {
 	ahead, mine := before(m.view, d, m.cfg.Self)
 	turn = -1
 	if mine {
 		copies, turn = Plan(m.members, d, holders), len(ahead)
 	}
+	well := !mine || len(copies) == 0 && whole(holders) || m.hopeless[d.Segment]
 	t := m.tasks[d.Segment]
 	switch {
-	case len(copies) == 0 && (t == nil || t.state == waits):
+	case well && (t == nil || t.state == waits):
 		delete(m.tasks, d.Segment)
-	case len(copies) == 0:
+	case well:
 	case t == nil:
 		t = &task{segment: d.Segment}
 		m.tasks[d.Segment] = t
 		t.spare, t.ahead = placement.Survives(holders, d.K), ahead
 		m.wait(t, m.now.Add(m.grace(t.spare)+time.Duration(len(ahead))*backoff))
 	default:
-		spare := placement.Survives(holders, d.K)
-		sooner := spare < t.spare && spare <= 0
-		t.spare, t.ahead = spare, ahead
-		if at := m.now.Add(m.grace(spare) + time.Duration(len(ahead))*backoff); sooner && t.state == waits && at.Before(t.due) {
+		was := t.spare
+		t.spare, t.ahead = placement.Survives(holders, d.K), ahead
+		if at := m.now.Add(m.grace(t.spare) + time.Duration(len(ahead))*backoff); t.spare < was && t.state == waits {
+			if t.due.Before(at) {
+				at = t.due
+			}
 			m.wait(t, at)
 		}
 	}
@@ -438,8 +501,15 @@ func (m *Machine) grace(spare int) time.Duration {
 }
 
 // progress returns until when a task waits because a registrar whose turn is
-// before has told of others meanwhile, and so is at work.
+// before has told of others meanwhile, and so is at work. That has an end.
 func (m *Machine) progress(t *task) (until time.Time) {
+	most := patience
+	if t.spare <= 0 {
+		most = impatience
+	}
+	if m.now.Sub(t.turn) >= most {
+		return m.now
+	}
 	for _, peer := range t.ahead {
 		if at := m.told[peer].Add(backoff); at.After(until) && !m.told[peer].IsZero() {
 			until = at
@@ -449,20 +519,28 @@ func (m *Machine) progress(t *task) (until time.Time) {
 }
 
 func (m *Machine) wait(t *task, until time.Time) {
+	if len(m.waiting.list) > 2*len(m.tasks)+page { // most turns are out of date
+		m.waiting.keep(func(x turn) bool { return m.tasks[x.segment] != nil && m.tasks[x.segment].seq == x.seq })
+	}
 	m.seq++
 	t.state, t.due, t.seq = waits, until, m.seq
 	m.waiting.push(turn{t.segment, t.spare, until, t.seq})
 }
 
-// hear takes note of what a member reports: that it is at work, and that
-// segments are whole.
+// hear takes note of what a registrar reports: that it is at work, and that
+// segments are whole. Others may have put them, and know nothing of how they
+// are now.
 func (m *Machine) hear(ev Told) {
-	if _, ok := m.live[ev.From]; ok {
-		m.told[ev.From] = m.now
+	if _, ok := m.live[ev.From]; !ok {
+		return
 	}
 	for _, r := range ev.Reports {
-		t := m.tasks[r.Descriptor.Segment]
-		if t != nil && t.state == waits && len(Plan(m.members, r.Descriptor, m.alive(r.Descriptor, r.Holdings))) == 0 && whole(m.alive(r.Descriptor, r.Holdings)) {
+		if !tracks(m.view, r.Descriptor, ev.From) {
+			continue
+		}
+		m.told[ev.From] = m.now
+		t, holders := m.tasks[r.Descriptor.Segment], m.alive(r.Descriptor, r.Holdings)
+		if t != nil && t.state == waits && whole(holders) && len(Plan(m.members, r.Descriptor, holders)) == 0 {
 			delete(m.tasks, t.segment)
 		}
 	}
@@ -482,10 +560,35 @@ func (m *Machine) surveyed(ev Surveyed) []Effect {
 	copies, _ := m.consider(ev.Descriptor, ev.Holders)
 	if len(copies) == 0 {
 		m.busy--
-		m.ended(ev.Segment, false, nil)
+		var err error
+		if !whole(ev.Holders) {
+			err = errTooFew
+		}
+		m.ended(ev.Segment, false, err)
 		return nil
 	}
 	return []Effect{Repair{ev.Descriptor, ev.Holders, copies}}
+}
+
+// errTooFew is the reason to try a segment again of which too few shards were
+// found: some that were silent may answer then.
+var errTooFew = errs.New(errs.Unavailable, "fewer shards than it takes are with members that answer")
+
+func (m *Machine) repaired(ev Repaired) {
+	m.busy--
+	t := m.tasks[ev.Segment]
+	switch {
+	case ev.Hopeless:
+		if len(m.hopeless) >= maxHopeless {
+			clear(m.hopeless)
+		}
+		m.hopeless[ev.Segment] = true
+		delete(m.tasks, ev.Segment)
+	case ev.More && ev.Err == nil && t != nil:
+		m.wait(t, m.now)
+	default:
+		m.ended(ev.Segment, ev.Gone, ev.Err)
+	}
 }
 
 // ended ends a task, or has it tried again later.
@@ -499,7 +602,7 @@ func (m *Machine) ended(segment datamesh.SegmentID, gone bool, err error) {
 		return
 	}
 	t.tries++
-	m.wait(t, m.now.Add(m.about(min(backoff<<min(t.tries-1, 10), longest))))
+	m.wait(t, m.now.Add(m.about(min(backoff<<min(t.tries-1, 20), longest))))
 }
 
 func comparePeers(a, b datamesh.PeerID) int { return bytes.Compare(a[:], b[:]) }

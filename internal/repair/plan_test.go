@@ -107,3 +107,44 @@ func TestPlanAsksMembersThatHaveRoom(t *testing.T) {
 		t.Errorf("nobody has room, and yet: %+v", copies)
 	}
 }
+
+// Of each shard one copy is left, and the segment survives what it should.
+func TestSurplusLeavesOneOfEach(t *testing.T) {
+	seed := rand.Uint64()
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	for range 3000 {
+		k, m := 1+rnd.IntN(5), rnd.IntN(4)
+		d := descriptor(rnd.Int(), k, m)
+		members := candidates(k + m + rnd.IntN(4))
+		holders := make([][]datamesh.PeerID, k+m)
+		for i, at := range rnd.Perm(len(members))[:k+m] { // it is whole
+			holders[i] = append(holders[i], members[at].Peer)
+		}
+		for range rnd.IntN(4) { // and somebody has one more
+			i, peer := rnd.IntN(k+m), members[rnd.IntN(len(members))].Peer
+			if !slices.Contains(holders[i], peer) {
+				holders[i] = append(holders[i], peer)
+			}
+		}
+		for _, x := range Surplus(members, d, holders) {
+			holders[x.Index] = slices.DeleteFunc(holders[x.Index], func(p datamesh.PeerID) bool { return p == x.At })
+		}
+		for i, who := range holders {
+			if len(who) != 1 {
+				t.Errorf("seed %d: %d+%d: shard %d is left %d times", seed, k, m, i, len(who))
+			}
+		}
+		if got := placement.Survives(holders, k); got != m {
+			t.Errorf("seed %d: %d+%d survives %d", seed, k, m, got)
+		}
+	}
+	d := descriptor(1, 4, 2)
+	members := candidates(6)
+	holders := make([][]datamesh.PeerID, 6)
+	for i := range 5 {
+		holders[i] = []datamesh.PeerID{members[i].Peer, members[5].Peer}
+	}
+	if spare := Surplus(members, d, holders); len(spare) > 0 {
+		t.Errorf("a segment that is not whole has too much: %v", spare)
+	}
+}

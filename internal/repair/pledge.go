@@ -48,6 +48,13 @@ func (p *pledges) make(key datamesh.ShardKey) bool {
 	return true
 }
 
+// unmake takes a pledge back.
+func (p *pledges) unmake(key datamesh.ShardKey) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.until, key)
+}
+
 // begin notes that a shard is about to go, unless it is pledged.
 func (p *pledges) begin(key datamesh.ShardKey) bool {
 	p.mu.Lock()
@@ -89,6 +96,21 @@ type guard struct {
 
 func errGoing(key datamesh.ShardKey) error {
 	return errs.New(errs.Unavailable, "shard %s/%d is about to go", key.Segment, key.Index)
+}
+
+func (g *guard) Has(ctx context.Context, keys []datamesh.ShardKey) ([]bool, error) {
+	has, err := g.ShardStore.Has(ctx, keys)
+	for i := range has {
+		has[i] = has[i] && !g.pledges.goes(keys[i])
+	}
+	return has, err
+}
+
+func (g *guard) Put(ctx context.Context, d *datamesh.Descriptor, index int, shard []byte) error {
+	if key := (datamesh.ShardKey{Segment: d.Segment, Index: index}); g.pledges.goes(key) {
+		return errGoing(key)
+	}
+	return g.ShardStore.Put(ctx, d, index, shard)
 }
 
 func (g *guard) Get(ctx context.Context, key datamesh.ShardKey, buf []byte) (*datamesh.Descriptor, []byte, error) {

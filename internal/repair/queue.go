@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"container/heap"
+	"slices"
 	"time"
 
 	"datamesh"
@@ -25,6 +26,12 @@ func (t turn) compareTime(o turn) int {
 type queue struct {
 	list []turn
 	less func(a, b turn) bool
+}
+
+// keep drops all turns but those that match.
+func (q *queue) keep(match func(turn) bool) {
+	q.list = slices.DeleteFunc(q.list, func(t turn) bool { return !match(t) })
+	heap.Init((*turns)(q))
 }
 
 func (q *queue) push(t turn) { heap.Push((*turns)(q), t) }

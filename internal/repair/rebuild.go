@@ -3,8 +3,10 @@ package repair
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"datamesh"
 	"datamesh/internal/erasure"
@@ -13,6 +15,7 @@ import (
 	"datamesh/internal/placement"
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
+	"datamesh/internal/transfer"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -28,8 +31,7 @@ func (k *Keeper) survey(ctx context.Context, segment datamesh.SegmentID) Surveye
 	}
 	s.Descriptor = d
 	all := registrars(k.net.View(), d)
-	if s.Gone, err = k.gather(ctx, all, segment, &holdings); err != nil || s.Gone {
-		s.Err = err
+	if s.Err = k.gather(ctx, all, segment, &holdings); s.Err != nil {
 		return s
 	}
 	s.Holders = k.ask(ctx, d, holdings)
@@ -37,9 +39,8 @@ func (k *Keeper) survey(ctx context.Context, segment datamesh.SegmentID) Surveye
 }
 
 // gather adds what the other registrars know of who holds a segment. A majority
-// of all, this one included, must answer. gone reports that one of them says
-// that the segment is deleted, which the next inventory tells more of.
-func (k *Keeper) gather(ctx context.Context, all []datamesh.PeerID, segment datamesh.SegmentID, holdings *[]store.Holding) (gone bool, err error) {
+// of all, this one included, must answer.
+func (k *Keeper) gather(ctx context.Context, all []datamesh.PeerID, segment datamesh.SegmentID, holdings *[]store.Holding) error {
 	var mu sync.Mutex // guards the rest
 	answered := 0
 	var group errgroup.Group
@@ -54,21 +55,18 @@ func (k *Keeper) gather(ctx context.Context, all []datamesh.PeerID, segment data
 			_, more, err := k.net.Locate(ctx, peer, segment)
 			mu.Lock()
 			defer mu.Unlock()
-			switch {
-			case err == nil || errors.Is(err, errs.FileNotFound):
+			if err == nil || errors.Is(err, errs.FileNotFound) {
 				answered++
 				*holdings = append(*holdings, more...)
-			case errors.Is(err, errs.Deleted):
-				gone = true
 			}
 			return nil
 		})
 	}
 	group.Wait()
-	if answered < majority(len(all)) && !gone {
-		return false, errs.New(errs.Unavailable, "%d of %d registrars answer", answered, len(all))
+	if answered < majority(len(all)) {
+		return errs.New(errs.Unavailable, "%d of %d registrars answer", answered, len(all))
 	}
-	return gone, nil
+	return nil
 }
 
 // ask asks those that are said to hold shards, and are there, whether they do.
@@ -117,19 +115,38 @@ func (k *Keeper) ask(ctx context.Context, d *datamesh.Descriptor, holdings []sto
 	return holders
 }
 
+// maxMemory bounds the bytes of shards that are worked on at once. A segment
+// alone may have more.
+const maxMemory = 96 << 20
+
 // repair makes the copies that a plan asks for, and tells the registrars. It
 // is an error when not all of them could be made.
-func (k *Keeper) repair(ctx context.Context, r Repair) Repaired {
+func (k *Keeper) repair(ctx context.Context, r Repair) (done Repaired) {
 	d := r.Descriptor
-	done := Repaired{Segment: d.Segment}
-	shards, err := k.shards(ctx, d, r.Holders, r.Copies)
-	if err != nil {
-		done.Err = err
+	done.Segment = d.Segment
+	copies := slices.DeleteFunc(slices.Clone(r.Copies), func(c Copy) bool { return !k.hasRoom(d, c.To) })
+	if len(copies) == 0 {
+		done.Err = errs.New(errs.Full, "no member has room for a shard of %s", d.Segment)
+		return done
+	}
+	if most := max(1, maxMemory/2/d.ShardLen()-d.K); len(copies) > most {
+		copies, done.More = copies[:most], true
+	}
+	weight := int64(min(maxMemory, (d.K+len(copies))*d.ShardLen()))
+	if done.Err = k.memory.Acquire(ctx, weight); done.Err != nil {
+		return done
+	}
+	defer k.memory.Release(weight)
+	shards, err := k.shards(ctx, d, r.Holders, copies)
+	if done.Err, done.Hopeless = err, errors.Is(err, errNoCode); len(shards) == 0 {
 		return done
 	}
 	holders := slices.Clone(r.Holders)
 	refused := map[datamesh.PeerID]bool{}
-	for _, c := range r.Copies {
+	for _, c := range copies {
+		if shards[c.Index] == nil {
+			continue
+		}
 		peer, err := k.give(ctx, d, c, shards[c.Index], holders, refused)
 		if errors.Is(err, errs.Deleted) {
 			done.Gone = true
@@ -148,90 +165,121 @@ func (k *Keeper) repair(ctx context.Context, r Repair) Repaired {
 	return done
 }
 
+// fullTime is for how long a member is not asked again that has refused a shard
+// for want of room.
+const fullTime = time.Hour
+
+// hasRoom reports whether a member says that it has room for a shard.
+func (k *Keeper) hasRoom(d *datamesh.Descriptor, peer datamesh.PeerID) bool {
+	if at, ok := k.full.Load(peer); ok && time.Since(at.(time.Time)) < fullTime {
+		return false
+	}
+	m, ok := k.net.View().Lookup(peer)
+	return ok && m.Record.Capacity-m.Record.Used >= int64(d.ShardLen())
+}
+
 // give gives a shard to the peer that is to have it, or the next one that
-// takes it.
+// takes it. Kind Deleted: a peer has shown that the owner has deleted the
+// segment.
 func (k *Keeper) give(ctx context.Context, d *datamesh.Descriptor, c Copy, shard []byte, holders [][]datamesh.PeerID, refused map[datamesh.PeerID]bool) (datamesh.PeerID, error) {
 	for {
-		var err error
-		if !refused[c.To] {
-			if err = k.net.Shards(c.To).Put(ctx, d, c.Index, shard); err == nil || errors.Is(err, errs.Deleted) || ctx.Err() != nil {
-				return c.To, err
-			}
-			refused[c.To] = true
-			k.events.refused(d, c.Index, c.To, err)
+		err := k.rate.wait(ctx, len(shard))
+		if err == nil {
+			err = k.net.Shards(c.To).Put(ctx, d, c.Index, shard)
 		}
+		if err == nil || ctx.Err() != nil {
+			return c.To, err
+		}
+		if errors.Is(err, errs.Deleted) && k.deleted(ctx, c.To, datamesh.ShardKey{Segment: d.Segment, Index: c.Index}) {
+			return c.To, err
+		}
+		refused[c.To] = true
+		if errors.Is(err, errs.Full) {
+			k.full.Store(c.To, time.Now())
+		}
+		k.events.refused(d, c.Index, c.To, err)
 		next, ok := k.next(d, c.Index, holders, refused)
 		if !ok {
-			if err == nil {
-				err = errs.New(errs.Unavailable, "no other member takes shard %s/%d", d.Segment, c.Index)
-			}
-			return c.To, err
+			return c.To, errs.New(errs.Unavailable, "no other member takes shard %s/%d: %v", d.Segment, c.Index, err)
 		}
 		c.To = next
 	}
 }
 
-// next returns who should have a shard, of those that have not refused one.
+// deleted asks a peer that says that a segment is deleted to show that, and if
+// it does drops what there is of it here. Whoever only says so is not believed.
+func (k *Keeper) deleted(ctx context.Context, peer datamesh.PeerID, key datamesh.ShardKey) bool {
+	before := datamesh.ShardKey{Segment: key.Segment, Index: key.Index - 1}
+	_, words, err := k.net.Holds(ctx, peer, transfer.Range{After: before, Upto: key, Keys: []datamesh.ShardKey{key}})
+	for _, del := range words {
+		if err == nil && del.Descriptor.Segment == key.Segment {
+			if err := k.index.Drop(ctx, del); err != nil {
+				k.events.failed("a deleted segment could not be dropped", err)
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// next returns who should have a shard, of those that have room and have not
+// refused one.
 func (k *Keeper) next(d *datamesh.Descriptor, index int, holders [][]datamesh.PeerID, refused map[datamesh.PeerID]bool) (datamesh.PeerID, bool) {
 	members := slices.DeleteFunc(ring.Candidates(k.net.View()), func(c placement.Candidate) bool { return refused[c.Peer] })
 	for _, c := range Plan(members, d, holders) {
-		if c.Index == index {
+		if c.Index == index && k.hasRoom(d, c.To) {
 			return c.To, true
 		}
 	}
 	return datamesh.PeerID{}, false
 }
 
+// errNoCode says that there is no rebuilding what is missing.
+var errNoCode = errors.New("what its owner has signed is not a code")
+
 // shards returns the shards that are to be copied: read where there is one to
-// read, and rebuilt from k others where there is not. All are checked.
+// read, and rebuilt from k others where there is not. All are checked. With an
+// error, which may be errNoCode, it returns those that could be had.
 func (k *Keeper) shards(ctx context.Context, d *datamesh.Descriptor, holders [][]datamesh.PeerID, copies []Copy) (map[int][]byte, error) {
-	code, err := erasure.New(d.K, d.M)
-	if err != nil {
-		return nil, err
-	}
 	want := map[int][]byte{}
-	rebuild := false
+	missing := make([]bool, len(d.Shards))
 	for _, c := range copies {
-		if len(holders[c.Index]) == 0 {
-			rebuild = true
-			continue
-		}
-		if want[c.Index], err = k.read(ctx, d, c.Index, holders[c.Index], nil); err != nil {
-			return nil, err
+		shard, err := k.read(ctx, d, c.Index, holders[c.Index])
+		if err == nil {
+			want[c.Index] = shard
+		} else {
+			missing[c.Index] = true
 		}
 	}
-	if !rebuild {
+	if !slices.Contains(missing, true) {
 		return want, nil
 	}
-	all := code.Cut(make([]byte, code.BufferLen(d.Length)), d.Length)
-	have, err := k.readAny(ctx, d, holders, all)
+	code, err := erasure.New(d.K, d.M)
 	if err != nil {
-		return nil, err
+		return want, err
 	}
-	for i := range all {
-		if !have[i] {
-			all[i] = all[i][:0]
-		}
+	all, err := k.readAny(ctx, d, holders)
+	if err != nil {
+		return want, err
 	}
-	if err := code.Rebuild(all, false); err != nil {
-		return nil, err
+	if err := code.RebuildSome(all, missing); err != nil {
+		return want, err
 	}
-	for _, c := range copies {
-		if len(holders[c.Index]) > 0 {
+	for index, ok := range missing {
+		if !ok {
 			continue
 		}
-		if hash.Shard(all[c.Index]) != d.Shards[c.Index] {
-			return nil, errs.New(errs.Integrity, "shard %s/%d cannot be rebuilt: what its owner has signed is not a code of %d+%d", d.Segment, c.Index, d.K, d.M)
+		if hash.Shard(all[index]) != d.Shards[index] {
+			return want, errs.New(errs.Integrity, "shard %s/%d: %w of %d+%d", d.Segment, index, errNoCode, d.K, d.M)
 		}
-		want[c.Index] = all[c.Index]
+		want[index] = all[index]
 	}
 	return want, nil
 }
 
-// readAny reads k shards, those that are here first, each into its place.
-func (k *Keeper) readAny(ctx context.Context, d *datamesh.Descriptor, holders [][]datamesh.PeerID, into [][]byte) (have []bool, err error) {
-	have = make([]bool, len(into))
-	order := make([]int, 0, len(into))
+// readAny reads k shards, those that are here first. The others are nil.
+func (k *Keeper) readAny(ctx context.Context, d *datamesh.Descriptor, holders [][]datamesh.PeerID) ([][]byte, error) {
+	var order []int
 	for i, who := range holders {
 		if slices.Contains(who, k.self) {
 			order = slices.Insert(order, 0, i)
@@ -239,7 +287,9 @@ func (k *Keeper) readAny(ctx context.Context, d *datamesh.Descriptor, holders []
 			order = append(order, i)
 		}
 	}
-	var mu sync.Mutex // guards have, order, and failed
+	var mu sync.Mutex // guards the rest
+	all := make([][]byte, len(holders))
+	n := 0
 	var failed error
 	take := func() (int, bool) {
 		mu.Lock()
@@ -251,56 +301,67 @@ func (k *Keeper) readAny(ctx context.Context, d *datamesh.Descriptor, holders []
 		order = order[1:]
 		return i, true
 	}
-	var group errgroup.Group
-	for range d.K {
-		group.Go(func() error {
-			for {
-				i, ok := take()
-				if !ok {
-					return nil
-				}
-				_, err := k.read(ctx, d, i, holders[i], into[i])
-				mu.Lock()
-				if have[i] = err == nil; err != nil {
-					failed = errors.Join(failed, err)
-				}
-				mu.Unlock()
-				if err == nil {
-					return nil
-				}
+	readOne := func() error {
+		for {
+			i, ok := take()
+			if !ok {
+				return nil
 			}
-		})
-	}
-	group.Wait()
-	n := 0
-	for _, ok := range have {
-		if ok {
-			n++
+			shard, err := k.read(ctx, d, i, holders[i])
+			mu.Lock()
+			if err == nil {
+				all[i] = shard
+				n++
+			} else {
+				failed = errors.Join(failed, err)
+			}
+			mu.Unlock()
+			if err == nil {
+				return nil
+			}
 		}
 	}
+	var group errgroup.Group
+	for range d.K {
+		group.Go(readOne)
+	}
+	group.Wait()
 	if n < d.K {
 		return nil, errs.New(errs.Unavailable, "segment %s: %d of %d shards can be read: %w", d.Segment, n, d.K, failed)
 	}
-	return have, nil
+	return all, nil
 }
 
 // read reads a shard from the first of its holders that serves it.
-func (k *Keeper) read(ctx context.Context, d *datamesh.Descriptor, index int, holders []datamesh.PeerID, into []byte) (shard []byte, err error) {
+func (k *Keeper) read(ctx context.Context, d *datamesh.Descriptor, index int, holders []datamesh.PeerID) (shard []byte, err error) {
 	key := datamesh.ShardKey{Segment: d.Segment, Index: index}
+	err = errs.New(errs.Unavailable, "shard %s/%d: nobody has it", d.Segment, index)
 	for _, peer := range holders {
 		if err := k.rate.wait(ctx, d.ShardLen()); err != nil {
 			return nil, err
 		}
-		var failed error
-		if _, shard, failed = k.net.Shards(peer).Get(ctx, key, into[:0:len(into)]); failed == nil && hash.Shard(shard) == d.Shards[index] {
-			if into != nil && len(shard) > 0 && &into[0] != &shard[0] {
-				copy(into, shard)
-			}
+		shard, err = k.readFrom(ctx, d, key, peer)
+		if err == nil {
 			return shard, nil
 		}
-		err = errors.Join(err, errs.New(errs.Unavailable, "shard %s/%d from %s: %w", d.Segment, index, peer, failed))
 	}
 	return nil, err
+}
+
+// shardTime is how long a peer may take to send a shard.
+const shardTime = 2 * time.Minute
+
+func (k *Keeper) readFrom(ctx context.Context, d *datamesh.Descriptor, key datamesh.ShardKey, peer datamesh.PeerID) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, shardTime)
+	defer cancel()
+	_, shard, err := k.net.Shards(peer).Get(ctx, key, make([]byte, d.ShardLen()))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("shard %s/%d from %s: %w", key.Segment, key.Index, peer, err)
+	case hash.Shard(shard) != d.Shards[key.Index]:
+		return nil, errs.New(errs.Unavailable, "shard %s/%d from %s: the bytes are others", key.Segment, key.Index, peer)
+	}
+	return shard, nil
 }
 
 // report tells the registrars who holds a segment. A majority must take it.

@@ -27,11 +27,39 @@ var _ transfer.Registry = (*Registry)(nil)
 
 // Report enters what a peer reports.
 func (r *Registry) Report(ctx context.Context, from datamesh.PeerID, reports []store.Report) error {
-	err := r.Index.Report(ctx, reports)
+	err := r.Index.Report(ctx, r.ofMembers(reports))
 	if k := r.keeper.Load(); k != nil && err == nil {
 		k.hear(Told{from, reports})
 	}
 	return err
+}
+
+// ofMembers leaves out holders that are no members: whatever they are said to
+// hold, they cannot be reached.
+func (r *Registry) ofMembers(reports []store.Report) []store.Report {
+	view := r.View()
+	if view == nil {
+		return reports
+	}
+	list := slices.Clone(reports)
+	for i := range list {
+		list[i].Holdings = slices.DeleteFunc(slices.Clone(list[i].Holdings), func(h store.Holding) bool {
+			_, ok := view.Lookup(h.Peer)
+			return !ok
+		})
+	}
+	return list
+}
+
+// isMember reports with an error that a peer is no member. Kind:
+// Authentication.
+func (r *Registry) isMember(peer datamesh.PeerID) error {
+	if view := r.View(); view != nil {
+		if _, ok := view.Lookup(peer); !ok {
+			return errs.New(errs.Authentication, "peer %s is no storage member of the mesh", peer)
+		}
+	}
+	return nil
 }
 
 // Locate returns what was reported of a segment.
@@ -42,6 +70,9 @@ func (r *Registry) Locate(ctx context.Context, segment datamesh.SegmentID) (*dat
 // Compare compares what a peer says that it holds of the segments that this
 // member keeps track of with what is known here.
 func (r *Registry) Compare(ctx context.Context, from datamesh.PeerID, theirs transfer.Sums) ([]int, error) {
+	if err := r.isMember(from); err != nil {
+		return nil, err
+	}
 	view := r.View()
 	if view == nil {
 		return nil, errs.New(errs.Unavailable, "this peer is still starting")
@@ -66,6 +97,9 @@ func (r *Registry) Compare(ctx context.Context, from datamesh.PeerID, theirs tra
 
 // Holds enters what a peer holds in a range.
 func (r *Registry) Holds(ctx context.Context, from datamesh.PeerID, x transfer.Range) ([]datamesh.SegmentID, []*datamesh.Deletion, error) {
+	if err := r.isMember(from); err != nil {
+		return nil, nil, err
+	}
 	unknown, deleted, err := r.Index.Correct(ctx, from, x.After, x.Upto, x.Keys)
 	if k := r.keeper.Load(); k != nil && err == nil {
 		k.hear(Corrected{})
@@ -73,15 +107,21 @@ func (r *Registry) Holds(ctx context.Context, from datamesh.PeerID, x transfer.R
 	return unknown, deleted, err
 }
 
-// Spare passes on that a shard may be one too many.
-func (r *Registry) Spare(_ datamesh.PeerID, key datamesh.ShardKey) {
+// Spare passes on that a shard may be one too many, if a member says so.
+func (r *Registry) Spare(from datamesh.PeerID, key datamesh.ShardKey) {
+	if r.isMember(from) != nil {
+		return
+	}
 	if k := r.keeper.Load(); k != nil {
 		k.Spare(key)
 	}
 }
 
 // Pledge promises to keep a shard.
-func (r *Registry) Pledge(ctx context.Context, _ datamesh.PeerID, key datamesh.ShardKey) error {
+func (r *Registry) Pledge(ctx context.Context, from datamesh.PeerID, key datamesh.ShardKey) error {
+	if err := r.isMember(from); err != nil {
+		return err
+	}
 	if k := r.keeper.Load(); k != nil {
 		return k.Pledge(ctx, key)
 	}

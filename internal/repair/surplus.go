@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"datamesh"
+	"datamesh/internal/errs"
 	"datamesh/internal/hash"
 	"datamesh/internal/placement"
 	"datamesh/internal/ring"
@@ -24,47 +25,86 @@ type Spare struct {
 }
 
 // Surplus returns the shards that can be given up without the segment surviving
-// any less: of each shard all copies but one, which is where fewest others of
-// the segment are and, of those, comes first in the order of placement. It is
-// the same whoever finds it from the same table of members.
+// less than it should: all copies but one of each shard. Those that stay are at
+// as many peers as can be, and of equal choices at those that come first in the
+// order of placement. It is the same whoever finds it from the same table of
+// members. Of a segment that is not whole nothing is too much.
 func Surplus(members []placement.Candidate, d *datamesh.Descriptor, holders [][]datamesh.PeerID) (spare []Spare) {
 	if !slices.ContainsFunc(holders, func(who []datamesh.PeerID) bool { return len(who) > 1 }) || !whole(holders) {
 		return nil
 	}
+	kept := keep(byRank(members, d, holders))
+	stay := make([][]datamesh.PeerID, len(kept))
+	for i, peer := range kept {
+		stay[i] = []datamesh.PeerID{peer}
+	}
+	if placement.Survives(stay, d.K) < min(placement.Survives(holders, d.K), placement.BestSurvives(len(members), d.K, d.M)) {
+		return nil
+	}
+	for i, who := range holders {
+		for _, peer := range who {
+			if peer != kept[i] {
+				spare = append(spare, Spare{i, peer})
+			}
+		}
+	}
+	return spare
+}
+
+// byRank returns the holders of each shard in the order of placement.
+func byRank(members []placement.Candidate, d *datamesh.Descriptor, holders [][]datamesh.PeerID) [][]datamesh.PeerID {
 	rank := map[datamesh.PeerID]int{}
 	for i, c := range placement.Holders(members, d.Segment, d.K+d.M, d.M, d.ShardLen()) {
 		rank[c.Peer] = i
 	}
-	load := map[datamesh.PeerID]int{}
-	kept := make([][]datamesh.PeerID, len(holders))
-	var all []Spare
+	sorted := make([][]datamesh.PeerID, len(holders))
 	for i, who := range holders {
-		kept[i] = slices.Clone(who)
-		for _, peer := range who {
-			load[peer]++
-			all = append(all, Spare{i, peer})
-		}
-	}
-	survives := placement.Survives(kept, d.K)
-	for len(all) > 0 {
-		slices.SortFunc(all, func(a, b Spare) int {
-			return cmp.Or(-cmp.Compare(load[a.At], load[b.At]), -cmp.Compare(rank[a.At], rank[b.At]), cmp.Compare(a.Index, b.Index))
+		sorted[i] = slices.SortedFunc(slices.Values(who), func(a, b datamesh.PeerID) int {
+			return cmp.Or(cmp.Compare(rank[a], rank[b]), comparePeers(a, b))
 		})
-		x := all[0]
-		all = all[1:]
-		if len(kept[x.Index]) < 2 {
-			continue
-		}
-		before := kept[x.Index]
-		kept[x.Index] = slices.DeleteFunc(slices.Clone(before), func(p datamesh.PeerID) bool { return p == x.At })
-		if placement.Survives(kept, d.K) < survives {
-			kept[x.Index] = before
-			continue
-		}
-		load[x.At]--
-		spare = append(spare, x)
 	}
-	return spare
+	return sorted
+}
+
+// keep chooses one holder for each shard, as evenly as can be: as many shards
+// as possible at peers of their own, as many of the others as possible at
+// peers that have one, and so on (augmenting paths; Kuhn 1955).
+func keep(holders [][]datamesh.PeerID) []datamesh.PeerID {
+	kept := make([]datamesh.PeerID, len(holders))
+	placed := make([]bool, len(holders))
+	load := map[datamesh.PeerID][]int{} // the shards that a peer keeps
+	var seen map[datamesh.PeerID]bool
+	var place func(index, most int) bool
+	place = func(index, most int) bool {
+		for _, peer := range holders[index] {
+			if seen[peer] {
+				continue
+			}
+			seen[peer] = true
+			if len(load[peer]) < most {
+				load[peer] = append(load[peer], index)
+				kept[index] = peer
+				return true
+			}
+			for i, other := range load[peer] {
+				if place(other, most) {
+					load[peer][i] = index
+					kept[index] = peer
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for most := 1; slices.Contains(placed, false); most++ {
+		for index := range holders {
+			if !placed[index] {
+				seen = map[datamesh.PeerID]bool{}
+				placed[index] = place(index, most)
+			}
+		}
+	}
+	return kept
 }
 
 // Spare has the keeper find out whether a shard that is here is one too many.
@@ -79,10 +119,20 @@ func (k *Keeper) Spare(key datamesh.ShardKey) {
 // Pledge promises to keep a shard, after it was read. Kinds: FileNotFound,
 // Integrity, Unavailable.
 func (k *Keeper) Pledge(ctx context.Context, key datamesh.ShardKey) error {
+	if has, err := k.net.Shards(k.self).Has(ctx, []datamesh.ShardKey{key}); err != nil || !has[0] {
+		return errs.New(errs.FileNotFound, "shard %s/%d is not here", key.Segment, key.Index)
+	}
+	if err := k.promises.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer k.promises.Release(1)
 	if !k.pledge.make(key) {
 		return errGoing(key)
 	}
 	_, _, err := k.net.Shards(k.self).Get(ctx, key, nil)
+	if err != nil {
+		k.pledge.unmake(key)
+	}
 	return err
 }
 
@@ -107,20 +157,19 @@ func (k *Keeper) giveUp(ctx context.Context) {
 
 // giveUpOne gives up a shard if all others of its segment have proven to be
 // where they should, and another peer that has this one has pledged to keep it.
-// Meanwhile this one is not served, so that nobody proves with it that he has
-// it himself.
+// While they prove that, this one is not served, so that nobody proves with it
+// that he has it himself.
 func (k *Keeper) giveUpOne(ctx context.Context, key datamesh.ShardKey) (gone bool, err error) {
-	if !k.steady() || !k.pledge.begin(key) {
+	if !k.steady() {
 		return false, nil // who is there may be about to change; it is told of again
 	}
-	defer k.pledge.end(key)
 	s := k.survey(ctx, key.Segment)
-	if s.Err != nil || s.Gone {
-		return false, s.Err
+	if s.Err != nil || s.Gone || !k.tooMany(s.Descriptor, s.Holders, key) || !k.pledge.begin(key) {
+		return false, nil
 	}
+	defer k.pledge.end(key)
 	holders := k.prove(ctx, s.Descriptor, s.Holders)
-	if placement.Survives(holders, s.Descriptor.K) < placement.Survives(s.Holders, s.Descriptor.K) ||
-		!slices.Contains(Surplus(ring.Candidates(k.net.View()), s.Descriptor, holders), Spare{key.Index, k.self}) {
+	if placement.Survives(holders, s.Descriptor.K) < placement.Survives(s.Holders, s.Descriptor.K) || !k.tooMany(s.Descriptor, holders, key) {
 		return false, nil
 	}
 	var failed error
@@ -134,10 +183,16 @@ func (k *Keeper) giveUpOne(ctx context.Context, key datamesh.ShardKey) (gone boo
 			continue
 		}
 		if time.Since(asked) < pledgeTime/2 {
-			return true, k.index.Remove(ctx, key)
+			err := k.index.Remove(ctx, key)
+			return err == nil, err
 		}
 	}
 	return false, failed
+}
+
+// tooMany reports whether a shard that is here is one that can be given up.
+func (k *Keeper) tooMany(d *datamesh.Descriptor, holders [][]datamesh.PeerID, key datamesh.ShardKey) bool {
+	return slices.Contains(Surplus(ring.Candidates(k.net.View()), d, holders), Spare{key.Index, k.self})
 }
 
 // prove returns those of the holders, this one aside, that show a random part
@@ -185,8 +240,8 @@ func (k *Keeper) hint(ctx context.Context, spare []Surplused) {
 			key := datamesh.ShardKey{Segment: s.Segment, Index: x.Index}
 			if x.At == k.self {
 				k.Spare(key)
-			} else if err := k.net.Spare(ctx, x.At, key); err != nil && ctx.Err() != nil {
-				return
+			} else {
+				k.net.Spare(ctx, x.At, key) // if that is lost, it is told again
 			}
 		}
 	}

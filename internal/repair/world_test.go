@@ -30,9 +30,8 @@ type world struct {
 	mesh    datamesh.MeshID
 	members []*member
 
-	mu   sync.Mutex // guards the rest
-	view *ring.View
-	cut  func(from, to datamesh.PeerID) bool // nil: everybody reaches everybody
+	mu    sync.Mutex   // guards the rest
+	views []*ring.View // by side
 }
 
 // A member has a disk and a keeper.
@@ -46,6 +45,7 @@ type member struct {
 	changed  chan struct{}
 	stop     func() // ends the keeper
 	down     bool
+	side     int // of a partition; 0 or 1
 	moved    struct {
 		sync.Mutex
 		gets, puts int
@@ -63,6 +63,15 @@ func newWorld(t *testing.T, n int) *world {
 // add adds a member with so much room. Its keeper does not run yet.
 func (w *world) add(capacity int64) *member {
 	w.t.Helper()
+	m := w.meet(capacity)
+	m.open(capacity)
+	w.t.Cleanup(func() { m.disk.Close() })
+	return m
+}
+
+// meet adds a member without a disk.
+func (w *world) meet(capacity int64) *member {
+	w.t.Helper()
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{byte(len(w.members) + 1)}, ed25519.SeedSize))
 	record, err := ring.Sign(key, ring.Record{Mesh: w.mesh, Seq: 1, Role: ring.Storage, Capacity: capacity})
 	if err != nil {
@@ -70,8 +79,6 @@ func (w *world) add(capacity int64) *member {
 	}
 	m := &member{w: w, id: record.Peer, record: record, changed: make(chan struct{}, 1), stop: func() {}}
 	w.members = append(w.members, m)
-	m.open(capacity)
-	w.t.Cleanup(func() { m.disk.Close() })
 	w.see()
 	return m
 }
@@ -83,7 +90,7 @@ func (m *member) open(capacity int64) {
 	if m.disk, err = store.Open(m.w.t.TempDir(), store.Options{Capacity: capacity, Reserve: 1}); err != nil {
 		m.w.t.Fatal(err)
 	}
-	m.registry = &Registry{Index: m.disk, Self: m.id, View: m.w.View}
+	m.registry = &Registry{Index: m.disk, Self: m.id, View: m.View}
 	m.store = m.disk
 }
 
@@ -113,6 +120,21 @@ func (w *world) end() {
 // see shows everybody who is there.
 func (w *world) see() {
 	w.t.Helper()
+	views := []*ring.View{w.viewFrom(0), w.viewFrom(1)}
+	w.mu.Lock()
+	w.views = views
+	w.mu.Unlock()
+	for _, m := range w.members {
+		select {
+		case m.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// viewFrom is what the members on a side see.
+func (w *world) viewFrom(side int) *ring.View {
+	w.t.Helper()
 	machine, err := ring.New(ring.Config{Mesh: w.mesh}, nil, nil)
 	if err != nil {
 		w.t.Fatal(err)
@@ -121,20 +143,25 @@ func (w *world) see() {
 	machine.Step(now, ring.Tick{})
 	for _, m := range w.members {
 		learned := ring.Learned{Record: m.record}
-		if m.down {
+		if m.down || m.side != side {
 			learned.State, learned.Since = ring.Dead, now.Add(-time.Minute)
 		}
 		machine.Step(now, learned)
 	}
+	return machine.View()
+}
+
+// part puts members on the other side of a partition; none ends it.
+func (w *world) part(away ...*member) {
 	w.mu.Lock()
-	w.view = machine.View()
-	w.mu.Unlock()
 	for _, m := range w.members {
-		select {
-		case m.changed <- struct{}{}:
-		default:
+		m.side = 0
+		if slices.Contains(away, m) {
+			m.side = 1
 		}
 	}
+	w.mu.Unlock()
+	w.see()
 }
 
 // kill takes members away.
@@ -156,10 +183,21 @@ func (w *world) back(members ...*member) {
 	w.run(members...)
 }
 
-func (w *world) View() *ring.View {
+// View is that of the first side.
+func (w *world) View() *ring.View { return w.viewOf(0) }
+
+func (w *world) viewOf(side int) *ring.View {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.view
+	return w.views[side]
+}
+
+// View is that of the member.
+func (m *member) View() *ring.View {
+	m.w.mu.Lock()
+	side := m.side
+	m.w.mu.Unlock()
+	return m.w.viewOf(side)
 }
 
 func (w *world) member(id datamesh.PeerID) *member {
@@ -172,14 +210,15 @@ type seen struct {
 	self datamesh.PeerID
 }
 
+func (s *seen) View() *ring.View { return s.member(s.self).View() }
+
 var errAway = errs.New(errs.Unavailable, "cannot be reached")
 
 func (s *seen) to(peer datamesh.PeerID) (*member, error) {
+	m, self := s.member(peer), s.member(s.self)
 	s.mu.Lock()
-	cut := s.cut
-	s.mu.Unlock()
-	m := s.member(peer)
-	if m.down || cut != nil && peer != s.self && cut(s.self, peer) {
+	defer s.mu.Unlock()
+	if m.down || m.side != self.side {
 		return nil, errAway
 	}
 	return m, nil
@@ -304,11 +343,14 @@ func coded(t *testing.T, seed, k, m int) *storetest.Sample {
 
 // put stores n segments as puts do, over those of the members that are there,
 // and tells the registrars.
-func (w *world) put(n, k, m int) (all []*storetest.Sample) {
+func (w *world) put(n, k, m int) []*storetest.Sample { return w.putFrom(0, 0, n, k, m) }
+
+// putFrom puts n segments, of the seeds from first on, on a side.
+func (w *world) putFrom(side, first, n, k, m int) (all []*storetest.Sample) {
 	w.t.Helper()
-	view := w.View()
+	view := w.viewOf(side)
 	for i := range n {
-		s := coded(w.t, i, k, m)
+		s := coded(w.t, first+i, k, m)
 		order := placement.Holders(ring.Candidates(view), s.Segment, k+m, m, s.ShardLen())
 		report := store.Report{Descriptor: s.Descriptor}
 		for index := range s.Bytes {
@@ -345,4 +387,16 @@ func (w *world) held(s *storetest.Sample) [][]datamesh.PeerID {
 		}
 	}
 	return holders
+}
+
+func resign(t *testing.T, s *storetest.Sample) *storetest.Sample {
+	ids := make([]datamesh.ShardID, len(s.Bytes))
+	for i, b := range s.Bytes {
+		ids[i] = hash.Shard(b)
+	}
+	d, err := format.NewDescriptor(s.Owner, s.K, s.M, s.Length, ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &storetest.Sample{Descriptor: d, Bytes: s.Bytes, Owner: s.Owner}
 }

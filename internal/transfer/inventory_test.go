@@ -411,3 +411,31 @@ func TestHoldsBelievesNothing(t *testing.T) {
 		wantKind(t, what, err, tt.want)
 	}
 }
+
+func (onDisk) Spare(datamesh.PeerID, datamesh.ShardKey) {}
+
+func (onDisk) Pledge(context.Context, datamesh.PeerID, datamesh.ShardKey) error { return nil }
+
+func TestSpareAndPledgeReachTheRegistry(t *testing.T) {
+	r := newRegistry()
+	p := newPair(t)
+	c := p.dialServer(t, store.NewMemory(1<<20), r)
+	key := datamesh.ShardKey{Segment: datamesh.SegmentID{1}, Index: 3}
+	if err := c.Spare(t.Context(), p.member.ID(), key); err != nil {
+		t.Error(err)
+	}
+	if err := c.Pledge(t.Context(), p.member.ID(), key); err != nil {
+		t.Error(err)
+	}
+	if want := []datamesh.ShardKey{key}; !slices.Equal(r.spare, want) || !slices.Equal(r.pledged, want) {
+		t.Errorf("spare %v, pledged %v, want %v", r.spare, r.pledged, want)
+	}
+	r.answer(errs.New(errs.Unavailable, "it is about to go"))
+	wantKind(t, "pledge", c.Pledge(t.Context(), p.member.ID(), key), errs.Unavailable)
+	for _, keys := range [][]datamesh.ShardKey{nil, {key, key}} {
+		for _, op := range []uint64{opSpare, opPledge} {
+			_, _, err := c.call(t.Context(), p.member.ID(), request{Op: op, Keys: wireKeys(keys)}, exchange{silence: getSilence})
+			wantKind(t, "a request of other than one shard", err, errs.Invalid)
+		}
+	}
+}

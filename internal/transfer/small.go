@@ -47,12 +47,12 @@ func (s *Server) small(ctx context.Context, from datamesh.PeerID, req *request) 
 		resp, err = s.holds(ctx, from, req)
 	case opSpare:
 		var key datamesh.ShardKey
-		if key, err = oneKey(req); err == nil {
+		if key, err = theKey(req); err == nil {
 			s.registry.Spare(from, key)
 		}
 	case opPledge:
 		var key datamesh.ShardKey
-		if key, err = oneKey(req); err == nil {
+		if key, err = theKey(req); err == nil {
 			err = s.registry.Pledge(ctx, from, key)
 		}
 	default:

@@ -22,7 +22,7 @@ func (c *Client) Pledge(ctx context.Context, peer datamesh.PeerID, key datamesh.
 	return err
 }
 
-func oneKey(req *request) (datamesh.ShardKey, error) {
+func theKey(req *request) (datamesh.ShardKey, error) {
 	if len(req.Keys) != 1 {
 		return datamesh.ShardKey{}, errs.New(errs.Invalid, "request %d of %d shards", req.Op, len(req.Keys))
 	}

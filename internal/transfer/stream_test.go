@@ -94,6 +94,8 @@ type registry struct {
 	reports map[datamesh.SegmentID]store.Report
 	deleted map[datamesh.SegmentID]*datamesh.Deletion
 	fail    error // of each report
+	spare   []datamesh.ShardKey
+	pledged []datamesh.ShardKey
 }
 
 func (r *registry) answer(err error) {
@@ -180,3 +182,18 @@ var errTest = errors.New("as the test says")
 
 // pass lets time go by, in a bubble of synctest.
 func pass(d time.Duration) { <-time.After(d) }
+
+func (r *registry) Spare(_ datamesh.PeerID, key datamesh.ShardKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.spare = append(r.spare, key)
+}
+
+func (r *registry) Pledge(_ context.Context, _ datamesh.PeerID, key datamesh.ShardKey) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fail == nil {
+		r.pledged = append(r.pledged, key)
+	}
+	return r.fail
+}

@@ -36,17 +36,18 @@ type world struct {
 
 // A member has a disk and a keeper.
 type member struct {
-	w        *world
-	id       datamesh.PeerID
-	record   *ring.Record
-	disk     *store.Disk
-	store    datamesh.ShardStore // that others reach
-	registry *Registry
-	changed  chan struct{}
-	stop     func() // ends the keeper
-	down     bool
-	side     int // of a partition; 0 or 1
-	moved    struct {
+	w               *world
+	id              datamesh.PeerID
+	record          *ring.Record
+	disk            *store.Disk
+	store           datamesh.ShardStore // that others reach
+	registry        *Registry
+	changed         chan struct{}
+	stop            func() // ends the keeper
+	down            bool
+	promisesNothing bool
+	side            int // of a partition; 0 or 1
+	moved           struct {
 		sync.Mutex
 		gets, puts int
 	}
@@ -167,7 +168,7 @@ func (w *world) part(away ...*member) {
 // kill takes members away.
 func (w *world) kill(members ...*member) {
 	for _, m := range members {
-		m.down = true
+		m.setDown(true)
 		m.stop()
 		m.stop = func() {}
 	}
@@ -177,7 +178,7 @@ func (w *world) kill(members ...*member) {
 // back has members return as they were.
 func (w *world) back(members ...*member) {
 	for _, m := range members {
-		m.down = false
+		m.setDown(false)
 	}
 	w.see()
 	w.run(members...)
@@ -185,6 +186,12 @@ func (w *world) back(members ...*member) {
 
 // View is that of the first side.
 func (w *world) View() *ring.View { return w.viewOf(0) }
+
+func (m *member) setDown(down bool) {
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	m.down = down
+}
 
 func (w *world) viewOf(side int) *ring.View {
 	w.mu.Lock()
@@ -280,6 +287,9 @@ func (s *seen) Pledge(ctx context.Context, peer datamesh.PeerID, key datamesh.Sh
 	m, err := s.to(peer)
 	if err != nil {
 		return err
+	}
+	if m.promisesNothing {
+		return errAway
 	}
 	return m.registry.Pledge(ctx, s.self, key)
 }

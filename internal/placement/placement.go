@@ -64,6 +64,45 @@ func Holders(candidates []Candidate, segment datamesh.SegmentID, n, perDomain, s
 	return append(spread(append(good, full...), n, perDomain), none...)
 }
 
+// Beside returns the candidates in the order in which they should be asked to
+// hold one more shard of a segment that others hold: those first that share the
+// fewest sites, hosts and owners with the holders, then as [Holders] has them.
+func Beside(candidates []Candidate, segment datamesh.SegmentID, perDomain, shardLen int, holders []datamesh.PeerID) []Candidate {
+	order := Holders(candidates, segment, 0, perDomain, shardLen)
+	domains, held := domainsOf(order)
+	place := make([]int, len(order))
+	for i := range order {
+		place[i] = i
+		for _, peer := range holders {
+			if peer == order[i].Peer {
+				for _, d := range domains[i] {
+					held[d]++
+				}
+			}
+		}
+	}
+	none := func(i int) bool { return order[i].Capacity-order[i].Used < int64(shardLen) }
+	slices.SortStableFunc(place, func(a, b int) int {
+		switch x, y := crowdOf(domains[a], held, perDomain), crowdOf(domains[b], held, perDomain); {
+		case none(a) != none(b):
+			if none(b) {
+				return -1
+			}
+			return 1
+		case x.less(y):
+			return -1
+		case y.less(x):
+			return 1
+		}
+		return 0
+	})
+	sorted := make([]Candidate, len(order))
+	for i, at := range place {
+		sorted[i] = order[at]
+	}
+	return sorted
+}
+
 // spread moves n candidates to the front. It takes each time the first of
 // those that stand least in each other's way. Where hosts lie in sites that is
 // as good as can be; where owners lie across both, a search might do better.

@@ -273,3 +273,28 @@ func BenchmarkHolders(b *testing.B) {
 		})
 	}
 }
+
+func TestBesideKeepsAwayFromTheHolders(t *testing.T) {
+	all := members(20, same(1<<40))
+	for i := range all {
+		all[i].Site = fmt.Sprint("site ", i%4)
+	}
+	all[9].Used = all[9].Capacity // it has no room
+	holders := []datamesh.PeerID{all[0].Peer, all[1].Peer, all[4].Peer}
+	order := Beside(all, key(2, 1), 2, 1<<20, holders)
+	if len(order) != 20 || order[19].Peer != all[9].Peer {
+		t.Fatalf("%d of 20 members, the last with room: %v", len(order), order[19].Peer != all[9].Peer)
+	}
+	want := map[string]int{"site 2": 1, "site 3": 1, "site 1": 2, "site 0": 3} // of which there are none, none, one and two
+	last := 0
+	for _, c := range order[:19] {
+		if want[c.Site] < last {
+			t.Errorf("a member in %s comes after one that stands closer to the holders", c.Site)
+		}
+		last = want[c.Site]
+	}
+	plain := Holders(all, key(2, 1), 0, 2, 1<<20)
+	if got := peers(Beside(all, key(2, 1), 2, 1<<20, nil)); !slices.Equal(got, peers(plain)) {
+		t.Error("without holders the order is another than that of Holders")
+	}
+}

@@ -19,7 +19,7 @@ type Copy struct {
 // come second copies of shards of which a peer holds more than others need to.
 // It is empty when all is well, and nil too when fewer than k shards are left.
 func Plan(members []placement.Candidate, d *datamesh.Descriptor, holders [][]datamesh.PeerID) []Copy {
-	p := &plan{holders: make([][]datamesh.PeerID, len(holders)), load: map[datamesh.PeerID]int{}}
+	p := &plan{members: members, d: d, holders: make([][]datamesh.PeerID, len(holders)), load: map[datamesh.PeerID]int{}}
 	left := 0
 	for i, who := range holders {
 		p.holders[i] = slices.Clone(who)
@@ -43,9 +43,6 @@ func Plan(members []placement.Candidate, d *datamesh.Descriptor, holders [][]dat
 	if left == len(holders) && placement.Survives(p.holders, d.K) >= best {
 		return nil
 	}
-	for _, c := range placement.Holders(members, d.Segment, d.K+d.M, d.M, d.ShardLen()) {
-		p.order = append(p.order, c.Peer)
-	}
 	for i, who := range p.holders {
 		if len(who) == 0 {
 			p.give(i, len(holders))
@@ -61,17 +58,19 @@ func Plan(members []placement.Candidate, d *datamesh.Descriptor, holders [][]dat
 
 // A plan is one that is being made, with the holders as they will be.
 type plan struct {
-	order   []datamesh.PeerID // in which members are asked
+	members []placement.Candidate
+	d       *datamesh.Descriptor
 	holders [][]datamesh.PeerID
 	load    map[datamesh.PeerID]int // shards that a peer holds
 	copies  []Copy
 }
 
 // give gives a shard to the member that has the fewest of the segment, and
-// fewer than that many.
+// fewer than that many, as far from the others as can be.
 func (p *plan) give(index, fewer int) bool {
 	best, found := datamesh.PeerID{}, false
-	for _, peer := range p.order {
+	for _, c := range placement.Beside(p.members, p.d.Segment, p.d.M, p.d.ShardLen(), slices.Concat(p.holders...)) {
+		peer := c.Peer
 		if p.load[peer] < fewer && (!found || p.load[peer] < p.load[best]) && !slices.Contains(p.holders[index], peer) {
 			best, found = peer, true
 		}

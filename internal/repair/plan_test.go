@@ -148,3 +148,39 @@ func TestSurplusLeavesOneOfEach(t *testing.T) {
 		t.Errorf("a segment that is not whole has too much: %v", spare)
 	}
 }
+
+// What is rebuilt does not gather in one site.
+func TestPlanKeepsDomainsApart(t *testing.T) {
+	for n := range 200 {
+		d := descriptor(n, 4, 2)
+		members := candidates(30)
+		for i := range members {
+			members[i].Site = string(rune('a' + i%3))
+		}
+		holders := make([][]datamesh.PeerID, 6)
+		for i, c := range placement.Holders(members, d.Segment, 6, 2, d.ShardLen())[:6] {
+			holders[i] = []datamesh.PeerID{c.Peer}
+		}
+		for death := range 8 {
+			dead := holders[death%6][0]
+			holders[death%6] = nil
+			members = slices.DeleteFunc(members, func(c placement.Candidate) bool { return c.Peer == dead })
+			for _, c := range Plan(members, d, holders) {
+				holders[c.Index] = []datamesh.PeerID{c.To}
+			}
+			count := map[string]int{}
+			for _, c := range members {
+				for _, who := range holders {
+					if who[0] == c.Peer {
+						count[c.Site]++
+					}
+				}
+			}
+			for site, n := range count {
+				if n > 2 {
+					t.Errorf("after %d deaths site %s has %d shards of a segment", death+1, site, n)
+				}
+			}
+		}
+	}
+}

@@ -27,6 +27,9 @@ type Events struct {
 	// Dropped tells that a shard was given up here of which there is another.
 	Dropped func(key datamesh.ShardKey)
 
+	// Audited tells what came of asking a peer to prove a shard.
+	Audited func(Answer)
+
 	// Failed tells of something else that did not go as it should.
 	Failed func(what string, err error)
 }
@@ -74,6 +77,8 @@ type Keeper struct {
 	spare  chan datamesh.ShardKey
 	lost   chan struct{}
 	wg     sync.WaitGroup // effects that are being carried out
+
+	audits audits
 
 	changed  atomic.Pointer[time.Time] // when who is there has last changed
 	full     sync.Map                  // when a peer last had no room, a time.Time by id
@@ -200,6 +205,7 @@ func (k *Keeper) review(ctx context.Context, x Review) Event {
 		}
 		return Reviewed{Last: true}
 	}
+	k.audits.strip(list)
 	return Reviewed{Segments: list, Last: len(list) < page}
 }
 

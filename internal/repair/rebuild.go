@@ -34,7 +34,7 @@ func (k *Keeper) survey(ctx context.Context, segment datamesh.SegmentID) Surveye
 	if s.Err = k.gather(ctx, all, segment, &holdings); s.Err != nil {
 		return s
 	}
-	s.Holders = k.ask(ctx, d, holdings)
+	s.Holders = k.believe(ctx, d, k.ask(ctx, d, holdings))
 	return s
 }
 
@@ -186,6 +186,9 @@ func (k *Keeper) give(ctx context.Context, d *datamesh.Descriptor, c Copy, shard
 		err := k.rate.wait(ctx, len(shard))
 		if err == nil {
 			err = k.net.Shards(c.To).Put(ctx, d, c.Index, shard)
+		}
+		if err == nil {
+			err = k.taken(ctx, d, c)
 		}
 		if err == nil || ctx.Err() != nil {
 			return c.To, err

@@ -4,18 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"math/rand/v2"
 	"slices"
-	"sync"
 	"time"
 
 	"datamesh"
 	"datamesh/internal/errs"
-	"datamesh/internal/hash"
 	"datamesh/internal/placement"
 	"datamesh/internal/ring"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // A Spare shard is one that a peer need not hold.
@@ -198,35 +193,17 @@ func (k *Keeper) tooMany(d *datamesh.Descriptor, holders [][]datamesh.PeerID, ke
 // prove returns those of the holders, this one aside, that show a random part
 // of their shard, as no one can who does not have it at hand.
 func (k *Keeper) prove(ctx context.Context, d *datamesh.Descriptor, holders [][]datamesh.PeerID) [][]datamesh.PeerID {
-	var mu sync.Mutex // guards proven
 	proven := make([][]datamesh.PeerID, len(holders))
-	var group errgroup.Group
-	group.SetLimit(atOnce)
 	for index, who := range holders {
-		for _, peer := range who {
-			group.Go(func() error {
-				if peer == k.self {
-					mu.Lock()
-					defer mu.Unlock()
-					proven[index] = append(proven[index], peer)
-					return nil
-				}
-				n := min(hash.Group, d.ShardLen())
-				off := rand.IntN(d.ShardLen() - n + 1)
-				got, slice, err := k.net.Shards(peer).GetRange(ctx, datamesh.ShardKey{Segment: d.Segment, Index: index}, off, n)
-				if err != nil || got.Segment != d.Segment {
-					return nil
-				}
-				if _, ok := hash.Open(slice, off, n, d.Shards[index]); ok {
-					mu.Lock()
-					defer mu.Unlock()
-					proven[index] = append(proven[index], peer)
-				}
-				return nil
-			})
+		if slices.Contains(who, k.self) {
+			proven[index] = append(proven[index], k.self)
 		}
 	}
-	group.Wait()
+	for _, a := range k.challenge(ctx, d, holders) {
+		if a.Outcome == Proven {
+			proven[a.Key.Index] = append(proven[a.Key.Index], a.Peer)
+		}
+	}
 	for _, who := range proven {
 		slices.SortFunc(who, comparePeers)
 	}

@@ -23,6 +23,7 @@ type Config struct {
 	Put      Put
 	Repair   Repair
 	Scrub    Scrub
+	Audit    Audit
 	Member   Member
 	Log      Log
 	Networks []Network // of the file, in its order; see [Config.Peers]
@@ -69,6 +70,11 @@ type Scrub struct {
 	Interval time.Duration // from the end of a pass to the begin of the next
 }
 
+// Audit says how holders of shards are asked for proofs.
+type Audit struct {
+	Interval time.Duration // in which each segment that the node keeps track of comes round
+}
+
 // Member is what the node says of itself to others: the failure domains it
 // is in. An empty label is unknown.
 type Member struct {
@@ -92,6 +98,7 @@ func Default() Config {
 		Put:    Put{Code: Code{K: 4, M: 2}, Grace: 3 * time.Second, Resume: 24 * time.Hour},
 		Repair: Repair{Grace: 15 * time.Minute, Interval: time.Hour, Rate: 32 << 20},
 		Scrub:  Scrub{Rate: 20 << 20, Interval: 7 * 24 * time.Hour},
+		Audit:  Audit{Interval: 7 * 24 * time.Hour},
 		Member: Member{Host: host},
 		Log:    Log{Level: slog.LevelInfo, Format: "text"},
 	}

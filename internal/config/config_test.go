@@ -54,6 +54,7 @@ var everySetting = []struct{ key, env, file string }{
 	{"repair.rate", "0", "0"},
 	{"scrub.rate", "5M", `"5M"`},
 	{"scrub.interval", "36h", `"36h"`},
+	{"audit.interval", "720h", `"720h"`},
 	{"member.site", "Zürich", `"Z\u00fcrich"`},
 	{"member.host", "rack 4", `"rack 4"`},
 	{"member.owner", "ann", `"""ann"""`},
@@ -74,6 +75,7 @@ func everyConfig() Config {
 		Put:    Put{Code: Code{10, 4}, Resume: 90 * time.Minute},
 		Repair: Repair{Interval: 10 * time.Minute},
 		Scrub:  Scrub{Rate: 5 << 20, Interval: 36 * time.Hour},
+		Audit:  Audit{Interval: 720 * time.Hour},
 		Member: Member{Site: "Zürich", Host: "rack 4", Owner: "ann"},
 		Log:    Log{Level: slog.LevelDebug, Format: "json"},
 	}

@@ -63,6 +63,8 @@ func (c *Config) settings() []setting {
 			&c.Scrub.Rate, ParseSize, formatSize),
 		bind("scrub.interval", text, "", "the time from the end of such a pass over all shards to the begin of the next", "a duration above 0 such as 168h",
 			&c.Scrub.Interval, parsePositive, formatDuration),
+		bind("audit.interval", text, "", "the time in which the holders of every segment that the node keeps track of are asked for proofs; at most one segment a second", "a duration above 0 such as 168h",
+			&c.Audit.Interval, parsePositive, formatDuration),
 		bind("member.site", text, "", "failure domain of the node: its site", acceptLabel,
 			&c.Member.Site, parseLabel, same),
 		bind("member.host", text, "", "failure domain of the node: its host", acceptLabel,

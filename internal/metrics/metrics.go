@@ -36,6 +36,10 @@ type Metrics struct {
 	scrubbedBytes  prometheus.Counter
 	damagedShards  *prometheus.CounterVec // fate
 
+	auditProofs   prometheus.Counter
+	auditFailures prometheus.Counter
+	auditSilences prometheus.Counter
+
 	ringCalls  *prometheus.CounterVec // result
 	ringServed prometheus.Counter
 	ringBytes  *prometheus.CounterVec // direction
@@ -81,6 +85,13 @@ func New() *Metrics {
 			"Bytes of the own store that were read to find damaged shards.").WithLabelValues(),
 		damagedShards: counters(r, "damaged_shards_total",
 			"Shards of the own store that were found damaged, or not readable, as all were read.", "fate"),
+
+		auditProofs: counters(r, "audit_proofs_total",
+			"Shards that peers proved to hold, in audits by this node.").WithLabelValues(),
+		auditFailures: counters(r, "audit_failures_total",
+			"Shards that peers were said to hold and could not prove, in audits by this node.").WithLabelValues(),
+		auditSilences: counters(r, "audit_silences_total",
+			"Shards that peers did not say anything of, in audits by this node.").WithLabelValues(),
 
 		ringCalls: counters(r, "ring_calls_total",
 			"Questions of the member table to other members: probes, and comparisons of tables.", "result"),
@@ -193,6 +204,15 @@ func (m *Metrics) ScrubbedShard(bytes int) {
 
 // DamagedShard counts one that was damaged, by its fate.
 func (m *Metrics) DamagedShard(fate string) { m.damagedShards.WithLabelValues(fate).Inc() }
+
+// AuditProof counts a shard that a peer has proven.
+func (m *Metrics) AuditProof() { m.auditProofs.Inc() }
+
+// AuditFailure counts one that a peer could not prove.
+func (m *Metrics) AuditFailure() { m.auditFailures.Inc() }
+
+// AuditSilence counts one of which a peer said nothing.
+func (m *Metrics) AuditSilence() { m.auditSilences.Inc() }
 
 // RingCalled counts a question to another member, and the bytes that went out
 // for it and came in.

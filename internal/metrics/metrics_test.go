@@ -123,6 +123,9 @@ func TestEventsAreCounted(t *testing.T) {
 			`datamesh_scrubbed_bytes_total`:  5}},
 		{"dropped shard", func() { m.DamagedShard(Dropped) }, map[string]float64{
 			`datamesh_damaged_shards_total{fate="dropped"}`: 1}},
+		{"audit proof", m.AuditProof, map[string]float64{`datamesh_audit_proofs_total`: 1}},
+		{"audit failure", m.AuditFailure, map[string]float64{`datamesh_audit_failures_total`: 1}},
+		{"audit silence", m.AuditSilence, map[string]float64{`datamesh_audit_silences_total`: 1}},
 		{"ring call", func() { m.RingCalled(3, 4, nil) }, map[string]float64{
 			`datamesh_ring_calls_total{result="ok"}`:     1,
 			`datamesh_ring_bytes_total{direction="out"}`: 3,

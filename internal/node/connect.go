@@ -137,10 +137,12 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		return nil, err
 	}
 	keeper := n.keeper(made)
+	made.keeper = keeper
 	made.scrub = n.newScrub(disk, keeper.Lost)
 	changed := make(chan struct{}, 1)
 	n.wg.Go(func() { n.follow(made.net, m, changed) })
 	n.wg.Go(func() { keeper.Run(n.ctx, changed) })
+	n.wg.Go(func() { keeper.RunAudits(n.ctx, n.opt.Config.Audit.Interval) })
 	n.wg.Go(func() { made.scrub.Run(n.ctx) }) // its error is that the node is closed
 	return made, nil
 }

@@ -87,6 +87,7 @@ type link struct {
 	disk       *store.Disk         // nil in a client of the mesh
 	local      datamesh.ShardStore // that of disk, watched
 	registry   *repair.Registry    // nil but in a storage node of a mesh
+	keeper     *repair.Keeper      // likewise
 	scrub      *scrub.Scrub        // of disk, or nil
 	remote     func(datamesh.PeerID) datamesh.ShardStore
 	view       func() *ring.View

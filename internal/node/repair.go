@@ -24,6 +24,7 @@ func (n *Node) keeper(l *link) *repair.Keeper {
 		Dropped: func(key datamesh.ShardKey) {
 			n.log.Info("a shard was dropped that another peer keeps", "segment", key.Segment, "index", key.Index)
 		},
+		Audited: n.audited,
 		Failed: func(what string, err error) {
 			n.log.Warn(what, "error", err)
 		},

@@ -22,6 +22,7 @@ func TestDocumentsHaveTheFieldsThatProgramsRead(t *testing.T) {
 		"peer_id uptime_seconds members alive suspect dead connected catalog objects bytes goroutines":    Stats{}, // alone, and without a store
 		"members peer_id addrs answers new latency_ms new":                                                Discovered{Members: []Found{{}}},
 		"peers peer_id latency_ms sent sent_per_second received received_per_second failed peer_id error": Bandwidth{Peers: []Throughput{{}}, Failed: []Unmeasured{{}}},
+		"peer_id shards proofs failures segment index reason silences":                                    Audited{Failures: []UnprovenShard{{}}},
 		"checks name status detail advice":                                                                Diagnosis{Checks: []Check{{}}},
 		"capacity used reserve free shards":                                                               StoreStats{},
 	} {

@@ -38,6 +38,8 @@ work = ["12D3KooWFA12p4eY7kF3VLeKJwwaRFFTDKNrvR9zyvNMyoYBbbYv@/ip4/127.0.0.1/tcp
 		{"networks us", []string{"use "}},
 		{"transfers ", []string{"cancel "}},
 		{"transfers cancel ", nil},
+		{"audit ", nil},
+		{"audit --count ", nil},
 		{"bandwidth ", nil},
 		{"bandwidth --size ", nil},
 		{"health ", nil},

@@ -95,6 +95,9 @@ func TestPeersAreCompletedWithAndWithoutANode(t *testing.T) {
 	if diff := cmp.Diff([]string{a.PeerID.String()}, offered("bandwidth")); diff != "" {
 		t.Errorf("to measure (-want +got):\n%s", diff)
 	}
+	if diff := cmp.Diff([]string{a.PeerID.String()}, offered("audit")); diff != "" {
+		t.Errorf("to audit (-want +got):\n%s", diff)
+	}
 	if diff := cmp.Diff([]string{a.PeerID.String() + "@" + nearestAddr(a.Addrs)}, offered("networks", "add", "work")); diff != "" {
 		t.Errorf("to name (-want +got):\n%s", diff)
 	}

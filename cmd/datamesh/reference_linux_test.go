@@ -40,6 +40,7 @@ var update = flag.Bool("update", false, "write docs/commands.md, docs/exit-codes
 // documents has, for every command, the result that it prints with --json, or
 // nil for one that prints none. A flag is named with which it is another.
 var documents = map[string]any{
+	"datamesh audit":             node.Audited{},
 	"datamesh bandwidth":         node.Bandwidth{},
 	"datamesh bootstrap":         ready{},
 	"datamesh completion":        nil,
@@ -86,9 +87,9 @@ var documents = map[string]any{
 }
 
 // notAsked are the documents that no command is asked for here: of those that
-// run until they are stopped, of what was interrupted, and of what changes
-// the machine. Other tests have them.
-var notAsked = []string{"datamesh bootstrap", "datamesh demo", "datamesh metrics --watch", "datamesh service",
+// run until they are stopped, of what was interrupted, of what changes the
+// machine, and of those that take several members. Other tests have them.
+var notAsked = []string{"datamesh audit", "datamesh bootstrap", "datamesh demo", "datamesh metrics --watch", "datamesh service",
 	"datamesh service uninstall", "datamesh transfers cancel"}
 
 // an error's document comes from no command in particular.

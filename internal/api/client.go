@@ -112,6 +112,14 @@ func (c *Client) Scrub(ctx context.Context, o node.ScrubOptions) (*node.Scrubbed
 	return ask[node.Scrubbed](ctx, c, "POST", scrubPath, query, nil)
 }
 
+func (c *Client) Audit(ctx context.Context, o node.AuditOptions) (*node.Audited, error) {
+	query, err := withOptions(o)
+	if err != nil {
+		return nil, err
+	}
+	return ask[node.Audited](ctx, c, "POST", auditPath, query, nil)
+}
+
 func (c *Client) Stats(ctx context.Context) (*node.Stats, error) {
 	return ask[node.Stats](ctx, c, "GET", statsPath, nil, nil)
 }

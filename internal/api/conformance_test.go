@@ -86,6 +86,9 @@ func testAnswers(t *testing.T, connect func(*testing.T, Operations) Operations) 
 	check("Scrub", func(o Operations) (any, error) {
 		return o.Scrub(t.Context(), node.ScrubOptions{Transfer: "a/b ?&%"})
 	})
+	check("Audit", func(o Operations) (any, error) {
+		return o.Audit(t.Context(), node.AuditOptions{Peer: "a/b ?&%", Count: 7})
+	})
 	check("Stats", func(o Operations) (any, error) { return o.Stats(t.Context()) })
 	check("Health", func(o Operations) (any, error) { return o.Health(t.Context(), false) })
 	check("a quick Health", func(o Operations) (any, error) { return o.Health(t.Context(), true) })

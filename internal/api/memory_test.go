@@ -117,6 +117,11 @@ func (m *memory) Scrub(_ context.Context, o node.ScrubOptions) (*node.Scrubbed, 
 	return &node.Scrubbed{Shards: 3, Dropped: 1, Damaged: []node.DamagedShard{{Segment: datamesh.SegmentID{4}, Index: 2, Fate: node.DroppedShard, Reason: "not " + o.Transfer}}}, nil
 }
 
+func (m *memory) Audit(_ context.Context, o node.AuditOptions) (*node.Audited, error) {
+	return &node.Audited{PeerID: datamesh.PeerID{9}, Shards: o.Count, Proofs: 2, LastProof: time.Unix(7, 0).UTC(),
+		Failures: []node.UnprovenShard{{Segment: datamesh.SegmentID{4}, Index: 2, Reason: "not " + o.Peer}}}, nil
+}
+
 func (m *memory) Stats(context.Context) (*node.Stats, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -55,6 +55,9 @@ type Operations interface {
 	// Scrub reads all shards of the node's store, and tells which were damaged.
 	Scrub(ctx context.Context, o node.ScrubOptions) (*node.Scrubbed, error)
 
+	// Audit has a member prove shards that it is said to hold.
+	Audit(ctx context.Context, o node.AuditOptions) (*node.Audited, error)
+
 	// Stats returns the figures of the node.
 	Stats(ctx context.Context) (*node.Stats, error)
 

@@ -121,6 +121,7 @@ func routes(ops Operations) http.Handler {
 	mux.Handle("POST "+bandwidthPath, answer(func(r *http.Request) (*node.Bandwidth, error) { return bandwidth(ops, r) }))
 	mux.Handle("POST "+doctorPath, answer(func(r *http.Request) (*node.Diagnosis, error) { return ops.Doctor(r.Context()) }))
 	mux.Handle("POST "+scrubPath, answer(func(r *http.Request) (*node.Scrubbed, error) { return scrub(ops, r) }))
+	mux.Handle("POST "+auditPath, answer(func(r *http.Request) (*node.Audited, error) { return audit(ops, r) }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, errs.New(errs.Invalid, "the local API has no %s %s", r.Method, r.URL.Path))
 	})
@@ -203,6 +204,14 @@ func scrub(ops Operations, r *http.Request) (*node.Scrubbed, error) {
 		return nil, err
 	}
 	return ops.Scrub(r.Context(), o)
+}
+
+func audit(ops Operations, r *http.Request) (*node.Audited, error) {
+	var o node.AuditOptions
+	if err := options(r, &o); err != nil {
+		return nil, err
+	}
+	return ops.Audit(r.Context(), o)
 }
 
 func bandwidth(ops Operations, r *http.Request) (*node.Bandwidth, error) {

@@ -6,7 +6,7 @@ import (
 )
 
 // The paths of the API. An object is named by the query parameter ref; the
-// options of a put, a plan, a get or a scrub are JSON in the query parameter options,
+// options of a put, a plan, a get, a scrub or an audit are JSON in the query parameter options,
 // and the body of a put is the content.
 const (
 	identityPath = "/v1/identity"
@@ -26,6 +26,7 @@ const (
 	bandwidthPath = "/v1/bandwidth"
 	doctorPath    = "/v1/doctor"
 	scrubPath     = "/v1/scrub"
+	auditPath     = "/v1/audit"
 )
 
 const (

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -117,7 +118,7 @@ func TestCtrlCInATransferLeavesNothingPartialAndTheSameGoesOn(t *testing.T) {
 
 	s := onScreen(t, owner.people(append(slow, "put", file)...))
 	s.shows(t, "sealed")
-	eventually(t, "something is confirmed", func() bool { return confirmed.MatchString(s.shown()) || !s.task.running() })
+	eventually(t, "a segment is confirmed", func() bool { return confirmedMiB(t, s.shown()) > 3*24 || !s.task.running() })
 	s.types(t, ctrlC)
 	s.shows(t, "datamesh: interrupted")
 	s.shows(t, "hint: type the same again: ")
@@ -196,8 +197,22 @@ func TestBarsKeepNumbersApartOnANarrowTerminal(t *testing.T) {
 	}
 }
 
-// confirmed is the bar of what is confirmed once that is something.
-var confirmed = regexp.MustCompile(`confirmed +([1-9][0-9.]*|0\.[1-9]) [KMG]iB /`)
+var confirmedBar = regexp.MustCompile(`confirmed +([0-9.]+) MiB /`)
+
+// confirmedMiB returns what the bar of that last said. With three segments of
+// 24 MiB of shards under way, more than those means that one is stored.
+func confirmedMiB(t *testing.T, shown string) float64 {
+	t.Helper()
+	all := confirmedBar.FindAllStringSubmatch(shown, -1)
+	if len(all) == 0 {
+		return 0
+	}
+	n, err := strconv.ParseFloat(all[len(all)-1][1], 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
 
 // What goes to a pipe is data alone. Bars are for a terminal, and for those
 // who are not to be left in quiet.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -100,7 +101,11 @@ func (w *world) run(members ...*member) {
 	for _, m := range members {
 		ctx, cancel := context.WithCancel(w.t.Context())
 		k := NewKeeper(&seen{w, m.id}, m.registry, Config{Self: m.id, Grace: testGrace, Interval: time.Hour, Seed: uint64(m.id[0])}, 0,
-			Events{Failed: func(what string, err error) { w.t.Errorf("%s: %v", what, err) }})
+			Events{Failed: func(what string, err error) {
+				if !errors.Is(err, errPromise) {
+					w.t.Errorf("%s: %v", what, err)
+				}
+			}})
 		done := make(chan struct{})
 		m.stop = func() { cancel(); <-done }
 		go func() {
@@ -219,6 +224,8 @@ type seen struct {
 
 func (s *seen) View() *ring.View { return s.member(s.self).View() }
 
+var errPromise = errs.New(errs.Unavailable, "no promise is made")
+
 var errAway = errs.New(errs.Unavailable, "cannot be reached")
 
 func (s *seen) to(peer datamesh.PeerID) (*member, error) {
@@ -289,7 +296,7 @@ func (s *seen) Pledge(ctx context.Context, peer datamesh.PeerID, key datamesh.Sh
 		return err
 	}
 	if m.promisesNothing {
-		return errAway
+		return errPromise
 	}
 	return m.registry.Pledge(ctx, s.self, key)
 }

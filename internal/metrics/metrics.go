@@ -36,9 +36,16 @@ type Metrics struct {
 	scrubbedBytes  prometheus.Counter
 	damagedShards  *prometheus.CounterVec // fate
 
-	auditProofs   prometheus.Counter
-	auditFailures prometheus.Counter
-	auditSilences prometheus.Counter
+	auditProofs    prometheus.Counter
+	auditFailures  prometheus.Counter
+	auditSilences  prometheus.Counter
+	repairedShards *prometheus.CounterVec // cause
+	repairedBytes  *prometheus.CounterVec // cause
+	repairRead     prometheus.Counter
+	repairFailures prometheus.Counter
+	surplusShards  prometheus.Counter
+	inventories    prometheus.Counter
+	differed       prometheus.Counter
 
 	ringCalls  *prometheus.CounterVec // result
 	ringServed prometheus.Counter
@@ -92,6 +99,20 @@ func New() *Metrics {
 			"Shards that peers were said to hold and could not prove, in audits by this node.").WithLabelValues(),
 		auditSilences: counters(r, "audit_silences_total",
 			"Shards that peers did not say anything of, in audits by this node.").WithLabelValues(),
+		repairedShards: counters(r, "repaired_shards_total",
+			"Shards that this node gave to members, itself included, to make segments whole.", "cause"),
+		repairedBytes: counters(r, "repaired_bytes_total",
+			"Bytes of the shards that this node gave to members to make segments whole.", "cause"),
+		repairRead: counters(r, "repair_read_bytes_total",
+			"Bytes of shards that were read, from the own store too, to repair others.").WithLabelValues(),
+		repairFailures: counters(r, "repair_failures_total",
+			"Tries to repair a segment that failed; each is tried again.").WithLabelValues(),
+		surplusShards: counters(r, "surplus_shards_total",
+			"Shards of the own store that were dropped because another member keeps them.").WithLabelValues(),
+		inventories: counters(r, "inventories_total",
+			"Times that a member was told which shards this node holds of the segments that it keeps track of.").WithLabelValues(),
+		differed: counters(r, "inventory_differences_total",
+			"Ranges of shards of which a member that was told had known something else.").WithLabelValues(),
 
 		ringCalls: counters(r, "ring_calls_total",
 			"Questions of the member table to other members: probes, and comparisons of tables.", "result"),
@@ -124,6 +145,10 @@ func (m *Metrics) begin() {
 	m.badShards.WithLabelValues(errs.Integrity.Name())
 	for _, fate := range []string{Dropped, Mended, Kept} {
 		m.damagedShards.WithLabelValues(fate)
+	}
+	for _, cause := range []string{Missing, Spread} {
+		m.repairedShards.WithLabelValues(cause)
+		m.repairedBytes.WithLabelValues(cause)
 	}
 	m.ringCalls.WithLabelValues(ok)
 	m.ringCalls.WithLabelValues("failed")
@@ -213,6 +238,35 @@ func (m *Metrics) AuditFailure() { m.auditFailures.Inc() }
 
 // AuditSilence counts one of which a peer said nothing.
 func (m *Metrics) AuditSilence() { m.auditSilences.Inc() }
+
+// Why a shard was given to a member.
+const (
+	Missing = "missing" // nobody had it
+	Spread  = "spread"  // one member had too many of the segment
+)
+
+// RepairedShard counts a shard of so many bytes that was given to a member, by
+// its cause.
+func (m *Metrics) RepairedShard(cause string, bytes int) {
+	m.repairedShards.WithLabelValues(cause).Inc()
+	m.repairedBytes.WithLabelValues(cause).Add(float64(bytes))
+}
+
+// RepairRead counts bytes that were read to repair others.
+func (m *Metrics) RepairRead(bytes int) { m.repairRead.Add(float64(bytes)) }
+
+// RepairFailed counts a try to repair a segment.
+func (m *Metrics) RepairFailed() { m.repairFailures.Inc() }
+
+// SurplusShard counts a shard that was dropped because another keeps it.
+func (m *Metrics) SurplusShard() { m.surplusShards.Inc() }
+
+// InventoryTold counts that a member was told what this node holds, and of how
+// many ranges it had known something else.
+func (m *Metrics) InventoryTold(differed int) {
+	m.inventories.Inc()
+	m.differed.Add(float64(differed))
+}
 
 // RingCalled counts a question to another member, and the bytes that went out
 // for it and came in.

@@ -126,6 +126,19 @@ func TestEventsAreCounted(t *testing.T) {
 		{"audit proof", m.AuditProof, map[string]float64{`datamesh_audit_proofs_total`: 1}},
 		{"audit failure", m.AuditFailure, map[string]float64{`datamesh_audit_failures_total`: 1}},
 		{"audit silence", m.AuditSilence, map[string]float64{`datamesh_audit_silences_total`: 1}},
+		{"rebuilt shard", func() { m.RepairedShard(Missing, 5) }, map[string]float64{
+			`datamesh_repaired_shards_total{cause="missing"}`: 1,
+			`datamesh_repaired_bytes_total{cause="missing"}`:  5}},
+		{"spread shard", func() { m.RepairedShard(Spread, 6) }, map[string]float64{
+			`datamesh_repaired_shards_total{cause="spread"}`: 1,
+			`datamesh_repaired_bytes_total{cause="spread"}`:  6}},
+		{"read to repair", func() { m.RepairRead(7) }, map[string]float64{`datamesh_repair_read_bytes_total`: 7}},
+		{"failed repair", m.RepairFailed, map[string]float64{`datamesh_repair_failures_total`: 1}},
+		{"shard too many", m.SurplusShard, map[string]float64{`datamesh_surplus_shards_total`: 1}},
+		{"inventory", func() { m.InventoryTold(0) }, map[string]float64{`datamesh_inventories_total`: 1}},
+		{"inventory that differs", func() { m.InventoryTold(3) }, map[string]float64{
+			`datamesh_inventories_total`:           1,
+			`datamesh_inventory_differences_total`: 3}},
 		{"ring call", func() { m.RingCalled(3, 4, nil) }, map[string]float64{
 			`datamesh_ring_calls_total{result="ok"}`:     1,
 			`datamesh_ring_bytes_total{direction="out"}`: 3,
@@ -146,12 +159,14 @@ func TestEventsAreCounted(t *testing.T) {
 
 func TestStateIsWhatIsGathered(t *testing.T) {
 	got := values(t, New(), State{Alive: 1, Suspect: 2, Dead: 3, Connections: 4,
-		Store: Store{Capacity: 5, Used: 6, Reserve: 7, Free: 8, Shards: 9}, CatalogObjects: 10, CatalogBytes: 11, Scrubbed: time.Unix(12, 5)})
+		Store: Store{Capacity: 5, Used: 6, Reserve: 7, Free: 8, Shards: 9}, CatalogObjects: 10, CatalogBytes: 11, Scrubbed: time.Unix(12, 5),
+		WaitingSegments: 13})
 	for series, want := range map[string]float64{
 		`datamesh_members{state="alive"}`: 1, `datamesh_members{state="suspect"}`: 2, `datamesh_members{state="dead"}`: 3,
 		`datamesh_connections`: 4, `datamesh_store_capacity_bytes`: 5, `datamesh_store_used_bytes`: 6,
 		`datamesh_store_reserve_bytes`: 7, `datamesh_store_free_bytes`: 8, `datamesh_store_shards`: 9,
 		`datamesh_catalog_objects`: 10, `datamesh_catalog_bytes`: 11, `datamesh_scrubbed_timestamp_seconds`: 12,
+		`datamesh_repair_waiting_segments`: 13,
 	} {
 		if got[series] != want {
 			t.Errorf("%s: got %v, want %v", series, got[series], want)

@@ -13,6 +13,7 @@ type State struct {
 	Connections          int
 	Store                Store     // zero in a node that stores nothing
 	Scrubbed             time.Time // when all shards of the store had been read; zero: not yet
+	WaitingSegments      int       // that are not whole, of those that the node keeps track of
 	CatalogObjects       int64
 	CatalogBytes         int64
 }
@@ -26,7 +27,7 @@ type state struct {
 	connections *prometheus.GaugeVec
 
 	capacity, used, reserve, free, shards *prometheus.GaugeVec
-	scrubbed                              *prometheus.GaugeVec
+	scrubbed, waiting                     *prometheus.GaugeVec
 	objects, bytes                        *prometheus.GaugeVec
 }
 
@@ -40,6 +41,7 @@ func newState(r prometheus.Registerer) state {
 		free:        gauges(r, "store_free_bytes", "Bytes that shards may still take."),
 		shards:      gauges(r, "store_shards", "Shards in the store."),
 		scrubbed:    gauges(r, "scrubbed_timestamp_seconds", "When the last pass over all shards of the store ended, in Unix time; 0: none has."),
+		waiting:     gauges(r, "repair_waiting_segments", "Segments that this node keeps track of and that wait for repair, or are being repaired."),
 		objects:     gauges(r, "catalog_objects", "Objects in the catalog of this home."),
 		bytes:       gauges(r, "catalog_bytes", "Bytes of content of the objects in the catalog of this home."),
 	}
@@ -64,6 +66,7 @@ func (g *state) set(s State) {
 		{g.free.WithLabelValues(), s.Store.Free},
 		{g.shards.WithLabelValues(), s.Store.Shards},
 		{g.scrubbed.WithLabelValues(), scrubbed},
+		{g.waiting.WithLabelValues(), int64(s.WaitingSegments)},
 		{g.objects.WithLabelValues(), s.CatalogObjects},
 		{g.bytes.WithLabelValues(), s.CatalogBytes},
 	} {

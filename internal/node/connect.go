@@ -136,13 +136,12 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		made.close()
 		return nil, err
 	}
-	keeper := n.keeper(made)
-	made.keeper = keeper
-	made.scrub = n.newScrub(disk, keeper.Lost)
+	made.keeper = n.newKeeper(made)
+	made.scrub = n.newScrub(disk, made.keeper.Lost)
 	changed := make(chan struct{}, 1)
 	n.wg.Go(func() { n.follow(made.net, m, changed) })
-	n.wg.Go(func() { keeper.Run(n.ctx, changed) })
-	n.wg.Go(func() { keeper.RunAudits(n.ctx, n.opt.Config.Audit.Interval) })
+	n.wg.Go(func() { made.keeper.Run(n.ctx, changed) })
+	n.wg.Go(func() { made.keeper.RunAudits(n.ctx, n.opt.Config.Audit.Interval) })
 	n.wg.Go(func() { made.scrub.Run(n.ctx) }) // its error is that the node is closed
 	return made, nil
 }

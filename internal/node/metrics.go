@@ -17,8 +17,13 @@ func (n *Node) Metrics(ctx context.Context) (*Metrics, error) {
 	if d := s.Store; d != nil {
 		state.Store = metrics.Store{Capacity: d.Capacity, Used: d.Used, Reserve: d.Reserve, Free: d.Free, Shards: d.Shards}
 	}
-	if l, err := n.connect(ctx); err == nil && l.scrub != nil {
-		state.Scrubbed = l.scrub.Ended()
+	if l, err := n.connect(ctx); err == nil {
+		if l.scrub != nil {
+			state.Scrubbed = l.scrub.Ended()
+		}
+		if l.keeper != nil {
+			state.WaitingSegments = l.keeper.Waiting()
+		}
 	}
 	samples, err := n.metrics.Gather(state)
 	if err != nil {

@@ -18,14 +18,14 @@ import (
 	"datamesh/internal/partial"
 )
 
-// A board has the puts, gets and scrubs that run in this process. Its zero value is
-// ready for use, and it is safe for concurrent use.
+// A board has the puts, gets, scrubs and repairs that run in this process. Its
+// zero value is ready for use, and it is safe for concurrent use.
 type board struct {
 	mu      sync.Mutex // guards running
 	running map[string]*progress
 }
 
-// A progress counts what is done of a put, a get or a scrub.
+// A progress counts what is done of a put, a get, a scrub or a repair.
 type progress struct {
 	kind, name string
 	code       config.Code // of a put

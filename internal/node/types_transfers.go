@@ -37,14 +37,15 @@ type Transfers struct {
 
 // The kinds and states of a transfer.
 const (
-	PutTransfer   = "put"
-	GetTransfer   = "get"
-	ScrubTransfer = "scrub" // which moves nothing, but takes as long
-	Running       = "running"
-	Interrupted   = "interrupted" // the same command goes on with it
+	PutTransfer    = "put"
+	GetTransfer    = "get"
+	ScrubTransfer  = "scrub" // which moves nothing, but takes as long
+	RepairTransfer = "repair"
+	Running        = "running"
+	Interrupted    = "interrupted" // the same command goes on with it
 )
 
-// A Transfer is a put, a get or a scrub that has not ended.
+// A Transfer is a put, a get, a scrub or a repair that has not ended.
 type Transfer struct {
 	ID        string    `json:"id"`
 	Kind      string    `json:"kind"`
@@ -54,7 +55,7 @@ type Transfer struct {
 	Sent      int64     `json:"sent"`      // put: bytes sent to peers, all shards together
 	Confirmed int64     `json:"confirmed"` // put: bytes of shards that peers have acknowledged
 	Total     int64     `json:"total"`     // put: bytes of shards there will be, as far as is known
-	Received  int64     `json:"received"`  // get: bytes of content that are verified and written; scrub: bytes that are read
+	Received  int64     `json:"received"`  // get: bytes of content that are verified and written; scrub: bytes that are read; repair: bytes of shards that were given to members
 	State     string    `json:"state"`
 	Began     time.Time `json:"began"` // of an interrupted one: when it last went on
 }

@@ -114,6 +114,7 @@ func (k *Keeper) tell(ctx context.Context, peer datamesh.PeerID, sums transfer.S
 	if err != nil {
 		return err
 	}
+	k.events.compared(len(ranges))
 	for _, i := range ranges {
 		after, upto := sums.Bounds(i)
 		for after.Compare(upto) < 0 {

@@ -15,7 +15,10 @@ import (
 type Events struct {
 	// Placed tells that a shard that was missing, or stood badly, is at a peer
 	// now.
-	Placed func(d *datamesh.Descriptor, index int, peer datamesh.PeerID)
+	Placed func(p Placed)
+
+	// Read tells that so many bytes of a shard were read, to repair others.
+	Read func(n int)
 
 	// Refused tells of a peer that should have taken a shard and did not.
 	Refused func(d *datamesh.Descriptor, index int, peer datamesh.PeerID, err error)
@@ -23,6 +26,10 @@ type Events struct {
 	// Unrepaired tells that a segment is not whole and could not be made so
 	// now. It is tried again.
 	Unrepaired func(segment datamesh.SegmentID, err error)
+
+	// Compared tells that a registrar was told which shards this member holds,
+	// and of how many ranges it had known something else.
+	Compared func(differed int)
 
 	// Dropped tells that a shard was given up here of which there is another.
 	Dropped func(key datamesh.ShardKey)
@@ -34,9 +41,21 @@ type Events struct {
 	Failed func(what string, err error)
 }
 
-func (e *Events) placed(d *datamesh.Descriptor, index int, peer datamesh.PeerID) {
+func (e *Events) placed(p Placed) {
 	if e.Placed != nil {
-		e.Placed(d, index, peer)
+		e.Placed(p)
+	}
+}
+
+func (e *Events) read(n int) {
+	if e.Read != nil {
+		e.Read(n)
+	}
+}
+
+func (e *Events) compared(differed int) {
+	if e.Compared != nil {
+		e.Compared(differed)
 	}
 }
 
@@ -84,6 +103,11 @@ type Keeper struct {
 	full     sync.Map                  // when a peer last had no room, a time.Time by id
 	memory   *semaphore.Weighted       // for shards that are rebuilt
 	promises *semaphore.Weighted       // shards that are read to be pledged
+	waiting  atomic.Int64              // segments that are known not to be whole
+
+	call  atomic.Pointer[call] // of Now, or nil
+	calls atomic.Uint64        // of Now, so far
+	ended chan struct{}        // closed when Run returns
 }
 
 // NewKeeper returns a keeper, which the registry tells of what it hears. It
@@ -91,7 +115,7 @@ type Keeper struct {
 func NewKeeper(net Net, registry *Registry, cfg Config, bytesPerSecond int64, events Events) *Keeper {
 	k := &Keeper{net: net, index: registry.Index, self: cfg.Self, pledge: &registry.pledges, cfg: cfg, rate: rate{perSecond: bytesPerSecond},
 		events: events, inbox: make(chan Event, 256), spare: make(chan datamesh.ShardKey, 1024), lost: make(chan struct{}, 1),
-		memory: semaphore.NewWeighted(maxMemory), promises: semaphore.NewWeighted(2)}
+		memory: semaphore.NewWeighted(maxMemory), promises: semaphore.NewWeighted(2), ended: make(chan struct{})}
 	registry.keeper.Store(k)
 	return k
 }
@@ -112,9 +136,13 @@ func (k *Keeper) hear(ev Event) {
 	}
 }
 
-// Run works until ctx ends. changed receives a value after the members have
-// changed.
+// Waiting returns how many segments are known not to be whole.
+func (k *Keeper) Waiting() int { return int(k.waiting.Load()) }
+
+// Run works until ctx ends, and is called once. changed receives a value after
+// the members have changed.
 func (k *Keeper) Run(ctx context.Context, changed <-chan struct{}) {
+	defer close(k.ended)
 	defer k.wg.Wait()
 	m := NewMachine(k.cfg)
 	timer := time.NewTimer(0)
@@ -124,6 +152,7 @@ func (k *Keeper) Run(ctx context.Context, changed <-chan struct{}) {
 	for {
 		at := m.Changed()
 		k.changed.Store(&at)
+		k.waiting.Store(int64(m.Waiting()))
 		if at := m.Next(); !at.IsZero() {
 			timer.Reset(time.Until(at))
 		} else {
@@ -135,6 +164,9 @@ func (k *Keeper) Run(ctx context.Context, changed <-chan struct{}) {
 		case <-k.lost:
 			k.do(ctx, m.Step(time.Now(), Lost{}))
 		case ev := <-k.inbox:
+			if _, ok := ev.(Hurry); ok { // of who is there now
+				k.do(ctx, m.Step(time.Now(), Members{k.net.View()}))
+			}
 			k.do(ctx, m.Step(time.Now(), ev))
 		case <-timer.C:
 			k.do(ctx, m.Step(time.Now(), Tick{}))
@@ -185,6 +217,9 @@ func (k *Keeper) carryOut(ctx context.Context, x Effect) Event {
 			k.events.unrepaired(x.Descriptor.Segment, done.Err)
 		}
 		return done
+	case Over:
+		k.over(x)
+		return nil
 	case Hint:
 		k.hint(ctx, x.Segments)
 		return nil
@@ -203,7 +238,7 @@ func (k *Keeper) review(ctx context.Context, x Review) Event {
 		if ctx.Err() == nil {
 			k.events.failed("the registry could not be read", err)
 		}
-		return Reviewed{Last: true}
+		return Reviewed{Last: true, Err: err}
 	}
 	k.audits.strip(list)
 	return Reviewed{Segments: list, Last: len(list) < page}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"datamesh"
-	"datamesh/internal/errs"
 	"datamesh/internal/placement"
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
@@ -37,7 +36,7 @@ const (
 )
 
 // An Event is what happened: Tick, Members, Reviewed, Announced, Told,
-// Corrected, Lost, Surveyed or Repaired.
+// Corrected, Lost, Hurry, Surveyed or Repaired.
 type Event interface{ event() }
 
 // Tick says that nothing happened, but time went by.
@@ -49,7 +48,8 @@ type Members struct{ View *ring.View }
 // Reviewed has what a Review was to read, in its order.
 type Reviewed struct {
 	Segments []store.Tracked
-	Last     bool // there are no more
+	Last     bool  // there are no more
+	Err      error // why the rest could not be read
 }
 
 // Announced says that an Announce has ended, and who could not be told.
@@ -77,13 +77,16 @@ type Surveyed struct {
 	Err        error
 }
 
-// Repaired says what became of a Repair.
+// Repaired says what became of a Repair, and who now holds the shards.
 type Repaired struct {
-	Segment  datamesh.SegmentID
-	Gone     bool // the segment was deleted
-	More     bool // some of it was left for another turn
-	Hopeless bool // what its owner has signed cannot be rebuilt
-	Err      error
+	Segment    datamesh.SegmentID
+	Descriptor *datamesh.Descriptor
+	Holders    [][]datamesh.PeerID
+	Placed     []Placed
+	Gone       bool // the segment was deleted
+	More       bool // some of it was left for another turn
+	Hopeless   bool // what its owner has signed cannot be rebuilt
+	Err        error
 }
 
 func (Tick) event()      {}
@@ -96,8 +99,8 @@ func (Lost) event()      {}
 func (Surveyed) event()  {}
 func (Repaired) event()  {}
 
-// An Effect is what the driver shall do: Review, Announce, Survey, Repair, Hint
-// or Forget.
+// An Effect is what the driver shall do: Review, Announce, Survey, Repair, Hint,
+// Forget or Over.
 type Effect interface{ effect() }
 
 // Review asks for a page of the segments that this member keeps track of:
@@ -167,6 +170,8 @@ type Machine struct {
 	ready    queue // by risk
 	seq      uint64
 	busy     int
+
+	round *round // that a Hurry asked for, or nil
 }
 
 // untold is a member that could not be told what is held.
@@ -184,6 +189,7 @@ type task struct {
 	tries   int
 	ahead   []datamesh.PeerID // registrars whose turn is before
 	state   state
+	hurried bool   // a round waits for it
 	seq     uint64 // what is in a queue for another turn is out of date
 }
 
@@ -246,10 +252,13 @@ func (m *Machine) Step(now time.Time, ev Event) (effects []Effect) {
 		m.sooner(&m.announce, settle)
 	case Surveyed:
 		effects = append(effects, m.surveyed(ev)...)
+	case Hurry:
+		m.hurry(ev)
 	case Repaired:
 		m.repaired(ev)
 	}
-	return append(effects, m.due()...)
+	effects = append(effects, m.due()...)
+	return append(effects, m.over()...)
 }
 
 // due returns what it is time for.
@@ -276,7 +285,7 @@ func (m *Machine) due() (effects []Effect) {
 		if t.turn.IsZero() {
 			t.turn = m.now
 		}
-		if until := m.progress(t); until.After(m.now) {
+		if until := m.progress(t); until.After(m.now) && !t.hurried {
 			m.wait(t, until)
 			continue
 		}
@@ -403,6 +412,7 @@ func (m *Machine) reviewed(ev Reviewed) (effects []Effect) {
 	for _, s := range ev.Segments {
 		holders := m.alive(s.Descriptor, s.Holdings)
 		copies, turn := m.consider(s.Descriptor, holders)
+		m.look(s.Descriptor, holders, turn)
 		if turn < 0 && len(s.Holdings) > 0 {
 			forget.Segments = append(forget.Segments, s.Descriptor.Segment)
 		}
@@ -422,6 +432,9 @@ func (m *Machine) reviewed(ev Reviewed) (effects []Effect) {
 	}
 	if len(hint.Segments)+len(forget.Segments) > 0 && steady > 0 {
 		m.sooner(&m.review, steady)
+	}
+	if ev.Last {
+		m.lookedAtAll(ev.Err)
 	}
 	switch {
 	case !ev.Last:
@@ -459,7 +472,7 @@ func (m *Machine) consider(d *datamesh.Descriptor, holders [][]datamesh.PeerID) 
 	well := !mine || len(copies) == 0 && whole(holders) || m.hopeless[d.Segment]
 	t := m.tasks[d.Segment]
 	switch {
-	case well && (t == nil || t.state == waits):
+	case well && (t == nil || t.state == waits && !t.hurried):
 		delete(m.tasks, d.Segment)
 	case well:
 	case t == nil:
@@ -541,6 +554,7 @@ func (m *Machine) hear(ev Told) {
 		m.told[ev.From] = m.now
 		t, holders := m.tasks[r.Descriptor.Segment], m.alive(r.Descriptor, r.Holdings)
 		if t != nil && t.state == waits && whole(holders) && len(Plan(m.members, r.Descriptor, holders)) == 0 {
+			m.tried(Repaired{Segment: t.segment})
 			delete(m.tasks, t.segment)
 		}
 	}
@@ -554,28 +568,29 @@ func whole(holders [][]datamesh.PeerID) bool {
 func (m *Machine) surveyed(ev Surveyed) []Effect {
 	if ev.Err != nil || ev.Gone {
 		m.busy--
+		m.tried(Repaired{Segment: ev.Segment, Gone: ev.Gone, Err: ev.Err})
 		m.ended(ev.Segment, ev.Gone, ev.Err)
 		return nil
 	}
-	copies, _ := m.consider(ev.Descriptor, ev.Holders)
+	copies, turn := m.consider(ev.Descriptor, ev.Holders)
 	if len(copies) == 0 {
 		m.busy--
 		var err error
 		if !whole(ev.Holders) {
-			err = errTooFew
+			err = flaw(m.members, ev.Descriptor, ev.Holders) // those that were silent may answer later
 		}
+		m.tried(Repaired{Segment: ev.Segment, Descriptor: ev.Descriptor, Holders: ev.Holders, Gone: turn < 0, Err: err})
 		m.ended(ev.Segment, false, err)
 		return nil
 	}
 	return []Effect{Repair{ev.Descriptor, ev.Holders, copies}}
 }
 
-// errTooFew is the reason to try a segment again of which too few shards were
-// found: some that were silent may answer then.
-var errTooFew = errs.New(errs.Unavailable, "fewer shards than it takes are with members that answer")
-
 func (m *Machine) repaired(ev Repaired) {
 	m.busy--
+	if !ev.More || ev.Err != nil {
+		m.tried(ev)
+	}
 	t := m.tasks[ev.Segment]
 	switch {
 	case ev.Hopeless:

@@ -423,7 +423,7 @@ func TestRiskThatGrowsMovesATaskForward(t *testing.T) {
 	}
 	all := mine(0, 50)
 	m.reviewing = true
-	m.Step(now, Reviewed{all, true})
+	m.Step(now, Reviewed{Segments: all, Last: true})
 	now = now.Add(16 * time.Minute)
 	surveys := 0
 	for _, x := range m.Step(now, Tick{}) {
@@ -447,7 +447,7 @@ func TestRiskThatGrowsMovesATaskForward(t *testing.T) {
 		}
 	}
 	m.reviewing = true
-	m.Step(now, Reviewed{all, true})
+	m.Step(now, Reviewed{Segments: all, Last: true})
 	now = now.Add(10 * time.Second)
 	m.Step(now, Tick{})
 	var first datamesh.SegmentID
@@ -482,7 +482,7 @@ func TestSurveyThatFindsTooFewIsTriedAgain(t *testing.T) {
 		x.Holdings = append(x.Holdings, store.Holding{Index: i, Peer: w.members[i+1].id})
 	}
 	m.reviewing = true
-	m.Step(now, Reviewed{[]store.Tracked{x}, true})
+	m.Step(now, Reviewed{Segments: []store.Tracked{x}, Last: true})
 	now = now.Add(6 * time.Second)
 	m.Step(now, Tick{})
 	if m.busy != 1 {
@@ -514,7 +514,7 @@ func TestRegistrarThatOnlyReportsDelaysForNoMoreThanSoLong(t *testing.T) {
 		x.Holdings = append(x.Holdings, store.Holding{Index: i, Peer: w.members[i+1].id})
 	}
 	m.reviewing = true
-	m.Step(now, Reviewed{[]store.Tracked{x}, true})
+	m.Step(now, Reviewed{Segments: []store.Tracked{x}, Last: true})
 	for range 24 * 450 {
 		now = now.Add(8 * time.Second)
 		for _, e := range m.Step(now, Told{From: liar, Reports: []store.Report{{Descriptor: d}}}) {

@@ -123,7 +123,7 @@ const maxMemory = 96 << 20
 // is an error when not all of them could be made.
 func (k *Keeper) repair(ctx context.Context, r Repair) (done Repaired) {
 	d := r.Descriptor
-	done.Segment = d.Segment
+	done = begun(r)
 	copies := slices.DeleteFunc(slices.Clone(r.Copies), func(c Copy) bool { return !k.hasRoom(d, c.To) })
 	if len(copies) == 0 {
 		done.Err = errs.New(errs.Full, "no member has room for a shard of %s", d.Segment)
@@ -141,13 +141,12 @@ func (k *Keeper) repair(ctx context.Context, r Repair) (done Repaired) {
 	if done.Err, done.Hopeless = err, errors.Is(err, errNoCode); len(shards) == 0 {
 		return done
 	}
-	holders := slices.Clone(r.Holders)
 	refused := map[datamesh.PeerID]bool{}
 	for _, c := range copies {
 		if shards[c.Index] == nil {
 			continue
 		}
-		peer, err := k.give(ctx, d, c, shards[c.Index], holders, refused)
+		peer, err := k.give(ctx, d, c, shards[c.Index], done.Holders, refused)
 		if errors.Is(err, errs.Deleted) {
 			done.Gone = true
 			return done
@@ -156,13 +155,24 @@ func (k *Keeper) repair(ctx context.Context, r Repair) (done Repaired) {
 			done.Err = errors.Join(done.Err, err)
 			continue
 		}
-		holders[c.Index] = append(slices.Clone(holders[c.Index]), peer)
-		k.events.placed(d, c.Index, peer)
+		k.placed(done.place(c.Index, peer))
 	}
-	if err := k.report(ctx, d, holders); err != nil {
+	if err := k.report(ctx, d, done.Holders); err != nil {
 		done.Err = errors.Join(done.Err, err)
 	}
 	return done
+}
+
+// begun is a repair of which nothing is done.
+func begun(r Repair) Repaired {
+	return Repaired{Segment: r.Descriptor.Segment, Descriptor: r.Descriptor, Holders: slices.Clone(r.Holders)}
+}
+
+func (k *Keeper) placed(p Placed) {
+	k.events.placed(p)
+	if c := k.call.Load(); c != nil && c.placed != nil {
+		c.placed(p.Bytes)
+	}
 }
 
 // fullTime is for how long a member is not asked again that has refused a shard
@@ -358,6 +368,7 @@ func (k *Keeper) readFrom(ctx context.Context, d *datamesh.Descriptor, key datam
 	ctx, cancel := context.WithTimeout(ctx, shardTime)
 	defer cancel()
 	_, shard, err := k.net.Shards(peer).Get(ctx, key, make([]byte, d.ShardLen()))
+	k.events.read(len(shard))
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("shard %s/%d from %s: %w", key.Segment, key.Index, peer, err)

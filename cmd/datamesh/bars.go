@@ -23,6 +23,8 @@ func newBars(w io.Writer, kind string) *bars {
 	switch kind {
 	case node.ScrubTransfer:
 		stages = []string{"read"}
+	case node.RepairTransfer:
+		stages = []string{"restored"}
 	case node.PutTransfer:
 		stages = []string{"sealed", "sent", "confirmed"}
 	}

@@ -127,6 +127,13 @@ func TestNodesThatReturnAreMadeWhole(t *testing.T) {
 	restart(t, away)
 	m.wholes(t, shards)
 	owner.heals(t, 2)
+	surplus := 0.0
+	for _, x := range m.members {
+		surplus += x.counters(t)["datamesh_surplus_shards_total"]
+	}
+	if surplus == 0 {
+		t.Error("no shard was counted as one too many")
+	}
 
 	rotten := m.members[3]
 	damaged := 0

@@ -104,6 +104,8 @@ func (f *follower) line(t node.Transfer) {
 	switch t.Kind {
 	case node.ScrubTransfer:
 		text = fmt.Sprintf("scrub: %s read", part(t.Received, t.Size))
+	case node.RepairTransfer:
+		text = fmt.Sprintf("repair: %s restored", size(t.Received))
 	case node.PutTransfer:
 		text = fmt.Sprintf("put: %s sealed, %s sent, %s confirmed", part(t.Sealed, t.Size), part(t.Sent, t.Total), part(t.Confirmed, t.Total))
 	}

@@ -15,9 +15,10 @@ func (c *cli) transfersCommand() *cobra.Command {
 	cmd := c.group(&cobra.Command{
 		Use:   "transfers",
 		Short: "list puts and gets that run or were interrupted",
-		Long: `Lists the puts, gets and scrubs that run in this home's node, and the puts and
-gets that were interrupted. The same command as before, typed again, goes on
-where an interrupted one stopped; after put.resume what is left of it is deleted.`,
+		Long: `Lists the puts, gets, scrubs and repairs that run in this home's node, and the
+puts and gets that were interrupted. The same command as before, typed again,
+goes on where an interrupted one stopped; after put.resume what is left of it is
+deleted.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withNode(cmd.Context(), func(ops api.Operations) error {
 				list, err := ops.Transfers(cmd.Context(), "")

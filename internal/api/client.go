@@ -120,6 +120,14 @@ func (c *Client) Audit(ctx context.Context, o node.AuditOptions) (*node.Audited,
 	return ask[node.Audited](ctx, c, "POST", auditPath, query, nil)
 }
 
+func (c *Client) Repair(ctx context.Context, o node.RepairOptions) (*node.Repaired, error) {
+	query, err := withOptions(o)
+	if err != nil {
+		return nil, err
+	}
+	return ask[node.Repaired](ctx, c, "POST", repairPath, query, nil)
+}
+
 func (c *Client) Stats(ctx context.Context) (*node.Stats, error) {
 	return ask[node.Stats](ctx, c, "GET", statsPath, nil, nil)
 }

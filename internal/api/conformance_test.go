@@ -89,6 +89,9 @@ func testAnswers(t *testing.T, connect func(*testing.T, Operations) Operations) 
 	check("Audit", func(o Operations) (any, error) {
 		return o.Audit(t.Context(), node.AuditOptions{Peer: "a/b ?&%", Count: 7})
 	})
+	check("Repair", func(o Operations) (any, error) {
+		return o.Repair(t.Context(), node.RepairOptions{Transfer: "a/b ?&%", DryRun: true})
+	})
 	check("Stats", func(o Operations) (any, error) { return o.Stats(t.Context()) })
 	check("Health", func(o Operations) (any, error) { return o.Health(t.Context(), false) })
 	check("a quick Health", func(o Operations) (any, error) { return o.Health(t.Context(), true) })

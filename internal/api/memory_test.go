@@ -122,6 +122,11 @@ func (m *memory) Audit(_ context.Context, o node.AuditOptions) (*node.Audited, e
 		Failures: []node.UnprovenShard{{Segment: datamesh.SegmentID{4}, Index: 2, Reason: "not " + o.Peer}}}, nil
 }
 
+func (m *memory) Repair(_ context.Context, o node.RepairOptions) (*node.Repaired, error) {
+	return &node.Repaired{Segments: 3, Waiting: 1, Placed: []node.PlacedShard{{Segment: datamesh.SegmentID{4}, Index: 2, Peer: datamesh.PeerID{9}, Bytes: 5, Cause: metrics.Spread}},
+		Weak: []node.WeakSegment{{Segment: datamesh.SegmentID{5}, Reason: "not " + o.Transfer}}, DryRun: o.DryRun}, nil
+}
+
 func (m *memory) Stats(context.Context) (*node.Stats, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

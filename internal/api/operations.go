@@ -58,6 +58,10 @@ type Operations interface {
 	// Audit has a member prove shards that it is said to hold.
 	Audit(ctx context.Context, o node.AuditOptions) (*node.Audited, error)
 
+	// Repair looks at the segments that the node keeps track of, and has those
+	// repaired that are not whole, or says what that would come to.
+	Repair(ctx context.Context, o node.RepairOptions) (*node.Repaired, error)
+
 	// Stats returns the figures of the node.
 	Stats(ctx context.Context) (*node.Stats, error)
 

@@ -122,6 +122,7 @@ func routes(ops Operations) http.Handler {
 	mux.Handle("POST "+doctorPath, answer(func(r *http.Request) (*node.Diagnosis, error) { return ops.Doctor(r.Context()) }))
 	mux.Handle("POST "+scrubPath, answer(func(r *http.Request) (*node.Scrubbed, error) { return scrub(ops, r) }))
 	mux.Handle("POST "+auditPath, answer(func(r *http.Request) (*node.Audited, error) { return audit(ops, r) }))
+	mux.Handle("POST "+repairPath, answer(func(r *http.Request) (*node.Repaired, error) { return repair(ops, r) }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, errs.New(errs.Invalid, "the local API has no %s %s", r.Method, r.URL.Path))
 	})
@@ -212,6 +213,14 @@ func audit(ops Operations, r *http.Request) (*node.Audited, error) {
 		return nil, err
 	}
 	return ops.Audit(r.Context(), o)
+}
+
+func repair(ops Operations, r *http.Request) (*node.Repaired, error) {
+	var o node.RepairOptions
+	if err := options(r, &o); err != nil {
+		return nil, err
+	}
+	return ops.Repair(r.Context(), o)
 }
 
 func bandwidth(ops Operations, r *http.Request) (*node.Bandwidth, error) {

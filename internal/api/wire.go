@@ -6,8 +6,8 @@ import (
 )
 
 // The paths of the API. An object is named by the query parameter ref; the
-// options of a put, a plan, a get, a scrub or an audit are JSON in the query parameter options,
-// and the body of a put is the content.
+// options of a put, a plan, a get, a scrub, an audit or a repair are JSON in the
+// query parameter options, and the body of a put is the content.
 const (
 	identityPath = "/v1/identity"
 	objectsPath  = "/v1/objects" // GET lists, POST puts
@@ -27,6 +27,7 @@ const (
 	doctorPath    = "/v1/doctor"
 	scrubPath     = "/v1/scrub"
 	auditPath     = "/v1/audit"
+	repairPath    = "/v1/repair"
 )
 
 const (

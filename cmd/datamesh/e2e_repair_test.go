@@ -1,0 +1,156 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"testing"
+
+	"datamesh/internal/node"
+)
+
+// unhurried makes a mesh of n members that rebuild nothing of their own accord
+// while a segment can lose more.
+func unhurried(t *testing.T, n int) *mesh {
+	m := emptyMesh(t, "DATAMESH_REPAIR_GRACE=1h")
+	m.grow(t, n)
+	return m
+}
+
+// repair has a member repair, which ends with that status.
+func (x *member) repair(t testing.TB, code int, flags ...string) node.Repaired {
+	t.Helper()
+	o := x.run(t, append([]string{"repair"}, flags...)...)
+	if o.code != code {
+		t.Fatalf("repair exited with %d, want %d: %s%s", o.code, code, o.stdout, o.stderr)
+	}
+	return document[node.Repaired](t, o.stdout)
+}
+
+// shards returns how many shards a member has.
+func (x *member) shards(t testing.TB) int {
+	t.Helper()
+	return int(result[node.Stats](t, x.run(t, "stats")).Store.Shards)
+}
+
+// seesDead waits until a member sees so many others dead.
+func (x *member) seesDead(t testing.TB, n int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%s sees %d dead", x.home, n), func() bool {
+		return result[node.Stats](t, x.run(t, "stats")).Members.Dead == n
+	})
+}
+
+const (
+	repaired  = `datamesh_repaired_shards_total{cause="missing"}`
+	moved     = `datamesh_repaired_bytes_total{cause="missing"}`
+	spread    = `datamesh_repaired_shards_total{cause="spread"}`
+	readAgain = `datamesh_repair_read_bytes_total`
+	waiting   = `datamesh_repair_waiting_segments`
+)
+
+func TestRepairIsDoneWhenAskedFor(t *testing.T) {
+	t.Parallel()
+	m := unhurried(t, 6)
+	owner := m.user(t)
+	content := map[string][]byte{}
+	segments := 0
+	for i := range 12 {
+		name := fmt.Sprint("file ", i)
+		content[name] = noisy(byte(i), 1000<<i)
+		segments += owner.put(t, content[name], "--name", name).Segments
+	}
+	x, dead := m.members[1], m.members[5]
+	if r := x.repair(t, 0); r.Segments < segments || r.Waiting+r.Shards+r.Repaired > 0 || r.DryRun {
+		t.Errorf("of %d segments that are whole: got %+v", segments, r)
+	}
+	lost := dead.shards(t)
+	kill(dead)
+	x.seesDead(t, 1)
+	eventually(t, "segments wait", func() bool { return x.counters(t)[waiting] > 0 })
+	before := x.counters(t)
+	if before[repaired]+before[readAgain] > 0 || before["datamesh_inventories_total"] == 0 {
+		t.Errorf("before anybody asks: %v shards repaired, %v bytes read, %v inventories", before[repaired], before[readAgain], before["datamesh_inventories_total"])
+	}
+
+	plan := x.repair(t, 0, "--dry-run")
+	if !plan.DryRun || plan.Shards != lost || len(plan.Placed) != lost || x.counters(t)[repaired] > 0 {
+		t.Errorf("of %d shards that are lost: got %+v", lost, plan)
+	}
+	done := x.repair(t, 0)
+	if done.DryRun || done.Shards != lost || done.Waiting != plan.Waiting || done.Repaired != plan.Repaired || done.Bytes != plan.Bytes {
+		t.Errorf("planned: %+v\ndone: %+v", plan, done)
+	}
+	for _, p := range done.Placed {
+		if p.Cause != "missing" || p.Peer == dead.ready.PeerID {
+			t.Errorf("got %+v", p)
+		}
+	}
+	after := x.counters(t)
+	if after[repaired] != float64(lost) || after[moved] != float64(done.Bytes) || after[readAgain] < after[moved] || after[waiting] != 0 {
+		t.Errorf("%v shards are counted, of %v bytes, %v bytes were read, and %v segments wait", after[repaired], after[moved], after[readAgain], after[waiting])
+	}
+	for _, y := range m.running() {
+		if r := y.repair(t, 0); r.Shards+r.Unrepaired > 0 {
+			t.Errorf("of what is whole again: got %+v", r)
+		}
+	}
+	owner.heals(t, 1)
+	if transfers := result[node.Transfers](t, x.run(t, "transfers")); len(transfers.Transfers) > 0 {
+		t.Errorf("it is still listed: %+v", transfers)
+	}
+	for name, want := range content {
+		if o := owner.run(t, "get", name, "-"); o.code != 0 || string(o.stdout) != string(want) {
+			t.Errorf("get %s: exit status %d, %d bytes, want %d: %s", name, o.code, len(o.stdout), len(want), o.stderr)
+		}
+	}
+	problem(t, owner.run(t, "repair"), 8)
+}
+
+// More is lost than can be repaired; it is told of, until they are back.
+func TestRepairTellsWhatIsLost(t *testing.T) {
+	t.Parallel()
+	m := unhurried(t, 6)
+	owner := m.user(t)
+	stored := owner.put(t, noisy(1, 1<<20))
+	x := m.members[0]
+	kill(m.members[3:]...)
+	x.seesDead(t, 3)
+	r := x.repair(t, 9)
+	if r.Segments < stored.Segments || r.Unrepaired == 0 || len(r.Weak) != r.Unrepaired || r.Weak[0].Reason == "" {
+		t.Errorf("got %+v", r)
+	}
+	restart(t, m.members[3:]...)
+	m.settle(t)
+	eventually(t, "all is whole", func() bool { return x.run(t, "repair").code == 0 })
+	owner.health(t, 0)
+}
+
+func TestRepairSpreadsWhatStandsDoubled(t *testing.T) {
+	t.Parallel()
+	m := unhurried(t, 3)
+	owner := m.user(t)
+	for i := range 4 {
+		owner.put(t, noisy(byte(i), 100_000), "--name", fmt.Sprint(i))
+	}
+	first := m.members[0]
+	var more []*member
+	for range 3 {
+		more = append(more, m.add(t, append([]string{"service", "--port", "0"}, first.door()...)...))
+	}
+	startAll(t, more...)
+	m.settle(t)
+	r := first.repair(t, 0)
+	if r.Repaired == 0 || r.Shards < r.Repaired {
+		t.Errorf("got %+v", r)
+	}
+	for _, p := range r.Placed {
+		if p.Cause != "spread" {
+			t.Errorf("got %+v", p)
+		}
+	}
+	if n := first.counters(t)[spread]; n != float64(r.Shards) {
+		t.Errorf("%v shards are counted as spread, want %d", n, r.Shards)
+	}
+	owner.heals(t, 2)
+}

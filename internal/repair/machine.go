@@ -184,6 +184,7 @@ type untold struct {
 type task struct {
 	segment datamesh.SegmentID
 	spare   int       // losses that it can still take
+	since   time.Time // when it was first found not to be whole
 	due     time.Time // when it is this member's turn
 	turn    time.Time // when it was its turn first; zero: it was not yet
 	tries   int
@@ -476,21 +477,43 @@ func (m *Machine) consider(d *datamesh.Descriptor, holders [][]datamesh.PeerID) 
 		delete(m.tasks, d.Segment)
 	case well:
 	case t == nil:
-		t = &task{segment: d.Segment}
+		t = &task{segment: d.Segment, spare: placement.Survives(holders, d.K), since: m.now, ahead: ahead}
 		m.tasks[d.Segment] = t
-		t.spare, t.ahead = placement.Survives(holders, d.K), ahead
-		m.wait(t, m.now.Add(m.grace(t.spare)+time.Duration(len(ahead))*backoff))
+		m.wait(t, m.turnOf(t, m.now))
 	default:
 		was := t.spare
 		t.spare, t.ahead = placement.Survives(holders, d.K), ahead
-		if at := m.now.Add(m.grace(t.spare) + time.Duration(len(ahead))*backoff); t.spare < was && t.state == waits {
-			if t.due.Before(at) {
-				at = t.due
-			}
+		if t.state != waits {
+			break
+		}
+		switch at := m.turnOf(t, m.now); {
+		case t.spare < was && t.due.Before(at):
+			m.wait(t, t.due)
+		case t.spare < was:
 			m.wait(t, at)
+		case t.spare > was && t.tries == 0 && !t.hurried:
+			m.postpone(t)
 		}
 	}
 	return copies, turn
+}
+
+// turnOf returns when it is this member's turn to see to a segment that has not
+// been whole since then.
+func (m *Machine) turnOf(t *task, since time.Time) time.Time {
+	return since.Add(m.grace(t.spare) + time.Duration(len(t.ahead))*backoff)
+}
+
+// postpone has a task wait that can lose more than was known, and reports
+// whether its turn is still to come.
+func (m *Machine) postpone(t *task) bool {
+	at := m.turnOf(t, t.since)
+	if !at.After(m.now) {
+		return false
+	}
+	t.turn = time.Time{}
+	m.wait(t, at)
+	return true
 }
 
 // before returns the registrars of a segment that are nearer to it than self,
@@ -581,6 +604,10 @@ func (m *Machine) surveyed(ev Surveyed) []Effect {
 		}
 		m.tried(Repaired{Segment: ev.Segment, Descriptor: ev.Descriptor, Holders: ev.Holders, Gone: turn < 0, Err: err})
 		m.ended(ev.Segment, false, err)
+		return nil
+	}
+	if t := m.tasks[ev.Segment]; t != nil && !t.hurried && m.postpone(t) {
+		m.busy--
 		return nil
 	}
 	return []Effect{Repair{ev.Descriptor, ev.Holders, copies}}

@@ -525,3 +525,44 @@ func TestRegistrarThatOnlyReportsDelaysForNoMoreThanSoLong(t *testing.T) {
 	}
 	t.Errorf("for a day a segment that can lose no more was not looked at")
 }
+
+// A registrar that has become one because a member is away has not heard of all
+// holders yet. It does not take the segment for one that can lose no more, and
+// rebuild what will return.
+func TestNewRegistrarsWaitForTheGraceToo(t *testing.T) {
+	d := newDesk(t, 8)
+	seed := d.first(1)[0]
+	part, s := d.tracked(seed, 2)
+	all, _ := d.tracked(seed, 1)
+	d.review(part)
+	if got := surveys(d.until(urgent + time.Second)); len(got) != 1 {
+		t.Fatalf("%d surveys of a segment that seems to be at risk", len(got))
+	}
+	surveyed := Surveyed{Segment: s.Segment, Descriptor: s.Descriptor, Holders: d.alive(s.Descriptor, all.Holdings)}
+	if got := d.step(surveyed); len(got) > 0 {
+		t.Errorf("after %v one shard is rebuilt: %v", urgent+time.Second, got)
+	}
+	if d.busy != 0 {
+		t.Errorf("%d segments are worked on", d.busy)
+	}
+	if got := surveys(d.until(testGrace - urgent - 2*time.Second)); len(got) > 0 {
+		t.Error("it does not wait for the grace")
+	}
+	if got := surveys(d.until(2 * time.Second)); len(got) != 1 {
+		t.Fatalf("%d surveys after the grace", len(got))
+	}
+	if got := d.step(surveyed); len(got) != 1 {
+		t.Errorf("after the grace there is no repair: %v", got)
+	}
+
+	d = newDesk(t, 8)
+	d.review(part)
+	d.review(all) // it hears of the others
+	if got := surveys(d.until(testGrace - time.Second)); len(got) > 0 {
+		t.Error("it does not wait for the grace after it has heard of the others")
+	}
+	d.review(part) // and now there is a loss
+	if got := surveys(d.until(urgent + time.Second)); len(got) != 1 {
+		t.Error("it waits with a segment at risk")
+	}
+}

@@ -86,13 +86,19 @@ func TestHealthIsWhatIsKilledAndRestarted(t *testing.T) {
 	}
 	well()
 
+	known := func(dead int) { // to all that a client may learn it from
+		t.Helper()
+		for _, x := range m.running() {
+			eventually(t, "the dead are known", func() bool { return x.count(t, "dead") == dead })
+		}
+	}
 	kill(killed[0])
 	for _, u := range users {
 		u.health(t, 9) // before it is known to be dead, too
 		if quick := u.health(t, 9, "--quick"); quick.Verdict != "5 of 6 members answer; 3 objects not asked about" {
 			t.Errorf("quick: got %+v", quick)
 		}
-		eventually(t, "the dead is known", func() bool { return u.count(t, "dead") == 1 })
+		known(1)
 		h := u.health(t, 9)
 		if !strings.HasSuffix(h.Verdict, "fewer losses than they could: 1 of 6 members does not answer") || h.Members.Dead != 1 {
 			t.Errorf("one lost: got %+v", h)
@@ -107,8 +113,8 @@ func TestHealthIsWhatIsKilledAndRestarted(t *testing.T) {
 	}
 
 	kill(killed[1:]...)
+	known(3)
 	for _, u := range users {
-		eventually(t, "the dead are known", func() bool { return u.count(t, "dead") == 3 })
 		h := u.health(t, 9)
 		if !strings.HasSuffix(h.Verdict, " of 3 objects cannot be read now: 3 of 6 members do not answer") {
 			t.Errorf("three lost: got %+v", h)

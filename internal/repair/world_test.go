@@ -65,24 +65,39 @@ func newWorld(t *testing.T, n int) *world {
 // add adds a member with so much room. Its keeper does not run yet.
 func (w *world) add(capacity int64) *member {
 	w.t.Helper()
-	m := w.meet(capacity)
+	m := w.make(capacity)
 	m.open(capacity)
 	w.t.Cleanup(func() { m.disk.Close() })
+	w.join(m)
 	return m
 }
 
 // meet adds a member without a disk.
 func (w *world) meet(capacity int64) *member {
 	w.t.Helper()
+	m := w.make(capacity)
+	w.join(m)
+	return m
+}
+
+// make makes a member that nobody knows of.
+func (w *world) make(capacity int64) *member {
+	w.t.Helper()
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{byte(len(w.members) + 1)}, ed25519.SeedSize))
 	record, err := ring.Sign(key, ring.Record{Mesh: w.mesh, Seq: 1, Role: ring.Storage, Capacity: capacity})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	m := &member{w: w, id: record.Peer, record: record, changed: make(chan struct{}, 1), stop: func() {}}
+	return &member{w: w, id: record.Peer, record: record, changed: make(chan struct{}, 1), stop: func() {}}
+}
+
+// join lets all know of a member.
+func (w *world) join(m *member) {
+	w.t.Helper()
+	w.mu.Lock()
 	w.members = append(w.members, m)
+	w.mu.Unlock()
 	w.see()
-	return m
 }
 
 // open gives the member a disk, with nothing on it.
@@ -213,6 +228,8 @@ func (m *member) View() *ring.View {
 }
 
 func (w *world) member(id datamesh.PeerID) *member {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	return w.members[slices.IndexFunc(w.members, func(m *member) bool { return m.id == id })]
 }
 

@@ -120,14 +120,13 @@ func (m *Machine) lookedAtAll(err error) {
 	}
 }
 
-// tried takes note of what came of a segment of a round.
+// tried takes note of what came of a segment of a round. Of one of which some
+// was left for another turn it waits for that.
 func (m *Machine) tried(ev Repaired) {
 	t, r := m.tasks[ev.Segment], m.round
 	if r == nil || t == nil || !t.hurried {
 		return
 	}
-	t.hurried = false
-	r.left--
 	for _, p := range ev.Placed {
 		r.Shards++
 		r.Bytes += int64(p.Bytes)
@@ -135,6 +134,11 @@ func (m *Machine) tried(ev Repaired) {
 			r.Placed = append(r.Placed, p)
 		}
 	}
+	if ev.More && ev.Err == nil {
+		return
+	}
+	t.hurried = false
+	r.left--
 	err := ev.Err
 	if err == nil && !ev.Gone && ev.Descriptor != nil {
 		err = flaw(m.members, ev.Descriptor, ev.Holders)

@@ -197,6 +197,24 @@ func TestHurryTellsWhatStaysWeak(t *testing.T) {
 	}
 }
 
+// A segment of which only some is repaired at a time is tried when all is.
+func TestHurryWaitsForAllOfASegment(t *testing.T) {
+	d := newDesk(t, 8)
+	x, _ := d.tracked(1, 2)
+	only[Review](t, d.asked(Hurry{1}))
+	only[Survey](t, d.reads(x))
+	r := only[Repair](t, d.surveys(x))
+	some := begun(r)
+	some.place(r.Copies[0].Index, r.Copies[0].To)
+	some.More = true
+	only[Survey](t, d.asked(some))
+	x.Holdings = append(x.Holdings, store.Holding{Index: r.Copies[0].Index, Peer: r.Copies[0].To})
+	o := only[Over](t, d.repairs(only[Repair](t, d.surveys(x)))).Round
+	if o.Segments != 1 || o.Waiting != 1 || o.Repaired != 1 || o.Shards != 2 || o.Failed > 0 {
+		t.Errorf("got %+v", o)
+	}
+}
+
 // What cannot be made as safe as it should be is weak, though every shard that
 // could be given was.
 func TestFlawsAreToldOf(t *testing.T) {

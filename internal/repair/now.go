@@ -21,8 +21,8 @@ func errEnds() error { return errs.New(errs.Unavailable, "the node is shutting d
 // Now looks at all segments, and has those that are not whole repaired without
 // waiting for the grace. It returns when each was tried once, and tells placed
 // meanwhile of what members were given, of several shards at once, if that is
-// not nil. If ctx ends before, what was begun goes on. Kinds: Locked (another call has not returned),
-// Unavailable, and those of [Index]'s Track.
+// not nil. If ctx ends before, what was begun goes on. Kinds: Locked (another
+// call has not returned), Unavailable, and those of [Index]'s Track.
 func (k *Keeper) Now(ctx context.Context, placed func(bytes int)) (Round, error) {
 	c := &call{number: k.calls.Add(1), placed: placed, over: make(chan Over, 1)}
 	if !k.call.CompareAndSwap(nil, c) {
@@ -97,8 +97,11 @@ func (k *Keeper) lookOut(ctx context.Context, x Effect) Event {
 		return k.survey(ctx, x.Segment)
 	case Repair:
 		done := begun(x)
-		for _, c := range x.Copies {
+		for _, c := range k.withRoom(x) {
 			done.place(c.Index, c.To)
+		}
+		if len(done.Placed) == 0 {
+			done.Err = errNoRoom(x.Descriptor)
 		}
 		return done
 	}

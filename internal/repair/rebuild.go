@@ -124,9 +124,9 @@ const maxMemory = 96 << 20
 func (k *Keeper) repair(ctx context.Context, r Repair) (done Repaired) {
 	d := r.Descriptor
 	done = begun(r)
-	copies := slices.DeleteFunc(slices.Clone(r.Copies), func(c Copy) bool { return !k.hasRoom(d, c.To) })
+	copies := k.withRoom(r)
 	if len(copies) == 0 {
-		done.Err = errs.New(errs.Full, "no member has room for a shard of %s", d.Segment)
+		done.Err = errNoRoom(d)
 		return done
 	}
 	if most := max(1, maxMemory/2/d.ShardLen()-d.K); len(copies) > most {
@@ -173,6 +173,15 @@ func (k *Keeper) placed(p Placed) {
 	if c := k.call.Load(); c != nil && c.placed != nil {
 		c.placed(p.Bytes)
 	}
+}
+
+// withRoom returns those of the copies whose members have room.
+func (k *Keeper) withRoom(r Repair) []Copy {
+	return slices.DeleteFunc(slices.Clone(r.Copies), func(c Copy) bool { return !k.hasRoom(r.Descriptor, c.To) })
+}
+
+func errNoRoom(d *datamesh.Descriptor) error {
+	return errs.New(errs.Full, "no member has room for a shard of %s", d.Segment)
 }
 
 // fullTime is for how long a member is not asked again that has refused a shard

@@ -211,9 +211,7 @@ func (m *Machine) surveyed(ev Surveyed) []Effect {
 
 func (m *Machine) repaired(ev Repaired) {
 	m.busy--
-	if !ev.More || ev.Err != nil {
-		m.tried(ev)
-	}
+	m.tried(ev)
 	t := m.tasks[ev.Segment]
 	switch {
 	case ev.Hopeless:

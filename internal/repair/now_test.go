@@ -233,6 +233,7 @@ func TestEventsTellWhatWasDone(t *testing.T) {
 		if want := (nowGets - gets) * all[0].ShardLen(); placed.Load() != int64(r.Shards) || r.Shards == 0 || bytes.Load() != int64(want) {
 			t.Errorf("%d of %d shards are told of, and %d bytes, want %d", placed.Load(), r.Shards, bytes.Load(), want)
 		}
+		synctest.Wait() // until the keeper has counted
 		if k.Waiting() != 0 {
 			t.Errorf("%d segments wait", k.Waiting())
 		}

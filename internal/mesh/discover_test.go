@@ -200,15 +200,21 @@ func TestCompareBringsWhomOthersKnow(t *testing.T) {
 	a := start(t, still(first(t)))
 	b := start(t, still(through(t, a)))
 	a.waitFor(t, "the other", func(v *ring.View) bool { return stateOf(v, b.ID()) == ring.Alive })
-	r, err := ring.Sign(newKey(t), ring.Record{Mesh: a.Genesis().MeshID(), Seq: 1, Role: ring.Storage})
-	if err != nil {
-		t.Fatal(err)
+	var knows func(*ring.View) bool
+	learn := func() (came bool) {
+		r, err := ring.Sign(newKey(t), ring.Record{Mesh: a.Genesis().MeshID(), Seq: 1, Role: ring.Storage})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.event(ring.Learned{Record: r, State: ring.Dead, Since: time.Now()})
+		knows = func(v *ring.View) bool { _, ok := v.Lookup(r.Peer); return ok }
+		b.waitFor(t, "the third", knows)
+		return knows(a.View())
 	}
-	b.event(ring.Learned{Record: r, State: ring.Dead, Since: time.Now()})
-	knows := func(v *ring.View) bool { _, ok := v.Lookup(r.Peer); return ok }
-	b.waitFor(t, "the third", knows)
-	if knows(a.View()) {
-		t.Fatal("it has come by itself")
+	for tries := 1; learn(); tries++ { // a first one may come by what they compare when they meet
+		if tries == 10 {
+			t.Fatal("they come by themselves")
+		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()

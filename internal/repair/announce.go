@@ -14,8 +14,6 @@ import (
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
 	"datamesh/internal/transfer"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // atOnce is how many members are talked to at once.
@@ -35,11 +33,10 @@ func (k *Keeper) announce(ctx context.Context, to []datamesh.PeerID) Announced {
 	}
 	var mu sync.Mutex // guards done
 	var done Announced
-	var group errgroup.Group
-	group.SetLimit(atOnce)
+	group := k.workers(atOnce)
 	for _, peer := range slices.SortedFunc(maps.Keys(sums), comparePeers) {
 		group.Go(func() error {
-			ctx, cancel := context.WithTimeout(ctx, tellTime)
+			ctx, cancel := k.within(ctx, tellTime)
 			defer cancel()
 			err := k.tell(ctx, peer, sums[peer])
 			mu.Lock()

@@ -15,8 +15,6 @@ import (
 	"datamesh/internal/hash"
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
-
-	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -236,8 +234,7 @@ func (k *Keeper) challenge(ctx context.Context, d *datamesh.Descriptor, holders 
 			}
 		}
 	}
-	var group errgroup.Group
-	group.SetLimit(datamesh.MaxShards)
+	group := k.workers(datamesh.MaxShards)
 	for i, a := range answers {
 		group.Go(func() error {
 			answers[i] = k.demand(ctx, d, a.Key.Index, a.Peer)
@@ -251,7 +248,7 @@ func (k *Keeper) challenge(ctx context.Context, d *datamesh.Descriptor, holders 
 // demand asks a peer for a part of a shard that is drawn here and now, as no
 // one can show who does not have it at hand.
 func (k *Keeper) demand(ctx context.Context, d *datamesh.Descriptor, index int, peer datamesh.PeerID) Answer {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := k.within(ctx, answerTime)
 	defer cancel()
 	a := Answer{Peer: peer, Key: datamesh.ShardKey{Segment: d.Segment, Index: index}}
 	n := min(hash.Group, d.ShardLen())

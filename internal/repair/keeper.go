@@ -99,6 +99,9 @@ type Keeper struct {
 
 	audits audits
 
+	now    func() time.Time
+	driven bool // what could be done at once is done one after the other
+
 	changed  atomic.Pointer[time.Time] // when who is there has last changed
 	full     sync.Map                  // when a peer last had no room, a time.Time by id
 	memory   *semaphore.Weighted       // for shards that are rebuilt
@@ -115,7 +118,7 @@ type Keeper struct {
 func NewKeeper(net Net, registry *Registry, cfg Config, bytesPerSecond int64, events Events) *Keeper {
 	k := &Keeper{net: net, index: registry.Index, self: cfg.Self, pledge: &registry.pledges, cfg: cfg, rate: rate{perSecond: bytesPerSecond},
 		events: events, inbox: make(chan Event, 256), spare: make(chan datamesh.ShardKey, 1024), lost: make(chan struct{}, 1),
-		memory: semaphore.NewWeighted(maxMemory), promises: semaphore.NewWeighted(2), ended: make(chan struct{})}
+		memory: semaphore.NewWeighted(maxMemory), promises: semaphore.NewWeighted(2), ended: make(chan struct{}), now: time.Now}
 	registry.keeper.Store(k)
 	return k
 }
@@ -179,7 +182,7 @@ func (k *Keeper) Run(ctx context.Context, changed <-chan struct{}) {
 // steady reports whether the same members have been there for the grace.
 func (k *Keeper) steady() bool {
 	at := k.changed.Load()
-	return at != nil && time.Since(*at) >= k.cfg.Grace
+	return at != nil && k.now().Sub(*at) >= k.cfg.Grace
 }
 
 // do carries out effects, each on its own. What comes of one is told to the

@@ -24,13 +24,21 @@ type pledges struct {
 	mu    sync.Mutex // guards the rest
 	until map[datamesh.ShardKey]time.Time
 	going map[datamesh.ShardKey]bool
+	clock func() time.Time // nil: time.Now
+}
+
+func (p *pledges) now() time.Time {
+	if p.clock != nil {
+		return p.clock()
+	}
+	return time.Now()
 }
 
 // make pledges a shard, unless it is about to go.
 func (p *pledges) make(key datamesh.ShardKey) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := time.Now()
+	now := p.now()
 	if len(p.until) >= maxPledges {
 		for k, until := range p.until {
 			if until.Before(now) {
@@ -59,7 +67,7 @@ func (p *pledges) unmake(key datamesh.ShardKey) {
 func (p *pledges) begin(key datamesh.ShardKey) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.going[key] || p.until[key].After(time.Now()) {
+	if p.going[key] || p.until[key].After(p.now()) {
 		return false
 	}
 	if p.going == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -16,8 +17,6 @@ import (
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
 	"datamesh/internal/transfer"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // survey asks the registrars of a segment who holds its shards, and those
@@ -43,7 +42,7 @@ func (k *Keeper) survey(ctx context.Context, segment datamesh.SegmentID) Surveye
 func (k *Keeper) gather(ctx context.Context, all []datamesh.PeerID, segment datamesh.SegmentID, holdings *[]store.Holding) error {
 	var mu sync.Mutex // guards the rest
 	answered := 0
-	var group errgroup.Group
+	group := k.workers(0)
 	for _, peer := range all {
 		group.Go(func() error {
 			if peer == k.self {
@@ -81,9 +80,9 @@ func (k *Keeper) ask(ctx context.Context, d *datamesh.Descriptor, holdings []sto
 	}
 	var mu sync.Mutex // guards holders
 	holders := make([][]datamesh.PeerID, len(d.Shards))
-	var group errgroup.Group
-	group.SetLimit(atOnce)
-	for peer, indices := range said {
+	group := k.workers(atOnce)
+	for _, peer := range slices.SortedFunc(maps.Keys(said), comparePeers) {
+		indices := said[peer]
 		group.Go(func() error {
 			keys := make([]datamesh.ShardKey, len(indices))
 			for i, index := range indices {
@@ -190,7 +189,7 @@ const fullTime = time.Hour
 
 // hasRoom reports whether a member says that it has room for a shard.
 func (k *Keeper) hasRoom(d *datamesh.Descriptor, peer datamesh.PeerID) bool {
-	if at, ok := k.full.Load(peer); ok && time.Since(at.(time.Time)) < fullTime {
+	if at, ok := k.full.Load(peer); ok && k.now().Sub(at.(time.Time)) < fullTime {
 		return false
 	}
 	m, ok := k.net.View().Lookup(peer)
@@ -217,7 +216,7 @@ func (k *Keeper) give(ctx context.Context, d *datamesh.Descriptor, c Copy, shard
 		}
 		refused[c.To] = true
 		if errors.Is(err, errs.Full) {
-			k.full.Store(c.To, time.Now())
+			k.full.Store(c.To, k.now())
 		}
 		k.events.refused(d, c.Index, c.To, err)
 		next, ok := k.next(d, c.Index, holders, refused)
@@ -343,7 +342,7 @@ func (k *Keeper) readAny(ctx context.Context, d *datamesh.Descriptor, holders []
 			}
 		}
 	}
-	var group errgroup.Group
+	group := k.workers(0)
 	for range d.K {
 		group.Go(readOne)
 	}
@@ -374,7 +373,7 @@ func (k *Keeper) read(ctx context.Context, d *datamesh.Descriptor, index int, ho
 const shardTime = 2 * time.Minute
 
 func (k *Keeper) readFrom(ctx context.Context, d *datamesh.Descriptor, key datamesh.ShardKey, peer datamesh.PeerID) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, shardTime)
+	ctx, cancel := k.within(ctx, shardTime)
 	defer cancel()
 	_, shard, err := k.net.Shards(peer).Get(ctx, key, make([]byte, d.ShardLen()))
 	k.events.read(len(shard))
@@ -399,7 +398,7 @@ func (k *Keeper) report(ctx context.Context, d *datamesh.Descriptor, holders [][
 	var mu sync.Mutex // guards the rest
 	var acks int
 	var failed error
-	var group errgroup.Group
+	group := k.workers(0)
 	for _, peer := range all {
 		group.Go(func() error {
 			err := k.net.Report(ctx, peer, []store.Report{r})

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"datamesh"
 	"datamesh/internal/errs"
@@ -136,17 +135,21 @@ func (k *Keeper) giveUp(ctx context.Context) {
 	for {
 		select {
 		case key := <-k.spare:
-			gone, err := k.giveUpOne(ctx, key)
-			if err != nil && ctx.Err() == nil {
-				k.events.failed("a shard that is one too many stays", err)
-			}
-			if gone {
-				k.events.dropped(key)
-				k.Lost()
-			}
+			k.giveUpNext(ctx, key)
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+func (k *Keeper) giveUpNext(ctx context.Context, key datamesh.ShardKey) {
+	gone, err := k.giveUpOne(ctx, key)
+	if err != nil && ctx.Err() == nil {
+		k.events.failed("a shard that is one too many stays", err)
+	}
+	if gone {
+		k.events.dropped(key)
+		k.Lost()
 	}
 }
 
@@ -172,12 +175,12 @@ func (k *Keeper) giveUpOne(ctx context.Context, key datamesh.ShardKey) (gone boo
 		if peer == k.self {
 			continue
 		}
-		asked := time.Now()
+		asked := k.now()
 		if err := k.net.Pledge(ctx, peer, key); err != nil {
 			failed = errors.Join(failed, err)
 			continue
 		}
-		if time.Since(asked) < pledgeTime/2 {
+		if k.now().Sub(asked) < pledgeTime/2 {
 			err := k.index.Remove(ctx, key)
 			return err == nil, err
 		}

@@ -45,6 +45,21 @@ type View struct {
 	live    int
 }
 
+// NewView returns a table of these members, in any order, each peer once. It is
+// for those who know the members from somewhere else than a Machine, such as a
+// simulation.
+func NewView(members []Member) *View {
+	v := &View{members: slices.SortedFunc(slices.Values(members), func(a, b Member) int {
+		return comparePeers(a.Record.Peer, b.Record.Peer)
+	})}
+	for i := range v.members {
+		if v.members[i].State != Dead {
+			v.live++
+		}
+	}
+	return v
+}
+
 // Len returns the number of members, dead ones included.
 func (v *View) Len() int { return len(v.members) }
 

@@ -42,6 +42,9 @@ func (s Sums) Add(k datamesh.ShardKey) {
 	s.sums[int(binary.BigEndian.Uint32(k.Segment[:4])>>(32-s.bits))] ^= binary.BigEndian.Uint64(sum[:8])
 }
 
+// Len returns how many ranges there are, each of which takes 8 bytes.
+func (s Sums) Len() int { return len(s.sums) }
+
 // Differ returns the ranges in which the two, which are of the same kind, differ.
 func (s Sums) Differ(o Sums) (ranges []int) {
 	for i := range s.sums {

@@ -30,7 +30,7 @@ var levels = [][]string{
 	{"internal/object", "internal/repair"},
 	{"internal/catalog", "internal/metrics"},
 	{"internal/node"},
-	{"internal/api"},
+	{"internal/api", "internal/sim"},
 	{"cmd/datamesh"},
 }
 

@@ -1,0 +1,288 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"fmt"
+	"slices"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/erasure"
+	"datamesh/internal/format"
+	"datamesh/internal/hash"
+	"datamesh/internal/placement"
+	"datamesh/internal/ring"
+	"datamesh/internal/store"
+)
+
+// A segment is one that was stored, and where its shards truly are.
+type segment struct {
+	d      *datamesh.Descriptor
+	data   []byte
+	at     [][]int   // by index the numbers of the nodes that have the shard unspoilt, those that are away too
+	stored bool      // all shards were put, and the registrars told
+	lost   bool      // fewer than k are left
+	since  time.Time // since when a shard is nowhere to be had; zero: all are there
+}
+
+// store stores a segment as a put does.
+func (w *World) store(owner ed25519.PrivateKey) error {
+	k, m := w.cfg.K, w.cfg.M
+	code, err := erasure.New(k, m)
+	if err != nil {
+		return err
+	}
+	data := w.bytes(k * shardLen)
+	buf := make([]byte, code.BufferLen(len(data)))
+	copy(buf, data)
+	shards, err := code.Encode(buf, len(data))
+	if err != nil {
+		return err
+	}
+	ids := make([]datamesh.ShardID, len(shards))
+	for i, shard := range shards {
+		ids[i] = hash.Shard(shard)
+	}
+	d, err := format.NewDescriptor(owner, k, m, len(data), ids)
+	if err != nil {
+		return err
+	}
+	s := &segment{d: d, data: data, at: make([][]int, k+m)}
+	w.segments = append(w.segments, s)
+	w.byID[d.Segment] = s
+	view := w.truth()
+	order := placement.Holders(ring.Candidates(view), d.Segment, k+m, m, d.ShardLen())
+	report := store.Report{Descriptor: d}
+	ctx := context.Background()
+	for i, shard := range shards {
+		peer := order[i%len(order)].Peer
+		if err := w.byPeer[peer].disk.Put(ctx, d, i, shard); err != nil {
+			return err
+		}
+		report.Holdings = append(report.Holdings, store.Holding{Index: i, Peer: peer})
+	}
+	for _, peer := range w.registrars(d) {
+		if err := w.byPeer[peer].disk.Report(ctx, []store.Report{report}); err != nil {
+			return err
+		}
+	}
+	s.stored = true
+	return nil
+}
+
+// truth returns the members that are there.
+func (w *World) truth() *ring.View {
+	states, key := make([]ring.State, len(w.nodes)), uint64(0)
+	for i, n := range w.nodes {
+		if n.up || n.ctx == nil {
+			states[i] = ring.Alive
+			key ^= sum(i, ring.Alive)
+		}
+	}
+	return w.view(key, states)
+}
+
+func (w *World) registrars(d *datamesh.Descriptor) []datamesh.PeerID {
+	view := w.truth()
+	return ring.Registrars(view, d.Segment, ring.RegistrarCount(d.K, d.M, view.Live()))
+}
+
+// put notes that a shard is somewhere.
+func (w *World) put(n *node, key datamesh.ShardKey) {
+	s := w.byID[key.Segment]
+	w.note('+', n.number, key.Index)
+	if !s.there(w, key.Index) && !s.since.IsZero() {
+		w.Stats.Missing++
+	}
+	s.at[key.Index] = append(s.at[key.Index], n.number)
+	w.judge(s)
+}
+
+// gaveUp notes that a node has given up a shard.
+func (w *World) gaveUp(n *node, key datamesh.ShardKey) {
+	s := w.byID[key.Segment]
+	w.note('-', n.number, key.Index)
+	if !slices.Contains(s.at[key.Index], n.number) {
+		return // it was spoilt
+	}
+	s.remove(key.Index, n.number)
+	if !s.there(w, key.Index) {
+		w.broken("node %d gave up the last copy of %s/%d", n.number, key.Segment, key.Index)
+	}
+	w.judge(s)
+}
+
+// spoilt notes that a shard is worth nothing any more.
+func (w *World) spoilt(n *node, key datamesh.ShardKey) {
+	w.Stats.Rotten++
+	s := w.byID[key.Segment]
+	w.note('*', n.number, key.Index)
+	s.remove(key.Index, n.number)
+	w.judge(s)
+}
+
+func (s *segment) remove(index, number int) {
+	s.at[index] = slices.DeleteFunc(s.at[index], func(x int) bool { return x == number })
+}
+
+// affected judges the segments of which a node has shards, after it has gone,
+// with its shards, or has come back.
+func (w *World) affected(n *node, gone bool) {
+	for _, key := range n.disk.sorted(datamesh.First, len(n.disk.shards)) {
+		s := w.byID[key.Segment]
+		if gone {
+			s.remove(key.Index, n.number)
+		}
+		w.judge(s)
+	}
+}
+
+// there reports whether a shard is to be had from a node that is there.
+func (s *segment) there(w *World, index int) bool {
+	return slices.ContainsFunc(s.at[index], func(x int) bool { return w.nodes[x].up })
+}
+
+// judge notes whether a segment is whole, or lost.
+func (w *World) judge(s *segment) {
+	if !s.stored {
+		return
+	}
+	left, whole := 0, true
+	for i, who := range s.at {
+		if len(who) > 0 {
+			left++
+		}
+		whole = whole && s.there(w, i)
+	}
+	switch {
+	case s.lost:
+	case left < s.d.K:
+		s.lost = true
+		w.Stats.Lost++
+	case !whole && s.since.IsZero():
+		s.since = w.now
+	case whole && !s.since.IsZero():
+		took := w.now.Sub(s.since)
+		s.since = time.Time{}
+		w.Stats.Episodes++
+		w.Stats.Total += took
+		w.Stats.Longest = max(w.Stats.Longest, took)
+	}
+}
+
+// read returns an error unless a segment's bytes can be had from the nodes that
+// are there.
+func (w *World) read(s *segment) error {
+	code, err := erasure.New(s.d.K, s.d.M)
+	if err != nil {
+		return err
+	}
+	shards := make([][]byte, len(s.at))
+	have := 0
+	for i, who := range s.at {
+		for _, x := range who {
+			n := w.nodes[x]
+			if !n.up {
+				continue
+			}
+			_, shard, err := n.disk.Get(n.ctx, datamesh.ShardKey{Segment: s.d.Segment, Index: i}, nil)
+			if err != nil {
+				return fmt.Errorf("node %d has shard %d: %w", x, i, err)
+			}
+			if have < s.d.K {
+				shards[i] = shard
+				have++
+			}
+			break
+		}
+	}
+	if err := code.Rebuild(shards, true); err != nil {
+		return err
+	}
+	if !bytes.Equal(bytes.Join(shards[:s.d.K], nil)[:s.d.Length], s.data) {
+		return fmt.Errorf("wrong bytes")
+	}
+	return nil
+}
+
+// Check returns what is not as it should be: promises that were broken, and
+// segments that are not to be read, or give other bytes, though never more than
+// m of their shards were lost at one time. If all is quiet, every segment that
+// was not lost must be whole, with no shard too many, and its registrars, and no
+// one else, must know exactly who of those that are there holds it.
+func (w *World) Check(quiet bool) (wrong []string) {
+	wrong = slices.Clone(w.wrong)
+	w.Stats.Stale = 0
+	bad := func(s *segment, format string, args ...any) {
+		wrong = append(wrong, fmt.Sprintf("%s: ", s.d.Segment)+fmt.Sprintf(format, args...))
+	}
+	for _, s := range w.segments {
+		if s.lost {
+			continue
+		}
+		if err := w.read(s); err != nil && (quiet || s.since.IsZero()) {
+			bad(s, "not to be read: %v", err)
+		}
+		if quiet {
+			w.checkQuiet(s, bad)
+		}
+	}
+	return wrong
+}
+
+func (w *World) checkQuiet(s *segment, bad func(s *segment, format string, args ...any)) {
+	view := w.truth()
+	held := map[store.Holding]bool{}
+	holders := make([][]datamesh.PeerID, len(s.at))
+	for i, who := range s.at {
+		for _, x := range who {
+			if n := w.nodes[x]; n.up {
+				held[store.Holding{Index: i, Peer: n.id}] = true
+				holders[i] = append(holders[i], n.id)
+			}
+		}
+		if len(holders[i]) != 1 {
+			bad(s, "shard %d is held by %d nodes", i, len(holders[i]))
+		}
+	}
+	if got, want := placement.Survives(holders, s.d.K), placement.BestSurvives(view.Live(), s.d.K, s.d.M); got < want {
+		bad(s, "survives %d, want %d", got, want)
+	}
+	track := w.registrars(s.d)
+	for _, n := range w.up() {
+		r := n.disk.segments[s.d.Segment]
+		mine := slices.Contains(track, n.id)
+		if r == nil {
+			if mine {
+				bad(s, "node %d does not know it, and is a registrar", n.number)
+			}
+			continue
+		}
+		said := map[store.Holding]bool{}
+		for _, h := range r.holdings() {
+			if w.byPeer[h.Peer].up {
+				said[h] = true
+			} else {
+				w.Stats.Stale++
+			}
+		}
+		if !mine {
+			if len(said) > 0 {
+				bad(s, "node %d keeps track of it, and is no registrar", n.number)
+			}
+			continue
+		}
+		for h := range said {
+			if !held[h] {
+				bad(s, "node %d says that node %d holds shard %d", n.number, w.byPeer[h.Peer].number, h.Index)
+			}
+		}
+		for h := range held {
+			if !said[h] {
+				bad(s, "node %d does not know that node %d holds shard %d", n.number, w.byPeer[h.Peer].number, h.Index)
+			}
+		}
+	}
+}

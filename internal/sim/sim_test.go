@@ -1,0 +1,192 @@
+package sim
+
+import (
+	"fmt"
+	"os"
+	"testing"
+	"time"
+)
+
+// config is a mesh in which nothing is lost yet.
+func config(seed uint64, nodes, segments int) Config {
+	return Config{Seed: seed, Nodes: nodes, Segments: segments, K: 4, M: 2, Grace: 15 * time.Minute, Interval: time.Hour,
+		Detect: 30 * time.Second, Delay: 40 * time.Millisecond}
+}
+
+func start(t *testing.T, cfg Config) *World {
+	t.Helper()
+	w, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Close)
+	return w
+}
+
+// quiet lets what is lost be repaired, and what is too much be given up.
+func (w *World) quiet() {
+	w.Calm()
+	w.Run(w.cfg.Grace + 2*w.cfg.Interval)
+}
+
+// want checks the promises.
+func (w *World) want(t *testing.T, quiet bool) {
+	t.Helper()
+	wrong := w.Check(quiet)
+	for _, s := range wrong[:min(len(wrong), 10)] {
+		t.Errorf("seed %d: %s", w.cfg.Seed, s)
+	}
+	if len(wrong) > 10 {
+		t.Errorf("seed %d: and %d more", w.cfg.Seed, len(wrong)-10)
+	}
+	t.Logf("seed %d: %v: %+v", w.cfg.Seed, w.now.Format(time.DateTime), w.Stats)
+}
+
+// wantThrift checks that repair has moved little more than it must: k shards
+// read for each segment that was not whole, and each missing shard written.
+func (w *World) wantThrift(t *testing.T) {
+	t.Helper()
+	must := w.cfg.K*w.Stats.Episodes + w.Stats.Missing
+	ratio := float64(w.Stats.Reads+w.Stats.Writes) / float64(must)
+	t.Logf("seed %d: %d shards were read and %d written, %.3f of what must be", w.cfg.Seed, w.Stats.Reads, w.Stats.Writes, ratio)
+	if w.Stats.Episodes == 0 || ratio > 1.1 {
+		t.Errorf("seed %d: %d shards were read and %d written for %d segments that missed %d", w.cfg.Seed, w.Stats.Reads, w.Stats.Writes, w.Stats.Episodes, w.Stats.Missing)
+	}
+}
+
+// long skips, loudly, what takes too long for every day.
+func long(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("TEST_DATAMESH_FULL") != "1" {
+		t.Skipf("NOT TESTED: %s: set TEST_DATAMESH_FULL=1; it takes minutes", what)
+	}
+}
+
+func TestTheSameSeedGivesTheSameRun(t *testing.T) {
+	run := func(seed uint64) [32]byte {
+		cfg := config(seed, 20, 50)
+		cfg.Loss, cfg.Outages, cfg.Away, cfg.Disks, cfg.Rot, cfg.Scrub = 200, 200, time.Hour, 100, 500, time.Hour
+		w := start(t, cfg)
+		w.Run(6 * time.Hour)
+		w.quiet()
+		return w.Digest()
+	}
+	first := run(1)
+	if run(1) != first {
+		t.Error("two runs with seed 1 differ")
+	}
+	if run(2) == first {
+		t.Error("seeds 1 and 2 give the same run")
+	}
+}
+
+// Nodes that are lost for good, forty times as many as in the worst of years.
+func TestLostNodesAreMadeGood(t *testing.T) {
+	t.Parallel()
+	cfg := config(1, 100, 500)
+	cfg.Loss = 200
+	w := start(t, cfg)
+	w.Run(4 * time.Hour)
+	w.want(t, false)
+	w.quiet()
+	w.want(t, true)
+	w.wantThrift(t)
+	if w.Stats.Deaths < 5 || w.Stats.Lost > 0 {
+		t.Errorf("seed %d: %d nodes and %d segments were lost", cfg.Seed, w.Stats.Deaths, w.Stats.Lost)
+	}
+}
+
+// All that befalls nodes, together.
+func TestMishapsLeaveNothingBehind(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			cfg := config(seed, 40, 100)
+			cfg.Loss, cfg.Outages, cfg.Away, cfg.Disks, cfg.Rot, cfg.Scrub = 50, 50, time.Hour, 20, 500, time.Hour
+			cfg.Sites = int(seed) * 2
+			w := start(t, cfg)
+			w.Run(6 * time.Hour)
+			w.want(t, false)
+			w.quiet()
+			w.want(t, true)
+		})
+	}
+}
+
+// Short absences cost nothing, although others become registrars meanwhile who
+// hear only by and by of who holds what.
+func TestShortAbsencesCostNothing(t *testing.T) {
+	w := start(t, config(1, 50, 200))
+	w.Run(time.Minute)
+	for i := range 5 {
+		n := w.nodes[i*7]
+		n.leave()
+		w.Run(5 * time.Minute)
+		n.back()
+		w.Run(10 * time.Minute)
+	}
+	w.quiet()
+	w.want(t, true)
+	if w.Stats.Reads+w.Stats.Writes > 0 {
+		t.Errorf("seed %d: %d shards were read and %d written", w.cfg.Seed, w.Stats.Reads, w.Stats.Writes)
+	}
+}
+
+// Parts that do not reach each other repair what they can, each for itself.
+// When they meet again there is nothing too many, and nothing is lost.
+func TestPartsMeetAgain(t *testing.T) {
+	t.Parallel()
+	for _, share := range []int{2, 3} {
+		t.Run(fmt.Sprint(share), func(t *testing.T) {
+			w := start(t, config(uint64(share), 40, 100))
+			w.Run(time.Minute)
+			w.Cut(func(a, b int) bool { return (a%share == 0) != (b%share == 0) })
+			w.Run(2 * time.Hour)
+			w.want(t, false)
+			w.quiet()
+			w.want(t, true)
+			if w.Stats.Lost > 0 {
+				t.Errorf("seed %d: %d segments were lost", w.cfg.Seed, w.Stats.Lost)
+			}
+		})
+	}
+}
+
+// What a node tells others of what it holds, when nothing happens, does not
+// grow with the mesh.
+func TestInventoriesDoNotGrowWithTheMesh(t *testing.T) {
+	t.Parallel()
+	perNode := func(nodes int) float64 {
+		w := start(t, config(1, nodes, 5*nodes))
+		w.Run(10 * time.Minute) // all have told once
+		before := w.Stats.Inventory
+		w.Run(2 * time.Hour)
+		got := float64(w.Stats.Inventory-before) / float64(nodes) / 2
+		t.Logf("seed %d: %d nodes with 30 shards each: %.0f bytes an hour", w.cfg.Seed, nodes, got)
+		return got
+	}
+	large := 160
+	if os.Getenv("TEST_DATAMESH_FULL") == "1" {
+		large = 1000
+	}
+	if small, large := perNode(80), perNode(large); large > 1.1*small {
+		t.Errorf("a node sends %.0f bytes an hour in a large mesh, and %.0f in a small one", large, small)
+	}
+}
+
+func TestAThousandNodes(t *testing.T) {
+	long(t, "a thousand nodes with ten thousand segments")
+	cfg := config(1, 1000, 10_000)
+	cfg.Loss = 20
+	w := start(t, cfg)
+	for range 6 {
+		w.Run(2 * time.Hour)
+		w.want(t, false)
+	}
+	w.quiet()
+	w.want(t, true)
+	w.wantThrift(t)
+	if w.Stats.Lost > 0 {
+		t.Errorf("seed %d: %d segments were lost", cfg.Seed, w.Stats.Lost)
+	}
+}

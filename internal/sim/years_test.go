@@ -1,0 +1,60 @@
+package sim
+
+import (
+	"math"
+	"os"
+	"testing"
+	"time"
+
+	"datamesh/internal/durability"
+)
+
+// What the program's placement and plans make of losses is what the model says:
+// so many segments are lost, within what chance explains in 95 % of all cases.
+func TestModelAgreesWithPlans(t *testing.T) {
+	t.Parallel()
+	years := 3500.0
+	if os.Getenv("TEST_DATAMESH_FULL") == "1" {
+		years *= 20
+	}
+	y := Years{Seed: 1, Nodes: 300, Segments: 50, K: 4, M: 2, Loss: 1, Repair: 7 * 24 * time.Hour}
+	tally := y.Run(years)
+	life, err := durability.Model{K: y.K, M: y.M, Loss: y.Loss, Repair: y.Repair}.MeanLife()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := tally.Years / life
+	off := (float64(tally.Losses) - want) / math.Sqrt(want)
+	t.Logf("seed %d: %d losses in %.0f object-years, %.1f expected, %+.2f standard deviations; %+v", y.Seed, tally.Losses, tally.Years, want, off, tally)
+	if want < 100 {
+		t.Errorf("only %.1f losses are expected", want)
+	}
+	if math.Abs(off) > 1.96 {
+		t.Errorf("seed %d: %d losses, the model expects %.1f: %.2f standard deviations", y.Seed, tally.Losses, want, off)
+	}
+	if tally.Uneven > 0 {
+		t.Errorf("seed %d: %d repairs left a segment that survives less than it could", y.Seed, tally.Uneven)
+	}
+}
+
+// Half of all nodes are lost a year, and nothing else.
+func TestNothingIsLostAt8And4(t *testing.T) {
+	years := 3000.0
+	if os.Getenv("TEST_DATAMESH_FULL") == "1" {
+		years = 200_000
+	}
+	y := Years{Seed: 2, Nodes: 40, Segments: 200, K: 8, M: 4, Loss: math.Ln2, Repair: time.Hour}
+	tally := y.Run(years)
+	shown, err := durability.Demonstrated(tally.Losses, tally.Years)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := durability.Model{K: y.K, M: y.M, Loss: y.Loss, Repair: y.Repair}.AnnualLoss()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("seed %d: %+v: %.2f nines demonstrated, %.2f modelled", y.Seed, tally, shown, durability.Nines(p))
+	if tally.Losses > 0 || tally.Uneven > 0 {
+		t.Errorf("seed %d: %d segments were lost, %d repairs left one that survives less than it could", y.Seed, tally.Losses, tally.Uneven)
+	}
+}

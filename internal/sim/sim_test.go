@@ -179,7 +179,7 @@ func TestAThousandNodes(t *testing.T) {
 	cfg := config(1, 1000, 10_000)
 	cfg.Loss = 20
 	w := start(t, cfg)
-	for range 6 {
+	for range 2 {
 		w.Run(2 * time.Hour)
 		w.want(t, false)
 	}

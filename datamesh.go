@@ -50,12 +50,38 @@ func (d *Descriptor) ShardLen() int { return ShardLen(d.Length, d.K) }
 // the given length that is cut into k data shards.
 func ShardLen(sealed, k int) int { return (sealed + k - 1) / k }
 
-// A Deletion is an owner's word that a segment shall be gone. It carries the
-// descriptor, so that anyone can see that who signs it owns the segment.
+// A Deletion is an owner's word that a segment shall be gone, or shall be there
+// after all. It carries the descriptor, so that anyone can see that who signs it
+// owns the segment.
+//
+// A segment begins with generation 0. Those that are odd delete it, and those
+// that are even and follow bring it back: so no two words of one generation say
+// different things, whichever of an owner's devices has signed them. From
+// [Final] on all delete it, and nothing brings it back.
 type Deletion struct {
 	Descriptor *Descriptor
 	Generation uint64                      // the highest one counts
 	Signature  [ed25519.SignatureSize]byte // the owner's
+}
+
+// Final is the first generation that nothing is brought back from.
+const Final = 1 << 63
+
+// Gone reports whether the segment shall be gone, and not be there after all.
+func (d *Deletion) Gone() bool { return d.Generation%2 == 1 || d.Final() }
+
+// Final reports whether the segment shall be gone at once and for ever.
+func (d *Deletion) Final() bool { return d.Generation >= Final }
+
+// NextGeneration returns the generation of a word that deletes a segment, or
+// brings it back, after one of generation g. There is none after those that are
+// final.
+func NextGeneration(g uint64, gone bool) (next uint64, ok bool) {
+	next = g + 1
+	if (next%2 == 1) != gone {
+		next++
+	}
+	return next, next < Final
 }
 
 // A ShardKey names a shard: its segment and its index among the k+m.
@@ -105,8 +131,11 @@ type ShardStore interface {
 	List(ctx context.Context, after ShardKey, limit int) ([]ShardKey, error)
 
 	// Drop gives up every shard of a segment on its owner's word, and keeps
-	// that word: from then on Put answers Deleted. Dropping what is not there
-	// is no error. Kinds: Authentication (not the owner's word).
+	// that word: from then on Put answers Deleted. What it gives up can be
+	// brought back for a time, by a word that says so, if the first was not
+	// final. A word of a generation that is not higher than that of the last
+	// changes nothing, and dropping what is not there is no error. Kinds:
+	// Authentication (not the owner's word).
 	Drop(ctx context.Context, del *Deletion) error
 }
 

@@ -148,19 +148,30 @@ func EncodeDeletion(d *datamesh.Deletion) []byte {
 // DecodeDeletion reads a deletion and checks that the segment's owner signed
 // it. Kinds: Serialization, Authentication.
 func DecodeDeletion(b []byte) (*datamesh.Deletion, error) {
-	var v deletion
-	if err := unmarshalVersion("deletion", b, MaxDeletion, &v); err != nil {
-		return nil, err
-	}
-	d, err := DecodeDescriptor(v.Descriptor)
+	del, err := readDeletion(b, DecodeDescriptor)
 	if err != nil {
 		return nil, err
 	}
-	del := &datamesh.Deletion{Descriptor: d, Generation: v.Generation, Signature: v.Signature}
 	if err := VerifyDeletion(del); err != nil {
 		return nil, err
 	}
 	return del, nil
+}
+
+// ReadDeletion reads a deletion whose signatures were checked before. Kind:
+// Serialization.
+func ReadDeletion(b []byte) (*datamesh.Deletion, error) { return readDeletion(b, ReadDescriptor) }
+
+func readDeletion(b []byte, read func([]byte) (*datamesh.Descriptor, error)) (*datamesh.Deletion, error) {
+	var v deletion
+	if err := unmarshalVersion("deletion", b, MaxDeletion, &v); err != nil {
+		return nil, err
+	}
+	d, err := read(v.Descriptor)
+	if err != nil {
+		return nil, err
+	}
+	return &datamesh.Deletion{Descriptor: d, Generation: v.Generation, Signature: v.Signature}, nil
 }
 
 // VerifyDeletion reports with an error of kind Authentication that a deletion

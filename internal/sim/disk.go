@@ -30,7 +30,8 @@ type Disk struct {
 	used     int64
 	shards   map[datamesh.ShardKey]*kept
 	segments map[datamesh.SegmentID]*row
-	deleted  map[datamesh.SegmentID]*datamesh.Deletion
+	words    map[datamesh.SegmentID]*datamesh.Deletion
+	trash    map[datamesh.ShardKey]*kept                    // counts as used
 	peers    map[datamesh.PeerID]map[datamesh.ShardKey]bool // of whom is reported what
 	keys     []datamesh.ShardKey                            // of the shards, in order; nil when out of date
 	order    []datamesh.SegmentID                           // of the segments; nil when out of date
@@ -57,7 +58,7 @@ var (
 // NewDisk returns an empty disk for shards of capacity bytes in all.
 func NewDisk(capacity int64) *Disk {
 	return &Disk{capacity: capacity, shards: map[datamesh.ShardKey]*kept{}, segments: map[datamesh.SegmentID]*row{},
-		deleted: map[datamesh.SegmentID]*datamesh.Deletion{}, peers: map[datamesh.PeerID]map[datamesh.ShardKey]bool{}}
+		words: map[datamesh.SegmentID]*datamesh.Deletion{}, trash: map[datamesh.ShardKey]*kept{}, peers: map[datamesh.PeerID]map[datamesh.ShardKey]bool{}}
 }
 
 // know returns what is known of a segment, and enters it if that is nothing.
@@ -92,6 +93,14 @@ func (d *Disk) forgetUnused(segment datamesh.SegmentID) {
 	d.order = nil
 }
 
+// deleted returns the word by which a segment was deleted, if it was.
+func (d *Disk) deleted(segment datamesh.SegmentID) *datamesh.Deletion {
+	if word := d.words[segment]; word != nil && word.Gone() {
+		return word
+	}
+	return nil
+}
+
 func errDeleted(segment datamesh.SegmentID) error {
 	return errs.New(errs.Deleted, "%s: its owner has deleted it", segment)
 }
@@ -118,7 +127,7 @@ func (d *Disk) Put(ctx context.Context, desc *datamesh.Descriptor, index int, sh
 func (d *Disk) keep(desc *datamesh.Descriptor, key datamesh.ShardKey, shard []byte) (was bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.deleted[desc.Segment] != nil {
+	if d.deleted(desc.Segment) != nil {
 		return false, errDeleted(desc.Segment)
 	}
 	if x := d.shards[key]; x != nil {
@@ -230,18 +239,64 @@ func (d *Disk) Drop(ctx context.Context, del *datamesh.Deletion) error {
 		return errs.New(errs.Authentication, "drop %s: not its owner's word: %w", del.Descriptor.Segment, err)
 	}
 	segment := del.Descriptor.Segment
+	d.mu.Lock()
+	was := d.words[segment]
+	d.mu.Unlock()
+	if was != nil && was.Generation >= del.Generation || del.Generation == 0 {
+		return nil
+	}
+	d.mu.Lock()
+	d.words[segment] = del
+	d.mu.Unlock()
+	if !del.Gone() {
+		return d.undelete(del.Descriptor)
+	}
 	if err := d.Forget(ctx, []datamesh.SegmentID{segment}); err != nil {
 		return err
 	}
 	for i := range del.Descriptor.Shards {
-		if err := d.Remove(ctx, datamesh.ShardKey{Segment: segment, Index: i}); err != nil {
-			return err
-		}
+		d.discard(datamesh.ShardKey{Segment: segment, Index: i}, del.Final())
+	}
+	return nil
+}
+
+// discard moves a shard to the trash, or removes it for ever.
+func (d *Disk) discard(key datamesh.ShardKey, final bool) {
+	d.mu.Lock()
+	x := d.shards[key]
+	d.mu.Unlock()
+	if d.take(key) && !final {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.used += int64(len(x.bytes))
+		d.trash[key] = x
+		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if old := d.deleted[segment]; old == nil || old.Generation < del.Generation {
-		d.deleted[segment] = del
+	if x := d.trash[key]; x != nil && final {
+		d.used -= int64(len(x.bytes))
+		delete(d.trash, key)
+	}
+}
+
+// undelete brings back what is in the trash of a segment.
+func (d *Disk) undelete(desc *datamesh.Descriptor) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range desc.Shards {
+		key := datamesh.ShardKey{Segment: desc.Segment, Index: i}
+		x := d.trash[key]
+		if x == nil {
+			continue
+		}
+		r, err := d.know(desc)
+		if err != nil {
+			return err
+		}
+		delete(d.trash, key)
+		r.shards++
+		d.shards[key], d.keys = x, nil
 	}
 	return nil
 }
@@ -365,7 +420,7 @@ func (d *Disk) Report(ctx context.Context, reports []store.Report) error {
 	}
 	var deleted error
 	for _, r := range reports {
-		if d.deleted[r.Descriptor.Segment] != nil {
+		if d.deleted(r.Descriptor.Segment) != nil {
 			deleted = errDeleted(r.Descriptor.Segment)
 			continue
 		}
@@ -429,7 +484,7 @@ func (d *Disk) Correct(ctx context.Context, peer datamesh.PeerID, after, upto da
 	for i, key := range keys {
 		r := d.segments[key.Segment]
 		first := i == 0 || keys[i-1].Segment != key.Segment
-		switch del := d.deleted[key.Segment]; {
+		switch del := d.deleted(key.Segment); {
 		case del != nil && first:
 			deleted = append(deleted, del)
 		case del != nil:
@@ -455,6 +510,9 @@ func (d *Disk) Locate(ctx context.Context, segment datamesh.SegmentID) (*datames
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r := d.segments[segment]
+	if r == nil && d.deleted(segment) != nil {
+		return nil, nil, errDeleted(segment)
+	}
 	if r == nil {
 		return nil, nil, errs.New(errs.FileNotFound, "locate %s: no such segment here", segment)
 	}

@@ -95,7 +95,7 @@ func TestOneBatchOfChangesToOneShard(t *testing.T) {
 		oneBatch(t, d, put, remove)
 		checkAccount(t, d)
 		oneBatch(t, d, put, func() {
-			if err := d.Drop(t.Context(), s.Deletion(1)); err != nil {
+			if err := d.Drop(t.Context(), s.Deletion(datamesh.Final)); err != nil {
 				t.Errorf("drop: %v", err)
 			}
 		}, func() {

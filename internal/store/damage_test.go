@@ -509,7 +509,7 @@ func TestFileOfADeletedSegmentIsNotIndexed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Drop(t.Context(), s.Deletion(1)); err != nil {
+	if err := d.Drop(t.Context(), s.Deletion(datamesh.Final)); err != nil {
 		t.Fatal(err)
 	}
 	closeDisk(t, d)

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"datamesh"
 	"datamesh/internal/errs"
@@ -22,6 +23,9 @@ type Options struct {
 	// there is room for deletes and repair. 0 means 5 % of the capacity, but
 	// at most 1 GiB.
 	Reserve int64
+
+	// Now tells the time; nil is [time.Now].
+	Now func() time.Time
 
 	Events Events
 }
@@ -62,6 +66,7 @@ type Disk struct {
 	lock   *flock.Flock
 	index  *index
 	room   *room
+	age    age
 
 	healing sync.Mutex // held while a damaged shard is replaced or removed
 	damaged damaged
@@ -117,8 +122,10 @@ func (d *Disk) start(opt Options) (err error) {
 		return err
 	}
 	d.makeSpare()
-	d.room, err = d.newRoom(opt)
-	return err
+	if d.room, err = d.newRoom(opt); err != nil {
+		return err
+	}
+	return d.age.start(d, opt.Now)
 }
 
 // Close waits for the calls in progress and closes the store. Later calls
@@ -178,13 +185,14 @@ func (d *Disk) enter() error {
 func (d *Disk) leave() { d.life.RUnlock() }
 
 // Usage is how the room of a store is divided. All but Shards are bytes, and
-// Used + Reserve + Free = Capacity always holds.
+// Used + Trash + Reserve + Free = Capacity always holds.
 type Usage struct {
 	Capacity int64
 	Reserve  int64
 	Used     int64 // by shards: whole files, and rows' bytes
+	Trash    int64 // by those that were dropped and can be brought back
 	Free     int64
-	Shards   int
+	Shards   int // without those in the trash
 }
 
 // Usage returns the division at this moment. Shards that are being put count

@@ -42,9 +42,18 @@ func closeDisk(t testing.TB, d *Disk) {
 func checkAccount(t testing.TB, d *Disk) {
 	t.Helper()
 	u := d.Usage()
-	got := Usage{Used: u.Used, Shards: u.Shards}
+	var trashed int
+	row := d.index.read.QueryRow(`SELECT count(*), ifnull(sum(size), 0) FROM trash`)
+	trash := int64(0)
+	if err := row.Scan(&trashed, &trash); err != nil {
+		t.Fatal(err)
+	}
+	if trash != u.Trash {
+		t.Errorf("trash: %d bytes, the account has %d", trash, u.Trash)
+	}
+	got := Usage{Used: u.Used + u.Trash, Shards: u.Shards + trashed}
 	var want Usage
-	row := d.index.read.QueryRow(`SELECT count(*), ifnull(sum(length(data)), 0) FROM payloads`)
+	row = d.index.read.QueryRow(`SELECT count(*), ifnull(sum(length(data)), 0) FROM payloads`)
 	if err := row.Scan(&want.Shards, &want.Used); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +68,7 @@ func checkAccount(t testing.TB, d *Disk) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("usage, -on disk +account:\n%s", diff)
 	}
-	if u.Used+u.Reserve+u.Free != u.Capacity || u.Free < 0 || u.Reserve < 0 {
+	if u.Used+u.Trash+u.Reserve+u.Free != u.Capacity || u.Free < 0 || u.Reserve < 0 {
 		t.Errorf("usage does not add up: %+v", u)
 	}
 	if temps, err := os.ReadDir(d.tempDir()); err != nil || len(temps) > 0 {

@@ -4,16 +4,16 @@ import (
 	"context"
 	"database/sql"
 	"encoding/binary"
-	"errors"
 
 	"datamesh"
-	"datamesh/internal/errs"
-	"datamesh/internal/format"
 )
 
-// Drop removes the shards of the segment and what is known of its holders,
-// and keeps the deletion if its generation is the highest so far. It needs no
-// free room to speak of. Kinds: Authentication, Unavailable, IO, Database.
+// Drop carries out an owner's word, and keeps it, if its generation is the
+// highest so far. One that deletes a segment moves its shards to the trash, or,
+// when it is final, removes them and what is in the trash; what is known of the
+// holders goes. One that brings it back brings back what is in the trash. It
+// needs no free room to speak of. Kinds: Authentication, Unavailable, IO,
+// Database.
 func (d *Disk) Drop(ctx context.Context, del *datamesh.Deletion) error {
 	segment := del.Descriptor.Segment
 	if err := ready(ctx, "drop", datamesh.ShardKey{Segment: segment}); err != nil {
@@ -27,47 +27,42 @@ func (d *Disk) Drop(ctx context.Context, del *datamesh.Deletion) error {
 	if err != nil {
 		return err
 	}
+	age := d.age.now()
 	return d.removing(func(b *batch, r *removal) {
-		b.keepDeletion(del, word)
+		if !b.keepWord(del, word) {
+			return
+		}
+		if !del.Gone() {
+			b.undelete(del.Descriptor, r)
+			return
+		}
 		b.exec(`DELETE FROM holders WHERE segment = ?`, segment[:])
-		d.stageRemove(b, r, segment, 0, datamesh.MaxShards)
+		if del.Final() {
+			d.stageRemove(b, r, segment, 0, datamesh.MaxShards)
+			d.stagePurge(b, r, `segment = ?`, segment[:])
+			return
+		}
+		b.discard(segment, r, age)
 	})
 }
 
-// keepDeletion keeps an encoded deletion if its generation is the highest so
-// far.
-func (b *batch) keepDeletion(del *datamesh.Deletion, word []byte) {
-	b.exec(`
-		INSERT INTO tombstones (segment, generation, deletion) VALUES (?, ?, ?)
-		ON CONFLICT DO UPDATE SET generation = excluded.generation, deletion = excluded.deletion
-		WHERE excluded.generation > generation`,
-		del.Descriptor.Segment[:], binary.BigEndian.AppendUint64(nil, del.Generation), word)
-}
-
-// Deletion returns the word by which a segment was dropped, for those who do
-// not know of it. Kinds: FileNotFound (it was not), Integrity, Unavailable,
-// Database.
-func (d *Disk) Deletion(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Deletion, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
+// keepWord keeps an encoded word if its generation is the highest so far, and
+// reports whether it is.
+func (b *batch) keepWord(del *datamesh.Deletion, word []byte) bool {
+	segment := del.Descriptor.Segment[:]
+	generation := binary.BigEndian.AppendUint64(nil, del.Generation)
+	if del.Generation == 0 || b.exists(`
+		SELECT 1 FROM tombstones WHERE segment = ?1 AND generation >= ?2
+		UNION ALL SELECT 1 FROM undeletions WHERE segment = ?1 AND generation >= ?2`, segment, generation) {
+		return false
 	}
-	if err := d.enter(); err != nil {
-		return nil, err
+	table, other := "tombstones", "undeletions"
+	if !del.Gone() {
+		table, other = other, table
 	}
-	defer d.leave()
-	var word []byte
-	err := d.index.row(`SELECT deletion FROM tombstones WHERE segment = ?`, []any{segment[:]}, &word)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return nil, errs.New(errs.FileNotFound, "deletion of %s: none is known", segment)
-	case err != nil:
-		return nil, errs.New(kindOf(err), "deletion of %s: %w", segment, err)
-	}
-	del, err := format.DecodeDeletion(word)
-	if err != nil {
-		return nil, errs.New(errs.Integrity, "deletion of %s: %w", segment, err)
-	}
-	return del, nil
+	b.exec(`INSERT OR REPLACE INTO `+table+` (segment, generation, deletion) VALUES (?, ?, ?)`, segment, generation, word)
+	b.exec(`DELETE FROM `+other+` WHERE segment = ?`, segment)
+	return true
 }
 
 // Remove gives up one shard. Nothing keeps it from being put again, and
@@ -91,10 +86,14 @@ func (d *Disk) remove(key datamesh.ShardKey) error {
 	return err
 }
 
-// A removal counts what a change removes.
+// A removal counts what a change removes, and moves to the trash. What it
+// brings back from there is negative.
 type removal struct {
-	bytes  int64
-	shards int
+	bytes     int64
+	shards    int
+	discarded int64
+	trashed   int // shards
+	purged    int64
 }
 
 // removing commits a change that removes shards, and takes them off the
@@ -110,6 +109,8 @@ func (d *Disk) removing(stage func(*batch, *removal)) error {
 		return err
 	}
 	d.room.give(r.bytes, r.shards)
+	d.room.discard(r.discarded, r.trashed)
+	d.room.purge(r.purged)
 	return nil
 }
 

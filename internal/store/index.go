@@ -87,13 +87,13 @@ func (x *index) identify(path string) error {
 }
 
 // prepare gives a fresh database its tables, and looks for damage in another,
-// which may be without positions.
+// which may be without what was added later.
 func (x *index) prepare(path string) error {
 	if _, err := x.conn.ExecContext(context.Background(), `PRAGMA journal_mode = wal`); err != nil {
 		return openError(path, err)
 	}
 	if !x.fresh {
-		if _, err := x.conn.ExecContext(context.Background(), additions); err != nil && !noRoom(err) {
+		if _, err := x.conn.ExecContext(context.Background(), additions); err != nil {
 			return openError(path, err)
 		}
 		return x.check(path)
@@ -111,12 +111,14 @@ func (x *index) prepare(path string) error {
 // looks everywhere.
 func (x *index) check(path string) error {
 	tables := []string{"segments", "shards", "tombstones", "holders"}
-	var kept bool
-	if err := x.conn.QueryRowContext(context.Background(), `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'positions')`).Scan(&kept); err != nil {
-		return openError(path, err)
-	}
-	if kept {
-		tables = append(tables, "positions")
+	for _, table := range []string{"positions", "undeletions", "trash"} {
+		var kept bool
+		if err := x.conn.QueryRowContext(context.Background(), `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?)`, table).Scan(&kept); err != nil {
+			return openError(path, err)
+		}
+		if kept {
+			tables = append(tables, table)
+		}
 	}
 	_, err := os.Lstat(suspectPath(path))
 	suspect := err == nil

@@ -19,7 +19,8 @@ type Memory struct {
 	used     int64
 	shards   map[datamesh.ShardKey][]byte
 	segments map[datamesh.SegmentID]*datamesh.Descriptor
-	deleted  map[datamesh.SegmentID]bool
+	words    map[datamesh.SegmentID]*datamesh.Deletion
+	trash    map[datamesh.ShardKey][]byte // counts as used
 }
 
 // NewMemory returns an empty store for shards of capacity bytes in all.
@@ -28,7 +29,8 @@ func NewMemory(capacity int64) *Memory {
 		capacity: capacity,
 		shards:   make(map[datamesh.ShardKey][]byte),
 		segments: make(map[datamesh.SegmentID]*datamesh.Descriptor),
-		deleted:  make(map[datamesh.SegmentID]bool),
+		words:    make(map[datamesh.SegmentID]*datamesh.Deletion),
+		trash:    make(map[datamesh.ShardKey][]byte),
 	}
 }
 
@@ -46,7 +48,7 @@ func (m *Memory) Put(ctx context.Context, d *datamesh.Descriptor, index int, sha
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.deleted[d.Segment] {
+	if word := m.words[d.Segment]; word != nil && word.Gone() {
 		return errDeleted("put", d.Segment)
 	}
 	if _, ok := m.shards[key]; ok {
@@ -130,7 +132,7 @@ func (m *Memory) List(_ context.Context, after datamesh.ShardKey, limit int) ([]
 	return keys[:min(max(limit, 0), len(keys))], nil
 }
 
-// Drop forgets the shards of the segment and remembers that it is deleted.
+// Drop keeps what it gives up until it is brought back, or the word is final.
 func (m *Memory) Drop(_ context.Context, del *datamesh.Deletion) error {
 	if _, err := owned(del); err != nil {
 		return err
@@ -138,12 +140,26 @@ func (m *Memory) Drop(_ context.Context, del *datamesh.Deletion) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	segment := del.Descriptor.Segment
-	m.deleted[segment] = true
-	delete(m.segments, segment)
-	for key, shard := range m.shards {
-		if key.Segment == segment {
+	if was := m.words[segment]; was != nil && was.Generation >= del.Generation || del.Generation == 0 {
+		return nil
+	}
+	m.words[segment] = del
+	from, to := m.shards, m.trash
+	if !del.Gone() {
+		from, to = to, from
+		m.segments[segment] = del.Descriptor
+	} else {
+		delete(m.segments, segment)
+	}
+	for i := range del.Descriptor.Shards {
+		key := datamesh.ShardKey{Segment: segment, Index: i}
+		if shard, ok := from[key]; ok {
+			to[key] = shard
+			delete(from, key)
+		}
+		if shard, ok := m.trash[key]; ok && del.Final() {
 			m.used -= int64(len(shard))
-			delete(m.shards, key)
+			delete(m.trash, key)
 		}
 	}
 	return nil

@@ -177,7 +177,8 @@ func (d *Disk) rowsOf(first byte) (map[datamesh.ShardKey]bool, error) {
 		key, err := scanKey(r, &inFile)
 		rows[key] = inFile
 		return err
-	}, `SELECT segment, idx, payload IS NULL FROM shards WHERE segment BETWEEN ? AND ?`, low[:], high[:])
+	}, `SELECT segment, idx, payload IS NULL FROM shards WHERE segment BETWEEN ?1 AND ?2
+		UNION ALL SELECT segment, idx, payload IS NULL FROM trash WHERE segment BETWEEN ?1 AND ?2`, low[:], high[:])
 	if err != nil {
 		return nil, errs.New(kindOf(err), "store: read the index: %w", err)
 	}
@@ -223,6 +224,7 @@ func (d *Disk) settle(found []*header, lost []datamesh.ShardKey) error {
 		}
 		for _, key := range lost {
 			d.stageRemove(b, &removal{}, key.Segment, key.Index, key.Index+1)
+			d.stagePurge(b, &removal{}, `segment = ? AND idx = ?`, key.Segment[:], key.Index)
 		}
 		return nil
 	}}

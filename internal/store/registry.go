@@ -109,7 +109,7 @@ func (b *batch) hold(h Holding, segment datamesh.SegmentID, now int64) {
 
 // Locate returns the descriptor of a segment and its holders, by index, those
 // reported last first. There may be none, when the segment is known only by
-// shards that are here. Kinds: FileNotFound (it is not known at all),
+// shards that are here. Kinds: FileNotFound (it is not known at all), Deleted,
 // Integrity, Unavailable, Database.
 func (d *Disk) Locate(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Descriptor, []Holding, error) {
 	if err := ctx.Err(); err != nil {
@@ -137,11 +137,20 @@ func (d *Disk) Locate(ctx context.Context, segment datamesh.SegmentID) (*datames
 	case err != nil:
 		return nil, nil, errs.New(kindOf(err), "locate %s: %w", segment, err)
 	case descriptor == nil:
-		return nil, nil, errs.New(errs.FileNotFound, "locate %s: no such segment here", segment)
+		return nil, nil, d.nowhere(segment)
 	}
 	desc, err := format.DecodeDescriptor(descriptor)
 	if err != nil {
 		return nil, nil, errs.New(errs.Integrity, "locate %s: %w", segment, err)
 	}
 	return desc, holdings, nil
+}
+
+// nowhere tells why nothing is known of a segment.
+func (d *Disk) nowhere(segment datamesh.SegmentID) error {
+	k, err := d.known(datamesh.ShardKey{Segment: segment})
+	if err == nil && k.deleted {
+		return errDeleted("locate", segment)
+	}
+	return errs.New(errs.FileNotFound, "locate %s: no such segment here", segment)
 }

@@ -109,7 +109,7 @@ func TestHoldersOutliveTheShardsAndNotTheSegment(t *testing.T) {
 	if !errors.Is(err, errs.Deleted) {
 		t.Errorf("report of a deleted segment: got %v, want kind Deleted", err)
 	}
-	if _, _, err := d.Locate(t.Context(), s.Descriptor.Segment); !errors.Is(err, errs.FileNotFound) {
+	if _, _, err := d.Locate(t.Context(), s.Descriptor.Segment); !errors.Is(err, errs.Deleted) {
 		t.Errorf("locate of a deleted segment: %v", err)
 	}
 	wantHolders(t, d, other, Holding{5, peer(2)})

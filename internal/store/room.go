@@ -21,7 +21,8 @@ type room struct {
 
 	mu      sync.Mutex // guards what follows
 	used    int64
-	shards  int
+	trash   int64 // by shards that were dropped and can be brought back
+	shards  int   // without those
 	writing int64 // of used, what the disk does not have yet
 }
 
@@ -32,12 +33,16 @@ func (d *Disk) newRoom(opt Options) (*room, error) {
 	if err := row.Scan(&r.shards, &r.used); err != nil {
 		return nil, errs.New(kindOf(err), "store: count shards: %w", err)
 	}
+	row = d.index.read.QueryRow(`SELECT ifnull(sum(size), 0) FROM trash`)
+	if err := row.Scan(&r.trash); err != nil {
+		return nil, errs.New(kindOf(err), "store: count trash: %w", err)
+	}
 	if r.capacity == 0 {
 		free, err := freeSpace(d.dir)
 		if err != nil {
 			return nil, errs.New(kindOf(err), "store %s: free space: %w", d.dir, err)
 		}
-		r.capacity = free + r.used
+		r.capacity = free + r.used + r.trash
 	}
 	r.reserve = Reserve(r.reserve, r.capacity)
 	return r, nil
@@ -64,13 +69,17 @@ func (r *room) take(n int64) error {
 // fits reports with an error of kind Full that n bytes are more than the
 // capacity allows.
 func (r *room) fits(n int64) error {
-	free := r.capacity - r.used
+	free := r.capacity - r.used - r.trash
 	if n <= free-r.reserve {
 		return nil
 	}
+	trash := ""
+	if r.trash > 0 {
+		trash = fmt.Sprintf(", %s can still be undeleted", size(r.trash))
+	}
 	return errs.WithHint(
-		errs.New(errs.Full, "the store has no room for %s: of %s it may take, %s are free, and %s are kept free",
-			size(n), size(r.capacity), size(max(free, 0)), size(r.reserve)),
+		errs.New(errs.Full, "the store has no room for %s: of %s it may take, %s are free, and %s are kept free%s",
+			size(n), size(r.capacity), size(max(free, 0)), size(r.reserve), trash),
 		"add a node that has room, or give the store more: datamesh config set store.capacity SIZE")
 }
 
@@ -125,18 +134,36 @@ func (r *room) give(n int64, shards int) {
 	r.shards -= shards
 }
 
+// discard moves so many shards to the trash; negative numbers bring them back.
+func (r *room) discard(n int64, shards int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.used -= n
+	r.trash += n
+	r.shards -= shards
+}
+
+// purge takes the bytes of trash off the account.
+func (r *room) purge(n int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.trash -= n
+}
+
 // usage divides the capacity. Where more is used than the operator now
 // allows, the reserve is what is left, and the capacity at least what is used.
 func (r *room) usage() Usage {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	capacity := max(r.capacity, r.used)
-	reserve := min(r.reserve, capacity-r.used)
+	taken := r.used + r.trash
+	capacity := max(r.capacity, taken)
+	reserve := min(r.reserve, capacity-taken)
 	return Usage{
 		Capacity: capacity,
 		Reserve:  reserve,
 		Used:     r.used,
-		Free:     capacity - reserve - r.used,
+		Trash:    r.trash,
+		Free:     capacity - reserve - taken,
 		Shards:   r.shards,
 	}
 }

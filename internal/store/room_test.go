@@ -40,7 +40,7 @@ func TestConcurrentPutsNeverExceedTheCapacity(t *testing.T) {
 		}
 		checkAccount(t, d)
 
-		if err := d.Drop(t.Context(), s.Deletion(1)); err != nil {
+		if err := d.Drop(t.Context(), s.Deletion(datamesh.Final)); err != nil {
 			t.Errorf("drop in a full store: %v", err)
 		}
 		checkAccount(t, d)
@@ -147,18 +147,19 @@ func TestAccountIsExactAtEachStep(t *testing.T) {
 	for i := range uint64(20) {
 		samples = append(samples, storetest.Segment(t, seed+i, 3, 2, 3*[]int{small, large}[i%2]))
 	}
-	there := make(map[datamesh.ShardKey]bool)
-	deleted := make(map[int]bool)
-	for step := range 300 {
+	there, trash := make(map[datamesh.ShardKey]bool), make(map[datamesh.ShardKey]bool)
+	generation := make(map[int]uint64)
+	for step := range 500 {
 		n, index := random.IntN(len(samples)), random.IntN(5)
 		s := samples[n]
+		deleted := func() bool { return s.Deletion(generation[n]).Gone() }
 		switch what := random.IntN(100); {
 		case what < 60:
 			err := d.Put(t.Context(), s.Descriptor, index, s.Bytes[index])
 			switch {
-			case err == nil && !deleted[n]:
+			case err == nil && !deleted():
 				there[s.Key(index)] = true
-			case errors.Is(err, errs.Deleted) && deleted[n]:
+			case errors.Is(err, errs.Deleted) && deleted():
 			case errors.Is(err, errs.Full) && !there[s.Key(index)]:
 			default:
 				t.Fatalf("step %d: put: %v", step, err)
@@ -168,14 +169,36 @@ func TestAccountIsExactAtEachStep(t *testing.T) {
 				t.Fatalf("step %d: remove: %v", step, err)
 			}
 			delete(there, s.Key(index))
-		case what < 95:
-			if err := d.Drop(t.Context(), s.Deletion(uint64(step))); err != nil {
+		case what < 97:
+			word := s.Deletion(generation[n] + uint64(random.IntN(3)))
+			if random.IntN(20) == 0 {
+				word = s.Deletion(datamesh.Final)
+			}
+			if err := d.Drop(t.Context(), word); err != nil {
 				t.Fatalf("step %d: drop: %v", step, err)
 			}
-			deleted[n] = true
-			for _, key := range s.Keys() {
-				delete(there, key)
+			if word.Generation <= generation[n] {
+				break
 			}
+			generation[n] = word.Generation
+			from, to := there, trash
+			if !word.Gone() {
+				from, to = trash, there
+			}
+			for _, key := range s.Keys() {
+				if from[key] {
+					to[key] = true
+				}
+				delete(from, key)
+				if word.Final() {
+					delete(trash, key)
+				}
+			}
+		case what < 98:
+			if purged, err := d.Purge(t.Context(), 0); err != nil || purged != len(trash) {
+				t.Fatalf("step %d: purged %d, %v, want %d", step, purged, err, len(trash))
+			}
+			clear(trash)
 		default:
 			closeDisk(t, d)
 			d = openDisk(t, dir, opt)

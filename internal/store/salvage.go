@@ -60,14 +60,19 @@ func (s *salvager) commit() {
 }
 
 func (s *salvager) deletions() {
-	s.each(`SELECT deletion FROM tombstones ORDER BY `, `segment`, `segment DESC`, func(rows *sql.Rows) {
+	s.words("tombstones")
+	s.words("undeletions")
+}
+
+func (s *salvager) words(table string) {
+	s.each(`SELECT deletion FROM `+table+` ORDER BY `, `segment`, `segment DESC`, func(rows *sql.Rows) {
 		var word []byte
 		if rows.Scan(&word) != nil {
 			return
 		}
 		if del, err := format.DecodeDeletion(word); err == nil {
 			s.change()
-			s.to.keepDeletion(del, word)
+			s.to.keepWord(del, word)
 		}
 	})
 }

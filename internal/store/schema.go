@@ -39,7 +39,10 @@ CREATE TABLE holders (
 ) STRICT;
 `
 
-// additions are what later versions have added. A store of an earlier one gets
+// additions are what later versions have added. A row of trash is one of shards
+// that was dropped, and when: after how many seconds for which the store was
+// open. Undeletions are words that bring back, and tombstones words that delete:
+// of a segment there is one of the two at most. A store of an earlier one gets
 // them when it is opened; an earlier program does not look at them.
 const additions = `
 CREATE TABLE IF NOT EXISTS positions (
@@ -47,4 +50,18 @@ CREATE TABLE IF NOT EXISTS positions (
 	value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS holders_by_peer ON holders (peer, segment, idx);
+CREATE TABLE IF NOT EXISTS undeletions (
+	segment    BLOB PRIMARY KEY,
+	generation BLOB NOT NULL,
+	deletion   BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS trash (
+	segment BLOB NOT NULL,
+	idx     INTEGER NOT NULL,
+	size    INTEGER NOT NULL,
+	payload INTEGER,
+	dropped INTEGER NOT NULL,
+	PRIMARY KEY (segment, idx)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS trash_by_age ON trash (dropped);
 `

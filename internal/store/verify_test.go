@@ -82,7 +82,7 @@ func TestMemoryIsFullAtItsCapacity(t *testing.T) {
 		t.Errorf("put: got %v, want kind Full", err)
 	}
 	s.Put(t, m, 0)
-	if err := m.Drop(t.Context(), s.Deletion(1)); err != nil {
+	if err := m.Drop(t.Context(), s.Deletion(datamesh.Final)); err != nil {
 		t.Fatal(err)
 	}
 	o := storetest.Segment(t, 2, 1, 0, 2000)

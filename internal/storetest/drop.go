@@ -16,7 +16,7 @@ func drop(t *testing.T, store datamesh.ShardStore) {
 		s.Put(t, store, 0)
 		s.Put(t, store, 2)
 		other.Put(t, store, 0)
-		for _, generation := range []uint64{3, 7, 7, 5} {
+		for _, generation := range []uint64{3, 7, 7, 5, 6, 0} {
 			if err := store.Drop(t.Context(), s.Deletion(generation)); err != nil {
 				t.Fatalf("drop: %v", err)
 			}
@@ -81,5 +81,44 @@ func dropBesidePut(t *testing.T, store datamesh.ShardStore) {
 	keys, err := store.List(t.Context(), datamesh.First, 10)
 	if err != nil || len(keys) != 0 {
 		t.Errorf("list: %d keys, %v, want none", len(keys), err)
+	}
+}
+
+// What is deleted can be brought back, by a word of a higher generation, until
+// the word is final.
+func dropAndBack(t *testing.T, store datamesh.ShardStore) {
+	for i, size := range []int{1000, 300_000} {
+		s := Segment(t, uint64(i), 2, 1, size)
+		say := func(generation uint64, there bool) {
+			t.Helper()
+			if err := store.Drop(t.Context(), s.Deletion(generation)); err != nil {
+				t.Fatalf("drop, generation %d: %v", generation, err)
+			}
+			got, err := store.Has(t.Context(), s.Keys())
+			if want := []bool{there, there, false}; err != nil || !slices.Equal(got, want) {
+				t.Errorf("after generation %d: has %v, %v, want %v", generation, got, err, want)
+			}
+			if err := store.Put(t.Context(), s.Descriptor, 0, s.Bytes[0]); (err == nil) != there {
+				t.Errorf("after generation %d: put: %v", generation, err)
+			}
+		}
+		s.Put(t, store, 0)
+		s.Put(t, store, 1)
+		say(2, true)
+		say(1, true)
+		say(3, false)
+		say(2, false)
+		say(8, true)
+		s.Check(t, store, 0)
+		s.Check(t, store, 1)
+		say(7, true)
+		say(9, false)
+		say(datamesh.Final, false)
+		say(datamesh.Final-2, false)
+		say(datamesh.Final+4, false)
+		keys, err := store.List(t.Context(), datamesh.First, 10)
+		if err != nil || len(keys) != 0 {
+			t.Errorf("list: %d keys, %v, want none", len(keys), err)
+		}
 	}
 }

@@ -34,6 +34,7 @@ func Run(t *testing.T, open func(t *testing.T) datamesh.ShardStore) {
 		{"DropOfWhatIsNotThere", dropOfNothing},
 		{"DropNeedsTheOwner", dropNeedsTheOwner},
 		{"DropBesidePutLeavesNothing", dropBesidePut},
+		{"DropAndBack", dropAndBack},
 		{"ManyAtOnce", manyAtOnce},
 		{"DoneContext", doneContext},
 	} {

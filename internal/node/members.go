@@ -57,6 +57,13 @@ func (m *members) Holds(ctx context.Context, peer datamesh.PeerID, r transfer.Ra
 	return m.link.client.Holds(ctx, peer, r)
 }
 
+func (m *members) Words(ctx context.Context, peer datamesh.PeerID, w transfer.Words) ([]datamesh.SegmentID, []*datamesh.Deletion, error) {
+	if peer == m.link.self && m.link.registry != nil {
+		return m.link.registry.Words(ctx, m.link.self, w)
+	}
+	return m.link.client.Words(ctx, peer, w)
+}
+
 func (m *members) Spare(ctx context.Context, peer datamesh.PeerID, key datamesh.ShardKey) error {
 	return m.link.client.Spare(ctx, peer, key)
 }

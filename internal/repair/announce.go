@@ -26,6 +26,11 @@ const tellTime = time.Minute
 // of, and drops what they show to be deleted. Without any named it tells all
 // registrars of what is held, and the partners.
 func (k *Keeper) announce(ctx context.Context, to []datamesh.PeerID) Announced {
+	if k.absent.Load() {
+		if failed := k.catchUp(ctx); len(failed) > 0 {
+			return Announced{Failed: failed}
+		}
+	}
 	sums, err := k.sums(ctx, to)
 	if err != nil {
 		k.events.failed("what this node holds could not be read", err)
@@ -50,11 +55,35 @@ func (k *Keeper) announce(ctx context.Context, to []datamesh.PeerID) Announced {
 		})
 	}
 	group.Wait()
+	if len(to) == 0 {
+		if err := k.handOver(ctx); err != nil {
+			k.events.failed("owners' words could not be handed over", err)
+		}
+	}
 	return done
 }
 
+var errTooFew = errs.New(errs.Unavailable, "too few of those answer who keep owners' words")
+
+// catchUp asks for what owners have said while this member was away for so long
+// that it may hold what nobody else remembers. It returns who is to be told
+// later what is held: nobody, if enough have answered.
+func (k *Keeper) catchUp(ctx context.Context) []datamesh.PeerID {
+	all, err := k.askForWords(ctx)
+	if err == nil && !all {
+		err = errTooFew
+	}
+	if err != nil {
+		k.events.failed("this node was away for long, and does not tell yet what it holds", err)
+		return partners(k.net.View(), k.self)
+	}
+	k.absent.Store(false)
+	k.Lost() // all are told
+	return nil
+}
+
 // sums returns for each member that is to be told the sums of the shards held
-// here that it is a registrar of.
+// here that it is a registrar of, and of the owners' words that both keep.
 func (k *Keeper) sums(ctx context.Context, to []datamesh.PeerID) (map[datamesh.PeerID]transfer.Sums, error) {
 	n := 0
 	if err := k.held(ctx, datamesh.First, func(*store.Held) { n++ }); err != nil {
@@ -70,18 +99,25 @@ func (k *Keeper) sums(ctx context.Context, to []datamesh.PeerID) (map[datamesh.P
 	for _, peer := range to {
 		sums[peer] = transfer.NewSums(key, n)
 	}
-	return sums, k.held(ctx, datamesh.First, func(h *store.Held) {
+	of := func(peer datamesh.PeerID) (transfer.Sums, bool) {
+		s, ok := sums[peer]
+		if !ok && all {
+			s = transfer.NewSums(key, n)
+			sums[peer], ok = s, true
+		}
+		return s, ok
+	}
+	err := k.held(ctx, datamesh.First, func(h *store.Held) {
 		for _, peer := range registrars(view, h.Descriptor) {
-			s, ok := sums[peer]
-			if !ok && all {
-				s = transfer.NewSums(key, n)
-				sums[peer], ok = s, true
-			}
-			if ok {
+			if s, ok := of(peer); ok {
 				s.Add(h.Key())
 			}
 		}
 	})
+	if err != nil {
+		return nil, err
+	}
+	return sums, k.addWords(ctx, of)
 }
 
 // held calls do with the shards held here after a key that are not known to be
@@ -114,6 +150,11 @@ func (k *Keeper) tell(ctx context.Context, peer datamesh.PeerID, sums transfer.S
 	k.events.compared(len(ranges))
 	for _, i := range ranges {
 		after, upto := sums.Bounds(i)
+		if peer != k.self {
+			if err := k.tellWords(ctx, peer, after.Segment, upto.Segment); err != nil {
+				return err
+			}
+		}
 		for after.Compare(upto) < 0 {
 			if after, err = k.tellRange(ctx, peer, after, upto); err != nil {
 				return err
@@ -157,9 +198,7 @@ func (k *Keeper) tellRange(ctx context.Context, peer datamesh.PeerID, after, upt
 		return after, err
 	}
 	for _, del := range deleted {
-		if err := k.index.Drop(ctx, del); err != nil {
-			k.events.failed("a deleted segment could not be dropped", err)
-		}
+		k.drop(ctx, del) // if it cannot, they differ the next time
 	}
 	var reports []store.Report
 	for _, segment := range unknown {

@@ -98,6 +98,7 @@ type Keeper struct {
 	wg     sync.WaitGroup // effects that are being carried out
 
 	audits audits
+	absent atomic.Bool // this member was away for so long that it asks before it tells what it holds
 
 	now    func() time.Time
 	driven bool // what could be done at once is done one after the other
@@ -130,6 +131,11 @@ func (k *Keeper) Lost() {
 	default: // it will look anyway
 	}
 }
+
+// Absent says that this member was away for so long that what it holds may have
+// been deleted, and those who were told that may be others now. Before it tells
+// anybody what it holds it asks for owners' words.
+func (k *Keeper) Absent() { k.absent.Store(true) }
 
 // hear never waits: what the keeper has no time for it finds out later.
 func (k *Keeper) hear(ev Event) {

@@ -94,12 +94,22 @@ func (p *pledges) goes(key datamesh.ShardKey) bool {
 // to be given up are not served. Otherwise whoever is to prove that he has one
 // could answer with what he has just been given here.
 func (r *Registry) Guard(inner datamesh.ShardStore) datamesh.ShardStore {
-	return &guard{inner, &r.pledges}
+	return &guard{inner, r, &r.pledges}
 }
 
 type guard struct {
 	datamesh.ShardStore
-	pledges *pledges
+	registry *Registry
+	pledges  *pledges
+}
+
+// Drop has the registrars told of what an owner's word has brought back.
+func (g *guard) Drop(ctx context.Context, del *datamesh.Deletion) error {
+	err := g.ShardStore.Drop(ctx, del)
+	if k := g.registry.keeper.Load(); k != nil && err == nil && !del.Gone() {
+		k.Lost()
+	}
+	return err
 }
 
 func errGoing(key datamesh.ShardKey) error {

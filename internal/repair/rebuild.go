@@ -25,12 +25,13 @@ func (k *Keeper) survey(ctx context.Context, segment datamesh.SegmentID) Surveye
 	s := Surveyed{Segment: segment}
 	d, holdings, err := k.index.Locate(ctx, segment)
 	if err != nil {
-		s.Gone, s.Err = errors.Is(err, errs.FileNotFound), err
+		s.Gone, s.Err = errors.Is(err, errs.FileNotFound) || errors.Is(err, errs.Deleted), err
 		return s
 	}
 	s.Descriptor = d
 	all := registrars(k.net.View(), d)
 	if s.Err = k.gather(ctx, all, segment, &holdings); s.Err != nil {
+		s.Gone = errors.Is(s.Err, errs.Deleted)
 		return s
 	}
 	s.Holders = k.believe(ctx, d, k.ask(ctx, d, holdings))
@@ -38,10 +39,12 @@ func (k *Keeper) survey(ctx context.Context, segment datamesh.SegmentID) Surveye
 }
 
 // gather adds what the other registrars know of who holds a segment. A majority
-// of all, this one included, must answer.
+// of all, this one included, must answer. Kind Deleted: one of them has shown
+// that the owner has deleted the segment.
 func (k *Keeper) gather(ctx context.Context, all []datamesh.PeerID, segment datamesh.SegmentID, holdings *[]store.Holding) error {
 	var mu sync.Mutex // guards the rest
 	answered := 0
+	var deleted error
 	group := k.workers(0)
 	for _, peer := range all {
 		group.Go(func() error {
@@ -52,8 +55,12 @@ func (k *Keeper) gather(ctx context.Context, all []datamesh.PeerID, segment data
 				return nil
 			}
 			_, more, err := k.net.Locate(ctx, peer, segment)
+			shown := errors.Is(err, errs.Deleted) && k.deleted(ctx, peer, segment)
 			mu.Lock()
 			defer mu.Unlock()
+			if shown {
+				deleted = err
+			}
 			if err == nil || errors.Is(err, errs.FileNotFound) {
 				answered++
 				*holdings = append(*holdings, more...)
@@ -62,10 +69,10 @@ func (k *Keeper) gather(ctx context.Context, all []datamesh.PeerID, segment data
 		})
 	}
 	group.Wait()
-	if answered < majority(len(all)) {
+	if deleted == nil && answered < majority(len(all)) {
 		return errs.New(errs.Unavailable, "%d of %d registrars answer", answered, len(all))
 	}
-	return nil
+	return deleted
 }
 
 // ask asks those that are said to hold shards, and are there, whether they do.
@@ -211,7 +218,7 @@ func (k *Keeper) give(ctx context.Context, d *datamesh.Descriptor, c Copy, shard
 		if err == nil || ctx.Err() != nil {
 			return c.To, err
 		}
-		if errors.Is(err, errs.Deleted) && k.deleted(ctx, c.To, datamesh.ShardKey{Segment: d.Segment, Index: c.Index}) {
+		if errors.Is(err, errs.Deleted) && k.deleted(ctx, c.To, d.Segment) {
 			return c.To, err
 		}
 		refused[c.To] = true
@@ -219,7 +226,7 @@ func (k *Keeper) give(ctx context.Context, d *datamesh.Descriptor, c Copy, shard
 			k.full.Store(c.To, k.now())
 		}
 		k.events.refused(d, c.Index, c.To, err)
-		next, ok := k.next(d, c.Index, holders, refused)
+		next, ok := k.another(d, c.Index, holders, refused)
 		if !ok {
 			return c.To, errs.New(errs.Unavailable, "no other member takes shard %s/%d: %v", d.Segment, c.Index, err)
 		}
@@ -228,24 +235,23 @@ func (k *Keeper) give(ctx context.Context, d *datamesh.Descriptor, c Copy, shard
 }
 
 // deleted asks a peer that says that a segment is deleted to show that, and if
-// it does drops what there is of it here. Whoever only says so is not believed.
-func (k *Keeper) deleted(ctx context.Context, peer datamesh.PeerID, key datamesh.ShardKey) bool {
-	before := datamesh.ShardKey{Segment: key.Segment, Index: key.Index - 1}
-	_, words, err := k.net.Holds(ctx, peer, transfer.Range{After: before, Upto: key, Keys: []datamesh.ShardKey{key}})
-	for _, del := range words {
-		if err == nil && del.Descriptor.Segment == key.Segment {
-			if err := k.index.Drop(ctx, del); err != nil {
-				k.events.failed("a deleted segment could not be dropped", err)
-			}
-			return true
-		}
+// it does drops what there is of it here. Whoever only says so is not believed,
+// and who does not know that it was brought back is told.
+func (k *Keeper) deleted(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) bool {
+	w, kept := transfer.Words{List: []transfer.Word{{Segment: segment}}}, map[datamesh.SegmentID]*datamesh.Deletion{}
+	if del, err := k.index.Deletion(ctx, segment); err == nil {
+		w.List[0], kept[segment] = transfer.NewWord(del), del
 	}
-	return false
+	if k.exchange(ctx, peer, w, kept) != nil {
+		return false
+	}
+	del, err := k.index.Deletion(ctx, segment)
+	return err == nil && del.Gone()
 }
 
-// next returns who should have a shard, of those that have room and have not
+// another returns who should have a shard, of those that have room and have not
 // refused one.
-func (k *Keeper) next(d *datamesh.Descriptor, index int, holders [][]datamesh.PeerID, refused map[datamesh.PeerID]bool) (datamesh.PeerID, bool) {
+func (k *Keeper) another(d *datamesh.Descriptor, index int, holders [][]datamesh.PeerID, refused map[datamesh.PeerID]bool) (datamesh.PeerID, bool) {
 	members := slices.DeleteFunc(ring.Candidates(k.net.View()), func(c placement.Candidate) bool { return refused[c.Peer] })
 	for _, c := range Plan(members, d, holders) {
 		if c.Index == index && k.hasRoom(d, c.To) {

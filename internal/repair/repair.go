@@ -29,6 +29,7 @@ type Net interface {
 	Locate(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error)
 	Compare(ctx context.Context, peer datamesh.PeerID, sums transfer.Sums) ([]int, error)
 	Holds(ctx context.Context, peer datamesh.PeerID, r transfer.Range) ([]datamesh.SegmentID, []*datamesh.Deletion, error)
+	Words(ctx context.Context, peer datamesh.PeerID, w transfer.Words) ([]datamesh.SegmentID, []*datamesh.Deletion, error)
 	Spare(ctx context.Context, peer datamesh.PeerID, key datamesh.ShardKey) error
 	Pledge(ctx context.Context, peer datamesh.PeerID, key datamesh.ShardKey) error
 }
@@ -42,6 +43,9 @@ type Index interface {
 	Report(ctx context.Context, reports []store.Report) error
 	Locate(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error)
 	Drop(ctx context.Context, del *datamesh.Deletion) error
+	Words(ctx context.Context, after datamesh.SegmentID, limit int) ([]*datamesh.Deletion, error)
+	Deletion(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Deletion, error)
+	ForgetWords(ctx context.Context, words []*datamesh.Deletion) error
 	Forget(ctx context.Context, segments []datamesh.SegmentID) error
 	Remove(ctx context.Context, key datamesh.ShardKey) error
 }

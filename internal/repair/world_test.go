@@ -114,20 +114,26 @@ func (m *member) open(capacity int64) {
 // run runs the keepers of members until the test, or stop, ends them.
 func (w *world) run(members ...*member) {
 	for _, m := range members {
-		ctx, cancel := context.WithCancel(w.t.Context())
-		k := NewKeeper(&seen{w, m.id}, m.registry, Config{Self: m.id, Grace: testGrace, Interval: time.Hour, Seed: uint64(m.id[0])}, 0,
-			Events{Failed: func(what string, err error) {
-				if !errors.Is(err, errPromise) {
-					w.t.Errorf("%s: %v", what, err)
-				}
-			}})
-		done := make(chan struct{})
-		m.stop = func() { cancel(); <-done }
-		go func() {
-			defer close(done)
-			k.Run(ctx, m.changed)
-		}()
+		w.keep(m)
 	}
+}
+
+// keep runs the keeper of a member, and returns it.
+func (w *world) keep(m *member) (k *Keeper) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	k = NewKeeper(&seen{w, m.id}, m.registry, Config{Self: m.id, Grace: testGrace, Interval: time.Hour, Seed: uint64(m.id[0])}, 0,
+		Events{Failed: func(what string, err error) {
+			if !errors.Is(err, errPromise) && !errors.Is(err, errTooFew) {
+				w.t.Errorf("%s: %v", what, err)
+			}
+		}})
+	done := make(chan struct{})
+	m.stop = func() { cancel(); <-done }
+	go func() {
+		defer close(done)
+		k.Run(ctx, m.changed)
+	}()
+	return k
 }
 
 // end ends all keepers.
@@ -296,6 +302,14 @@ func (s *seen) Holds(ctx context.Context, peer datamesh.PeerID, r transfer.Range
 		return nil, nil, err
 	}
 	return m.registry.Holds(ctx, s.self, r)
+}
+
+func (s *seen) Words(ctx context.Context, peer datamesh.PeerID, words transfer.Words) ([]datamesh.SegmentID, []*datamesh.Deletion, error) {
+	m, err := s.to(peer)
+	if err != nil {
+		return nil, nil, err
+	}
+	return m.registry.Words(ctx, s.self, words)
 }
 
 func (s *seen) Spare(ctx context.Context, peer datamesh.PeerID, key datamesh.ShardKey) error {

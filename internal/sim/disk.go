@@ -538,3 +538,55 @@ func (d *Disk) Forget(ctx context.Context, segments []datamesh.SegmentID) error 
 	}
 	return nil
 }
+
+// Words returns the owners' words that are kept, in the order of their segments.
+func (d *Disk) Words(ctx context.Context, after datamesh.SegmentID, limit int) (list []*datamesh.Deletion, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for segment, word := range d.words {
+		if compareSegments(segment, after) > 0 {
+			list = append(list, word)
+		}
+	}
+	slices.SortFunc(list, func(a, b *datamesh.Deletion) int {
+		return compareSegments(a.Descriptor.Segment, b.Descriptor.Segment)
+	})
+	return list[:min(max(limit, 0), len(list))], nil
+}
+
+// Deletion returns the last word on a segment.
+func (d *Disk) Deletion(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Deletion, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if word := d.words[segment]; word != nil {
+		return word, nil
+	}
+	return nil, errs.New(errs.FileNotFound, "deletion of %s: none is known", segment)
+}
+
+// ForgetWords forgets words, unless a higher generation has come, or something
+// in the trash belongs to them.
+func (d *Disk) ForgetWords(ctx context.Context, words []*datamesh.Deletion) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, w := range words {
+		segment := w.Descriptor.Segment
+		used := false
+		for i := range w.Descriptor.Shards {
+			used = used || d.trash[datamesh.ShardKey{Segment: segment, Index: i}] != nil
+		}
+		if was := d.words[segment]; was != nil && was.Generation == w.Generation && !used {
+			delete(d.words, segment)
+		}
+	}
+	return nil
+}

@@ -127,6 +127,15 @@ func (l *network) Holds(ctx context.Context, peer datamesh.PeerID, r transfer.Ra
 	return unknown, deleted, err
 }
 
+func (l *network) Words(ctx context.Context, peer datamesh.PeerID, w transfer.Words) (wanted []datamesh.SegmentID, newer []*datamesh.Deletion, err error) {
+	err = l.call(ctx, peer, inventorySilence, 'w', func(to *node) (err error) {
+		wanted, newer, err = to.registry.Words(to.ctx, l.n.id, w)
+		l.inventory(peer, callBytes+keyBytes*(len(w.List)+len(wanted)))
+		return err
+	})
+	return wanted, newer, err
+}
+
 func (l *network) Spare(ctx context.Context, peer datamesh.PeerID, key datamesh.ShardKey) error {
 	return l.call(ctx, peer, silence, 's', func(to *node) error {
 		to.registry.Spare(l.n.id, key)

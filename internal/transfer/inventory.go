@@ -10,10 +10,10 @@ import (
 	"datamesh/internal/hash"
 )
 
-// Sums say in few bytes which shards a peer holds: one sum for each of 2^n
-// ranges of segment ids. Two that differ differ in the shards, and whoever
-// does not know the key beforehand cannot make others than the same shards
-// have the same sum.
+// Sums say in few bytes which shards a peer holds, and which owners' words it
+// keeps: one sum for each of 2^n ranges of segment ids. Two that differ differ
+// in those, and whoever does not know the key beforehand cannot make others
+// than the same have the same sum.
 type Sums struct {
 	key  [32]byte
 	bits int
@@ -40,6 +40,12 @@ func (s Sums) Like() Sums { return Sums{s.key, s.bits, make([]uint64, len(s.sums
 func (s Sums) Add(k datamesh.ShardKey) {
 	sum := hash.Keyed(s.key, k.Segment[:], binary.BigEndian.AppendUint32(nil, uint32(k.Index)))
 	s.sums[int(binary.BigEndian.Uint32(k.Segment[:4])>>(32-s.bits))] ^= binary.BigEndian.Uint64(sum[:8])
+}
+
+// AddWord adds an owner's word that this peer and the other keep.
+func (s Sums) AddWord(w Word) {
+	sum := hash.Keyed(s.key, w.Segment[:], binary.BigEndian.AppendUint64(nil, w.Generation))
+	s.sums[int(binary.BigEndian.Uint32(w.Segment[:4])>>(32-s.bits))] ^= binary.BigEndian.Uint64(sum[:8])
 }
 
 // Len returns how many ranges there are, each of which takes 8 bytes.
@@ -167,13 +173,6 @@ func (s *Server) holds(ctx context.Context, from datamesh.PeerID, req *request) 
 		return resp, err
 	}
 	resp.Unknown = unknown
-	size := 40 * len(unknown)
-	for _, del := range deleted {
-		b := format.EncodeDeletion(del)
-		if size += len(b) + 8; size > maxHeader-4<<10 {
-			break
-		}
-		resp.Deleted = append(resp.Deleted, b)
-	}
+	resp.Deleted = encodeWords(deleted, 40*len(unknown))
 	return resp, nil
 }

@@ -168,6 +168,10 @@ func (r onDisk) Holds(ctx context.Context, from datamesh.PeerID, x Range) ([]dat
 	return r.Correct(ctx, from, x.After, x.Upto, x.Keys)
 }
 
+func (r onDisk) Words(context.Context, datamesh.PeerID, Words) ([]datamesh.SegmentID, []*datamesh.Deletion, error) {
+	return nil, nil, nil
+}
+
 // A holder tells a registrar what it holds.
 type holder struct {
 	c         *Client

@@ -45,6 +45,7 @@ const (
 	opHolds
 	opSpare
 	opPledge
+	opWords
 )
 
 // A request is the header of what a client asks.
@@ -61,7 +62,8 @@ type request struct {
 	Nonce      []byte   `cbor:"10,keyasint,omitempty"` // compare: the key of the sums
 	Bits       int      `cbor:"11,keyasint,omitempty"` // compare
 	Sums       []byte   `cbor:"12,keyasint,omitempty"` // compare: 8 bytes for each range
-	Range      []key    `cbor:"13,keyasint,omitempty"` // holds: after the first, up to the second
+	Range      []key    `cbor:"13,keyasint,omitempty"` // holds: after the first, up to the second; words: from the first to the second
+	Words      []Word   `cbor:"14,keyasint,omitempty"` // words
 }
 
 // A response is the header of an answer. One in which More is set is not the
@@ -82,8 +84,8 @@ type response struct {
 	Length     int       `cbor:"10,keyasint,omitempty"` // bytes of shard or slice behind the header
 
 	Differ  []int                `cbor:"11,keyasint,omitempty"` // compare: the ranges whose sums differ
-	Unknown []datamesh.SegmentID `cbor:"12,keyasint,omitempty"` // holds: segments whose descriptor is wanted
-	Deleted [][]byte             `cbor:"13,keyasint,omitempty"` // holds: deletions of segments
+	Unknown []datamesh.SegmentID `cbor:"12,keyasint,omitempty"` // holds: segments whose descriptor is wanted; words: on which a word is
+	Deleted [][]byte             `cbor:"13,keyasint,omitempty"` // holds, words: deletions of segments
 }
 
 type key struct {

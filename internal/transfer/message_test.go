@@ -66,6 +66,7 @@ func requests(t testing.TB) map[string]request {
 		"report":  {Version: version, Op: opReport, Reports: []report{{Descriptor: d, Holders: []holding{{Index: 1, Peer: datamesh.PeerID{1}}, {Index: 2, Peer: datamesh.PeerID{2}}}}}},
 		"locate":  {Version: version, Op: opLocate, Keys: []key{{Segment: s.Segment}}},
 		"compare": compareRequest(s),
+		"words":   {Version: version, Op: opWords, Words: []Word{{Segment: s.Segment, Generation: 1 << 63}}, Range: []key{{}, {Segment: datamesh.SegmentID{255}}}},
 		"holds":   {Version: version, Op: opHolds, Keys: keys[1:], Range: wireKeys([]datamesh.ShardKey{datamesh.First, s.Key(2)})},
 	}
 }
@@ -90,6 +91,7 @@ func responses(t testing.TB) map[string]response {
 		"list":     {Version: version, Keys: wireKeys(s.Keys())},
 		"locate":   {Version: version, Descriptor: d, Holders: []holding{{Index: 1, Peer: datamesh.PeerID{1}}}},
 		"compare":  {Version: version, Differ: []int{0, 1, 255, 4095}},
+		"words":    {Version: version, Unknown: []datamesh.SegmentID{{2}}, Deleted: [][]byte{format.EncodeDeletion(s.Deletion(8))}},
 		"holds":    {Version: version, Unknown: []datamesh.SegmentID{{1}, s.Segment}, Deleted: [][]byte{format.EncodeDeletion(s.Deletion(7))}},
 	}
 }
@@ -102,7 +104,7 @@ func TestRequestsKeepTheirBytes(t *testing.T) {
 		if err := readMessage(bytes.NewReader(b), "request", &got); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(req, got, cmp.AllowUnexported(key{}, holding{})); diff != "" {
+		if diff := cmp.Diff(req, got, cmp.AllowUnexported(key{}, holding{}, Word{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
@@ -116,7 +118,7 @@ func TestResponsesKeepTheirBytes(t *testing.T) {
 		if err := readMessage(bytes.NewReader(b), "response", &got); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(resp, got, cmp.AllowUnexported(key{}, holding{})); diff != "" {
+		if diff := cmp.Diff(resp, got, cmp.AllowUnexported(key{}, holding{}, Word{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}

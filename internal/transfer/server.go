@@ -27,6 +27,9 @@ type Registry interface {
 	// others there. It returns the segments that it does not know, and the
 	// deletions of those that are deleted.
 	Holds(ctx context.Context, from datamesh.PeerID, r Range) ([]datamesh.SegmentID, []*datamesh.Deletion, error)
+	// Words returns on which segments a peer's words are wanted, because they
+	// are newer than what is known here, and the words that are newer here.
+	Words(ctx context.Context, from datamesh.PeerID, w Words) ([]datamesh.SegmentID, []*datamesh.Deletion, error)
 	// Spare is told that a shard that is here may be one too many. It does
 	// not wait.
 	Spare(from datamesh.PeerID, key datamesh.ShardKey)

@@ -45,6 +45,8 @@ func (s *Server) small(ctx context.Context, from datamesh.PeerID, req *request) 
 		}
 	case opHolds:
 		resp, err = s.holds(ctx, from, req)
+	case opWords:
+		resp, err = s.words(ctx, from, req)
 	case opSpare:
 		var key datamesh.ShardKey
 		if key, err = theKey(req); err == nil {

@@ -178,6 +178,27 @@ func (r *registry) Holds(_ context.Context, from datamesh.PeerID, in Range) (unk
 	return unknown, deleted, nil
 }
 
+func (r *registry) Words(_ context.Context, _ datamesh.PeerID, w Words) (wanted []datamesh.SegmentID, newer []*datamesh.Deletion, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	listed := map[datamesh.SegmentID]bool{}
+	for _, x := range w.List {
+		listed[x.Segment] = true
+		switch del := r.deleted[x.Segment]; {
+		case del == nil && x.Generation > 0 || del != nil && del.Generation < x.Generation:
+			wanted = append(wanted, x.Segment)
+		case del != nil && del.Generation > x.Generation:
+			newer = append(newer, del)
+		}
+	}
+	for segment, del := range r.deleted {
+		if !listed[segment] && w.holds(segment) {
+			newer = append(newer, del)
+		}
+	}
+	return wanted, newer, nil
+}
+
 var errTest = errors.New("as the test says")
 
 // pass lets time go by, in a bubble of synctest.

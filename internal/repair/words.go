@@ -1,0 +1,287 @@
+package repair
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/ring"
+	"datamesh/internal/store"
+	"datamesh/internal/transfer"
+)
+
+// words calls do with the owners' words that are kept here, on segments greater
+// than after and not greater than upto, in their order.
+func words(ctx context.Context, index Index, after, upto datamesh.SegmentID, do func(*datamesh.Deletion)) error {
+	for {
+		list, err := index.Words(ctx, after, page)
+		if err != nil {
+			return err
+		}
+		for _, del := range list {
+			if after = del.Descriptor.Segment; bytes.Compare(after[:], upto[:]) > 0 {
+				return nil
+			}
+			do(del)
+		}
+		if len(list) < page {
+			return nil
+		}
+	}
+}
+
+// last is the segment after which there is none.
+var last = datamesh.SegmentID(bytes.Repeat([]byte{0xff}, len(datamesh.SegmentID{})))
+
+// shared reports whether both of two members keep the owner's word on a segment.
+func shared(view *ring.View, d *datamesh.Descriptor, a, b datamesh.PeerID) bool {
+	all := registrars(view, d)
+	return slices.Contains(all, a) && slices.Contains(all, b)
+}
+
+// Words compares a peer's words with those that are kept here.
+func (r *Registry) Words(ctx context.Context, from datamesh.PeerID, theirs transfer.Words) (wanted []datamesh.SegmentID, newer []*datamesh.Deletion, err error) {
+	listed := map[datamesh.SegmentID]bool{}
+	for _, w := range theirs.List {
+		listed[w.Segment] = true
+		del, err := r.Index.Deletion(ctx, w.Segment)
+		switch {
+		case errors.Is(err, errs.FileNotFound):
+			if w.Generation > 0 {
+				wanted = append(wanted, w.Segment)
+			}
+		case err != nil:
+			return nil, nil, err
+		case del.Generation < w.Generation:
+			wanted = append(wanted, w.Segment)
+		case del.Generation > w.Generation:
+			newer = append(newer, del)
+		}
+	}
+	if !theirs.Between {
+		return wanted, newer, nil
+	}
+	if err := r.isMember(from); err != nil {
+		return nil, nil, err
+	}
+	view := r.View()
+	if view == nil {
+		return nil, nil, errs.New(errs.Unavailable, "this peer is still starting")
+	}
+	err = words(ctx, r.Index, previous(theirs.First), theirs.Last, func(del *datamesh.Deletion) {
+		if !listed[del.Descriptor.Segment] && shared(view, del.Descriptor, from, r.Self) {
+			newer = append(newer, del)
+		}
+	})
+	return wanted, newer, err
+}
+
+// previous returns the id before one, or the first.
+func previous(id datamesh.SegmentID) datamesh.SegmentID {
+	for i := len(id) - 1; i >= 0; i-- {
+		id[i]--
+		if id[i] != 0xff {
+			return id
+		}
+	}
+	return datamesh.SegmentID{}
+}
+
+// addWords adds to the sums the words that are kept here and there.
+func (k *Keeper) addWords(ctx context.Context, sums func(peer datamesh.PeerID) (transfer.Sums, bool)) error {
+	view := k.net.View()
+	return words(ctx, k.index, datamesh.SegmentID{}, last, func(del *datamesh.Deletion) {
+		all := registrars(view, del.Descriptor)
+		if !slices.Contains(all, k.self) {
+			return
+		}
+		for _, peer := range all {
+			if s, ok := sums(peer); ok && peer != k.self {
+				s.AddWord(transfer.NewWord(del))
+			}
+		}
+	})
+}
+
+// tellWords compares the words on the segments of a range that are kept here and
+// there.
+func (k *Keeper) tellWords(ctx context.Context, peer datamesh.PeerID, after, upto datamesh.SegmentID) error {
+	view := k.net.View()
+	w := transfer.Words{Between: true, First: after, Last: upto}
+	kept := map[datamesh.SegmentID]*datamesh.Deletion{}
+	flush := func(until datamesh.SegmentID) error {
+		w.Last = until
+		err := k.exchange(ctx, peer, w, kept)
+		w.First, w.List = next(until), nil
+		clear(kept)
+		return err
+	}
+	var failed error
+	err := words(ctx, k.index, previous(after), upto, func(del *datamesh.Deletion) {
+		if failed != nil || !shared(view, del.Descriptor, k.self, peer) {
+			return
+		}
+		w.List = append(w.List, transfer.NewWord(del))
+		kept[del.Descriptor.Segment] = del
+		if len(w.List) == transfer.MaxWords {
+			failed = flush(del.Descriptor.Segment)
+		}
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return err
+	}
+	return flush(upto)
+}
+
+// next returns the id after one; after the last comes the first.
+func next(id datamesh.SegmentID) datamesh.SegmentID {
+	for i := len(id) - 1; i >= 0; i-- {
+		id[i]++
+		if id[i] != 0 {
+			break
+		}
+	}
+	return id
+}
+
+// exchange tells a peer of words, sends it those that it wants, and carries out
+// those that it has and are newer.
+func (k *Keeper) exchange(ctx context.Context, peer datamesh.PeerID, w transfer.Words, kept map[datamesh.SegmentID]*datamesh.Deletion) error {
+	wanted, newer, err := k.net.Words(ctx, peer, w)
+	if err != nil {
+		return err
+	}
+	for _, segment := range wanted {
+		if err := k.net.Shards(peer).Drop(ctx, kept[segment]); err != nil {
+			return err
+		}
+	}
+	for _, del := range newer {
+		if err := k.drop(ctx, del); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drop carries out an owner's word that others know of. What comes back is told
+// to the registrars.
+func (k *Keeper) drop(ctx context.Context, del *datamesh.Deletion) error {
+	if err := k.index.Drop(ctx, del); err != nil {
+		k.events.failed("an owner's word could not be carried out", err)
+		return err
+	}
+	if !del.Gone() {
+		k.Lost()
+	}
+	return nil
+}
+
+// handOver gives the words that are kept here, and are not this member's to
+// keep, to those whose they are, and forgets those that all of these have.
+func (k *Keeper) handOver(ctx context.Context) error {
+	view := k.net.View()
+	var some []*datamesh.Deletion
+	var failed error
+	flush := func() {
+		if failed == nil && len(some) > 0 {
+			failed = k.index.ForgetWords(ctx, k.giveWords(ctx, view, some))
+		}
+		some = nil
+	}
+	err := words(ctx, k.index, datamesh.SegmentID{}, last, func(del *datamesh.Deletion) {
+		if mayTrack(view, del.Descriptor, k.self) {
+			return
+		}
+		if some = append(some, del); len(some) == transfer.MaxWords {
+			flush()
+		}
+	})
+	flush()
+	return errors.Join(err, failed)
+}
+
+// giveWords gives words to those whose they are to keep, and returns those that all
+// of these have.
+func (k *Keeper) giveWords(ctx context.Context, view *ring.View, some []*datamesh.Deletion) (had []*datamesh.Deletion) {
+	lists := map[datamesh.PeerID]*transfer.Words{}
+	kept := map[datamesh.SegmentID]*datamesh.Deletion{}
+	for _, del := range some {
+		kept[del.Descriptor.Segment] = del
+		for _, peer := range registrars(view, del.Descriptor) {
+			if lists[peer] == nil {
+				lists[peer] = new(transfer.Words)
+			}
+			lists[peer].List = append(lists[peer].List, transfer.NewWord(del))
+		}
+	}
+	missed := map[datamesh.SegmentID]bool{}
+	for _, peer := range slices.SortedFunc(maps.Keys(lists), comparePeers) {
+		if k.exchange(ctx, peer, *lists[peer], kept) != nil {
+			for _, w := range lists[peer].List {
+				missed[w.Segment] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(some, func(del *datamesh.Deletion) bool { return missed[del.Descriptor.Segment] })
+}
+
+// askForWords asks the registrars of all that is held here for the owners' words,
+// and carries those out. It reports whether a majority of each segment's has
+// answered, and a majority of all members that are remembered is there: a part
+// of the mesh does not speak for all of it.
+func (k *Keeper) askForWords(ctx context.Context) (all bool, err error) {
+	view := k.net.View()
+	if view.Live() < majority(view.Len()) {
+		return false, nil
+	}
+	lists := map[datamesh.PeerID]*transfer.Words{}
+	missing := map[datamesh.SegmentID]int{} // answers
+	askOne := func(peer datamesh.PeerID) {
+		w := lists[peer]
+		delete(lists, peer)
+		if err := k.exchange(ctx, peer, *w, nil); err != nil {
+			return
+		}
+		for _, x := range w.List {
+			missing[x.Segment]--
+		}
+	}
+	err = k.held(ctx, datamesh.First, func(h *store.Held) {
+		segment := h.Descriptor.Segment
+		if _, seen := missing[segment]; seen {
+			return
+		}
+		peers := registrars(view, h.Descriptor)
+		missing[segment] = majority(len(peers))
+		for _, peer := range peers {
+			if peer == k.self {
+				missing[segment]--
+				continue
+			}
+			if lists[peer] == nil {
+				lists[peer] = new(transfer.Words)
+			}
+			lists[peer].List = append(lists[peer].List, transfer.Word{Segment: segment})
+			if len(lists[peer].List) == transfer.MaxWords {
+				askOne(peer)
+			}
+		}
+	})
+	if err != nil {
+		return false, err
+	}
+	for _, peer := range slices.SortedFunc(maps.Keys(lists), comparePeers) {
+		askOne(peer)
+	}
+	for _, n := range missing {
+		if n > 0 {
+			return false, nil
+		}
+	}
+	return true, nil
+}

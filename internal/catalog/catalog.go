@@ -46,6 +46,7 @@ type Stats struct {
 type Catalog struct {
 	db     *sql.DB
 	path   string
+	live   string       // what holds of the rows of objects that are not deleted
 	adding sync.RWMutex // held for reading by Add, and for writing by Close
 }
 
@@ -95,11 +96,11 @@ func checkName(name string) error {
 
 const columns = `SELECT id, name, size, tags, created, stored FROM object `
 
-// List yields all objects, the newest first, without holding them in memory.
+// List yields all objects that are not deleted, the newest first, without holding them in memory.
 // It ends after the first error.
 func (c *Catalog) List(ctx context.Context) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		rows, err := c.db.QueryContext(ctx, columns+`ORDER BY created DESC, row DESC`)
+		rows, err := c.db.QueryContext(ctx, columns+`WHERE `+c.live+` ORDER BY created DESC, row DESC`)
 		if err != nil {
 			yield(Entry{}, c.classify(ctx, err))
 			return
@@ -119,7 +120,7 @@ func (c *Catalog) List(ctx context.Context) iter.Seq2[Entry, error] {
 
 // ByID returns the object of that id. Kind: FileNotFound.
 func (c *Catalog) ByID(ctx context.Context, id datamesh.ObjectID) (Entry, error) {
-	e, err := c.scan(ctx, c.db.QueryRowContext(ctx, columns+`WHERE id = ?`, id[:]))
+	e, err := c.scan(ctx, c.db.QueryRowContext(ctx, columns+`WHERE id = ? AND `+c.live, id[:]))
 	if errors.Is(err, sql.ErrNoRows) {
 		return e, errs.New(errs.FileNotFound, "object %v is not in the catalog", id)
 	}
@@ -131,7 +132,7 @@ func (c *Catalog) ByName(ctx context.Context, name string) (Entry, error) {
 	if name == "" {
 		return Entry{}, errs.New(errs.FileNotFound, "objects without a name are known by their ids")
 	}
-	e, err := c.scan(ctx, c.db.QueryRowContext(ctx, columns+`WHERE name = ? ORDER BY created DESC, row DESC LIMIT 1`, name))
+	e, err := c.scan(ctx, c.db.QueryRowContext(ctx, columns+`WHERE name = ? AND `+c.live+` ORDER BY created DESC, row DESC LIMIT 1`, name))
 	if errors.Is(err, sql.ErrNoRows) {
 		return e, errs.New(errs.FileNotFound, "no object in the catalog has that name")
 	}
@@ -140,26 +141,30 @@ func (c *Catalog) ByName(ctx context.Context, name string) (Entry, error) {
 
 // Named counts the objects of that name.
 func (c *Catalog) Named(ctx context.Context, name string) (n int, err error) {
-	err = c.db.QueryRowContext(ctx, `SELECT count(*) FROM object WHERE name = ?`, name).Scan(&n)
+	err = c.db.QueryRowContext(ctx, `SELECT count(*) FROM object WHERE name = ? AND `+c.live, name).Scan(&n)
 	return n, c.classify(ctx, err)
 }
 
 // Stats counts the objects and their bytes.
 func (c *Catalog) Stats(ctx context.Context) (Stats, error) {
 	var s Stats
-	err := c.db.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(size), 0) FROM object`).Scan(&s.Objects, &s.Bytes)
+	err := c.db.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(size), 0) FROM object WHERE `+c.live).Scan(&s.Objects, &s.Bytes)
 	return s, c.classify(ctx, err)
 }
 
-// scan reads a row of columns. Its error may be [sql.ErrNoRows].
-func (c *Catalog) scan(ctx context.Context, row interface{ Scan(...any) error }) (Entry, error) {
+// A scanner is a row.
+type scanner interface{ Scan(...any) error }
+
+// scan reads a row of columns, and others after them. Its error may be
+// [sql.ErrNoRows].
+func (c *Catalog) scan(ctx context.Context, row scanner, others ...any) (Entry, error) {
 	var (
 		e       Entry
 		id      []byte
 		tags    string
 		created int64
 	)
-	err := row.Scan(&id, &e.Name, &e.Size, &tags, &created, &e.StoredBytes)
+	err := row.Scan(append([]any{&id, &e.Name, &e.Size, &tags, &created, &e.StoredBytes}, others...)...)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return Entry{}, err

@@ -51,7 +51,7 @@ func Open(ctx context.Context, path string) (*Catalog, error) {
 			return nil, err
 		}
 	}
-	return openWith(ctx, path, url.Values{
+	return openWith(ctx, path, additions, url.Values{
 		"_pragma": {"busy_timeout(10000)", "synchronous(FULL)"},
 		"_txlock": {"immediate"},
 	})
@@ -72,20 +72,37 @@ func OpenToRead(ctx context.Context, path string) (*Catalog, error) {
 			values.Set("immutable", "1") // else SQLite would make it
 		}
 	}
-	return openWith(ctx, path, values)
+	return openWith(ctx, path, "", values)
 }
 
-// openWith opens the database, if it is a catalog.
-func openWith(ctx context.Context, path string, values url.Values) (*Catalog, error) {
+// openWith opens the database, if it is a catalog, and makes additions to it.
+func openWith(ctx context.Context, path, additions string, values url.Values) (*Catalog, error) {
 	c, err := connect(path, values)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.check(ctx); err != nil {
+	if err = c.check(ctx); err == nil {
+		err = c.prepare(ctx, additions)
+	}
+	if err != nil {
 		c.db.Close()
 		return nil, err
 	}
 	return c, nil
+}
+
+// prepare makes additions, and sees what is there.
+func (c *Catalog) prepare(ctx context.Context, additions string) error {
+	has, err := c.hasDeletions(ctx)
+	if err == nil && !has && additions != "" {
+		_, err = c.db.ExecContext(ctx, additions)
+		has, err = true, c.classify(ctx, err)
+	}
+	c.live = "TRUE"
+	if has {
+		c.live = "id NOT IN (SELECT id FROM deletion)"
+	}
+	return err
 }
 
 // create makes an empty catalog elsewhere and puts it in place whole, so that
@@ -102,7 +119,7 @@ func create(ctx context.Context, path string) error {
 		return err
 	}
 	c.path = path // which is what errors are about
-	_, err = c.db.ExecContext(ctx, schema)
+	_, err = c.db.ExecContext(ctx, schema+additions)
 	if err := c.classify(ctx, errors.Join(err, c.db.Close())); err != nil {
 		return err
 	}

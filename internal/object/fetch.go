@@ -47,11 +47,12 @@ type fetch struct {
 	found  chan finding
 
 	id    datamesh.SegmentID
-	hints []place            // from the manifest
-	shape shape              // k is 0 until it is known
-	ids   []datamesh.ShardID // of the shards, once one is there
-	buf   []byte             // for slots shards: the data shards, then others
-	spare []int              // slots of others that are free
+	hints []place              // from the manifest
+	shape shape                // k is 0 until it is known
+	desc  *datamesh.Descriptor // as a registrar has it, or nil
+	ids   []datamesh.ShardID   // of the shards, once one is there
+	buf   []byte               // for slots shards: the data shards, then others
+	spare []int                // slots of others that are free
 
 	stage    int                       // how far the search for places has gone
 	rest     []datamesh.PeerID         // of the stage, yet to be asked
@@ -60,6 +61,7 @@ type fetch struct {
 	silent   map[datamesh.PeerID]error // why those did not that are not waited for again in this round
 	polled   map[datamesh.PeerID]bool  // that said which shards they have themselves
 	second   bool                      // round, over those that were silent
+	deleted  bool                      // somebody says that its owner has deleted it
 
 	places []place          // not yet tried
 	claims map[place]claim  // all that were ever named

@@ -56,6 +56,9 @@ func (f *fetch) checkRebuilt(data [][]byte) error {
 
 // failure tells that too few shards could be had, and who did not serve.
 func (f *fetch) failure() error {
+	if f.deleted {
+		return errDeleted(datamesh.ObjectID(f.id))
+	}
 	failed := f.absent()
 	away, damaged := len(failed), false
 	for p, err := range f.tried {
@@ -71,14 +74,18 @@ func (f *fetch) failure() error {
 	return errs.New(kind, "segment %s: %d shards answered, %d are needed: %s", f.id, len(f.got), f.shape.k, reasons(failed))
 }
 
-// unknown is the error for a segment that nobody knows. Only when all members
-// have answered is it known not to be there.
+// unknown is the error for a segment that nobody knows, or of which somebody
+// says that it was deleted. Only when all members have answered is it known not
+// to be there.
 func (f *fetch) unknown() error {
 	asked, silent := len(f.answered), 0
 	for m := range f.g.o.net.View().All() {
 		if !f.answered[m.Record.Peer] {
 			silent++
 		}
+	}
+	if f.deleted {
+		return errDeleted(datamesh.ObjectID(f.id))
 	}
 	if silent == 0 {
 		return errs.New(errs.FileNotFound, "none of the %d members has %s", asked, datamesh.ObjectID(f.id))
@@ -100,4 +107,9 @@ func (f *fetch) absent() map[datamesh.PeerID]error {
 		}
 	}
 	return absent
+}
+
+func errDeleted(id datamesh.ObjectID) error {
+	return errs.WithHint(errs.New(errs.Deleted, "%s was deleted by its owner", id),
+		"bring it back, if it was yours and not long ago: datamesh undelete %s", id)
 }

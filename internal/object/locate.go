@@ -190,7 +190,8 @@ func (f *fetch) note(r finding) {
 	if r.err == nil && r.poll {
 		f.polled[r.from] = true
 	}
-	if r.err == nil || errors.Is(r.err, errs.FileNotFound) {
+	f.deleted = f.deleted || errors.Is(r.err, errs.Deleted)
+	if r.err == nil || errors.Is(r.err, errs.FileNotFound) || errors.Is(r.err, errs.Deleted) {
 		f.answered[r.from] = true
 		f.g.setMute(r.from, false)
 	}
@@ -203,6 +204,9 @@ func (f *fetch) note(r finding) {
 	}
 	if d := r.desc; d != nil && f.shape.k == 0 {
 		f.shape = shape{d.K, d.M, d.Length}
+	}
+	if f.desc == nil {
+		f.desc = r.desc
 	}
 	view := f.g.o.net.View()
 	for _, p := range r.places {

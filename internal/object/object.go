@@ -19,6 +19,7 @@ import (
 	"datamesh/internal/keyring"
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
+	"datamesh/internal/transfer"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -33,6 +34,7 @@ type Net interface {
 	Shards(peer datamesh.PeerID) datamesh.ShardStore
 	Report(ctx context.Context, peer datamesh.PeerID, reports []store.Report) error
 	Locate(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error)
+	Words(ctx context.Context, peer datamesh.PeerID, w transfer.Words) ([]datamesh.SegmentID, []*datamesh.Deletion, error)
 }
 
 const (

@@ -83,28 +83,27 @@ type segments struct {
 	fetches  []*fetch // the manifest's first
 }
 
-// segmentsOf reads an object's manifest, and its list of segments.
+// segmentsOf reads an object's manifest, and its list of segments. With an error
+// it returns those that it knows by then.
 func (g *get) segmentsOf(id datamesh.ObjectID) (segments, error) {
 	m, err := g.manifest(g.ctx, id)
 	if err != nil {
 		return segments{}, err
 	}
-	refs, peers, err := g.segments(g.ctx, m)
-	if err != nil {
-		return segments{}, err
-	}
 	s := segments{m, []*fetch{g.newFetch(g.ctx, datamesh.SegmentID(id))}}
-	for _, x := range []struct {
-		refs  []format.SegmentRef
-		peers []datamesh.PeerID
-	}{{m.List, m.Peers}, {refs, peers}} {
-		for i := range x.refs {
-			f := g.newFetch(g.ctx, x.refs[i].ID)
-			f.expect(&x.refs[i], x.peers)
+	add := func(refs []format.SegmentRef, peers []datamesh.PeerID) {
+		for i := range refs {
+			f := g.newFetch(g.ctx, refs[i].ID)
+			f.expect(&refs[i], peers)
 			s.fetches = append(s.fetches, f)
 		}
 	}
-	return s, nil
+	add(m.List, m.Peers)
+	refs, peers, err := g.segments(g.ctx, m)
+	if err == nil {
+		add(refs, peers)
+	}
+	return s, err
 }
 
 func (s *segments) info(live map[held]bool) *Info {

@@ -20,6 +20,7 @@ import (
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
 	"datamesh/internal/storetest"
+	"datamesh/internal/transfer"
 )
 
 // A world is a mesh in memory, as one node sees it.
@@ -228,6 +229,9 @@ func (w *world) Locate(ctx context.Context, peer datamesh.PeerID, segment datame
 	if m.locate != nil {
 		return m.locate(segment)
 	}
+	if del, err := m.store.Deletion(ctx, segment); err == nil && del.Gone() {
+		return nil, nil, errs.New(errs.Deleted, "its owner has deleted it")
+	}
 	if r, ok := m.registry[segment]; ok {
 		return r.Descriptor, r.Holdings, nil
 	}
@@ -236,6 +240,19 @@ func (w *world) Locate(ctx context.Context, peer datamesh.PeerID, segment datame
 		return d, nil, err
 	}
 	return nil, nil, errs.New(errs.FileNotFound, "no holder was reported")
+}
+
+func (w *world) Words(ctx context.Context, peer datamesh.PeerID, words transfer.Words) (wanted []datamesh.SegmentID, newer []*datamesh.Deletion, err error) {
+	if err := w.reach(ctx, peer, getSilence); err != nil {
+		return nil, nil, err
+	}
+	m := w.member(peer)
+	for _, x := range words.List {
+		if del, err := m.store.Deletion(ctx, x.Segment); err == nil && del.Generation > x.Generation {
+			newer = append(newer, del)
+		}
+	}
+	return nil, newer, nil
 }
 
 // unreachable is the store of a peer that is not a member.

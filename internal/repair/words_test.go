@@ -287,4 +287,3 @@ func deleteAtRandom(t *testing.T, seed uint64) {
 		t.Errorf("seed %d: %d shards are held, want %d", seed, used, want)
 	}
 }
-

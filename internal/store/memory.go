@@ -164,3 +164,13 @@ func (m *Memory) Drop(_ context.Context, del *datamesh.Deletion) error {
 	}
 	return nil
 }
+
+// Deletion returns the last word on a segment. Kind: FileNotFound.
+func (m *Memory) Deletion(_ context.Context, segment datamesh.SegmentID) (*datamesh.Deletion, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if word := m.words[segment]; word != nil {
+		return word, nil
+	}
+	return nil, errs.New(errs.FileNotFound, "deletion of %s: none is known", segment)
+}

@@ -1,0 +1,152 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"iter"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/errs"
+)
+
+// A DeletedEntry is an object that its user has deleted.
+type DeletedEntry struct {
+	Entry
+	Deleted time.Time
+	Final   bool // it cannot be brought back
+	Done    bool // the mesh has been told
+}
+
+// additions are what later versions have added to the schema. A catalog of an
+// earlier one gets them when it is opened; an earlier program lists what is
+// deleted as if it were not.
+const additions = `
+CREATE TABLE IF NOT EXISTS deletion (
+	id      BLOB    PRIMARY KEY,
+	deleted INTEGER NOT NULL, -- nanoseconds since 1970 in UTC
+	final   INTEGER NOT NULL,
+	done    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+`
+
+// hasDeletions reports whether the catalog has what was added for them.
+func (c *Catalog) hasDeletions(ctx context.Context) (has bool, err error) {
+	err = c.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'deletion')`).Scan(&has)
+	return has, c.classify(ctx, err)
+}
+
+// Delete takes an object out of the list, before the mesh is told that it shall
+// be gone. Kind: FileNotFound.
+func (c *Catalog) Delete(ctx context.Context, id datamesh.ObjectID, now time.Time, final bool) error {
+	return c.change(ctx, id, `INSERT INTO deletion (id, deleted, final, done) SELECT id, ?2, ?3, 0 FROM object WHERE id = ?1
+		ON CONFLICT DO UPDATE SET final = max(final, excluded.final), done = 0`, id[:], now.UnixNano(), final)
+}
+
+// Done notes that the mesh has been told that an object shall be gone. Kind:
+// FileNotFound.
+func (c *Catalog) Done(ctx context.Context, id datamesh.ObjectID) error {
+	return c.change(ctx, id, `UPDATE deletion SET done = 1 WHERE id = ?`, id[:])
+}
+
+// Undelete brings an object back into the list. Kind: FileNotFound.
+func (c *Catalog) Undelete(ctx context.Context, id datamesh.ObjectID) error {
+	return c.change(ctx, id, `DELETE FROM deletion WHERE id = ?`, id[:])
+}
+
+// Forget removes an object, deleted or not, for good. Kind: FileNotFound.
+func (c *Catalog) Forget(ctx context.Context, id datamesh.ObjectID) error {
+	if err := c.Undelete(ctx, id); err != nil && !errors.Is(err, errs.FileNotFound) {
+		return err
+	}
+	return c.change(ctx, id, `DELETE FROM object WHERE id = ?`, id[:])
+}
+
+// ForgetDeleted removes for good what the mesh was told to delete before a time,
+// and what is final.
+func (c *Catalog) ForgetDeleted(ctx context.Context, before time.Time) error {
+	const old = ` IN (SELECT id FROM deletion WHERE done = 1 AND (final = 1 OR deleted < ?))`
+	tx, err := c.db.BeginTx(ctx, nil)
+	if err != nil {
+		return c.classify(ctx, err)
+	}
+	defer tx.Rollback()
+	for _, statement := range []string{`DELETE FROM object WHERE id` + old, `DELETE FROM deletion WHERE id` + old} {
+		if _, err := tx.ExecContext(ctx, statement, before.UnixNano()); err != nil {
+			return c.classify(ctx, err)
+		}
+	}
+	return c.classify(ctx, tx.Commit())
+}
+
+// change makes a change that concerns one row.
+func (c *Catalog) change(ctx context.Context, id datamesh.ObjectID, statement string, args ...any) error {
+	c.adding.RLock()
+	defer c.adding.RUnlock()
+	result, err := c.db.ExecContext(ctx, statement, args...)
+	if err != nil {
+		return c.classify(ctx, err)
+	}
+	if n, err := result.RowsAffected(); err == nil && n == 0 {
+		return errs.New(errs.FileNotFound, "object %v is not in the catalog", id)
+	}
+	return nil
+}
+
+const deletedColumns = `SELECT id, name, size, tags, created, stored, deleted, final, done FROM object JOIN deletion USING (id) `
+
+// Deleted yields the objects that were deleted, those deleted last first. It
+// ends after the first error.
+func (c *Catalog) Deleted(ctx context.Context) iter.Seq2[DeletedEntry, error] {
+	return func(yield func(DeletedEntry, error) bool) {
+		if has, err := c.hasDeletions(ctx); err != nil || !has {
+			if err != nil {
+				yield(DeletedEntry{}, err)
+			}
+			return
+		}
+		rows, err := c.db.QueryContext(ctx, deletedColumns+`ORDER BY deleted DESC, row DESC`)
+		if err != nil {
+			yield(DeletedEntry{}, c.classify(ctx, err))
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			e, err := c.scanDeleted(ctx, rows)
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(DeletedEntry{}, c.classify(ctx, err))
+		}
+	}
+}
+
+// DeletedByID returns the deleted object of that id. Kind: FileNotFound.
+func (c *Catalog) DeletedByID(ctx context.Context, id datamesh.ObjectID) (DeletedEntry, error) {
+	return c.deleted(ctx, deletedColumns+`WHERE id = ?`, id[:])
+}
+
+// DeletedByName returns the object of that name that was deleted last. Kind:
+// FileNotFound.
+func (c *Catalog) DeletedByName(ctx context.Context, name string) (DeletedEntry, error) {
+	return c.deleted(ctx, deletedColumns+`WHERE name = ? AND name <> '' ORDER BY deleted DESC, row DESC LIMIT 1`, name)
+}
+
+func (c *Catalog) deleted(ctx context.Context, query string, arg any) (DeletedEntry, error) {
+	e, err := c.scanDeleted(ctx, c.db.QueryRowContext(ctx, query, arg))
+	if errors.Is(err, sql.ErrNoRows) {
+		return e, errs.New(errs.FileNotFound, "no such object was deleted")
+	}
+	return e, err
+}
+
+// scanDeleted reads a row of deletedColumns. Its error may be [sql.ErrNoRows].
+func (c *Catalog) scanDeleted(ctx context.Context, row scanner) (e DeletedEntry, err error) {
+	var deleted int64
+	e.Entry, err = c.scan(ctx, row, &deleted, &e.Final, &e.Done)
+	e.Deleted = time.Unix(0, deleted).UTC()
+	return e, err
+}

@@ -1,0 +1,202 @@
+package object
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/keyring"
+	"datamesh/internal/storetest"
+)
+
+// delete deletes an object.
+func (u *user) delete(id datamesh.ObjectID, final bool) error {
+	u.t.Helper()
+	c, err := u.Condemn(u.t.Context(), id)
+	if err != nil {
+		return err
+	}
+	return c.Delete(u.t.Context(), final)
+}
+
+// shards counts what all members have.
+func (w *world) shards() (n int) {
+	w.t.Helper()
+	for _, m := range w.members {
+		keys, err := m.store.List(w.t.Context(), datamesh.First, 1<<20)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		n += len(keys)
+	}
+	return n
+}
+
+// lists are contents that are in the manifest, in segments, and in segments
+// whose list has segments of its own.
+func lists(u *user) map[string][]byte {
+	u.content = 64 << 10
+	return map[string][]byte{"inline": noise(1, 1000), "segments": noise(2, 500_000), "list": noise(3, 700_000)}
+}
+
+func TestDeletedObjectsAreGoneAndCanBeBroughtBack(t *testing.T) {
+	w := newWorld(t, 9)
+	u := newUser(t, w)
+	ids := map[string]datamesh.ObjectID{}
+	contents := lists(u)
+	for name, content := range contents {
+		opt := options
+		if name == "list" {
+			opt.MaxList = 1
+		}
+		ids[name] = u.put(content, opt).ID
+	}
+	before := w.shards()
+	for name, id := range ids {
+		if err := u.delete(id, false); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := u.delete(id, false); !errors.Is(err, errs.Deleted) {
+			t.Errorf("%s: deleted again: %v, want kind Deleted", name, err)
+		}
+		if _, err := u.Manifest(t.Context(), id); !errors.Is(err, errs.Deleted) {
+			t.Errorf("%s: got %v, want kind Deleted", name, err)
+		}
+	}
+	if n := w.shards(); n != 0 {
+		t.Errorf("%d shards are left", n)
+	}
+	for name, id := range ids {
+		for range 2 { // the second time there is nothing to do
+			if survives, err := u.Undelete(t.Context(), id); err != nil || survives != 2 {
+				t.Errorf("%s: undelete: survives %d, %v", name, survives, err)
+			}
+		}
+		u.get(id, contents[name])
+	}
+	if n := w.shards(); n != before {
+		t.Errorf("%d shards are there, want %d", n, before)
+	}
+	for name, id := range ids {
+		if err := u.delete(id, true); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := u.Undelete(t.Context(), id); !errors.Is(err, errs.Deleted) {
+			t.Errorf("%s: undelete of what is gone for good: %v, want kind Deleted", name, err)
+		}
+	}
+	if _, err := u.Undelete(t.Context(), datamesh.ObjectID{1}); !errors.Is(err, errs.FileNotFound) {
+		t.Errorf("undelete of what was not deleted: %v, want kind FileNotFound", err)
+	}
+}
+
+// Whoever reads what was sealed to him cannot delete it.
+func TestOnlyTheOwnerDeletes(t *testing.T) {
+	w := newWorld(t, 6)
+	u, other := newUser(t, w), newUser(t, w)
+	var err error
+	if other.ring, err = keyring.New(keyring.Root{8}); err != nil {
+		t.Fatal(err)
+	}
+	opt := options
+	opt.To = append(opt.To, other.ring.Recipient)
+	content := noise(1, 200_000)
+	id := u.put(content, opt).ID
+	other.get(id, content)
+	if err := other.delete(id, false); !errors.Is(err, errs.Authentication) {
+		t.Errorf("got %v, want kind Authentication", err)
+	}
+	u.get(id, content)
+}
+
+// A word that too few have heard is not said to have been heard, and can be
+// said again.
+func TestDeletingNeedsAMajority(t *testing.T) {
+	w := newWorld(t, 9)
+	u := newUser(t, w)
+	u.content = 64 << 10
+	content := noise(1, 300_000)
+	id := u.put(content, options).ID
+	c, err := u.Condemn(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	drops := func(method storetest.Method, _ datamesh.ShardKey) storetest.Fault {
+		if method == storetest.Drop {
+			return storetest.Fail
+		}
+		return storetest.None
+	}
+	for _, m := range w.members[:6] {
+		m.do(drops)
+	}
+	if err := c.Delete(t.Context(), false); !errors.Is(err, errs.Unavailable) {
+		t.Errorf("got %v, want kind Unavailable", err)
+	}
+	for _, m := range w.members[:6] {
+		m.set(storetest.None)
+	}
+	if err := u.delete(id, false); err != nil {
+		t.Errorf("again: %v", err)
+	}
+	if n := w.shards(); n != 0 {
+		t.Errorf("%d shards are left", n)
+	}
+	if _, err := u.Undelete(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+	u.get(id, content)
+	w.kill(w.members[1:]...) // a node that is cut off does not delete for itself alone
+	if err := c.Delete(t.Context(), false); !errors.Is(err, errs.Unavailable) {
+		t.Errorf("alone: got %v, want kind Unavailable", err)
+	}
+}
+
+// A delete that ends at any word, and is begun again, deletes all.
+func TestDeleteGoesOnWhereItEnded(t *testing.T) {
+	for drops := 0; ; drops += 7 {
+		w := newWorld(t, 7)
+		u := newUser(t, w)
+		u.content = 64 << 10
+		opt := options
+		opt.MaxList = 1
+		id := u.put(noise(1, 300_000), opt).ID
+		c, err := u.Condemn(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var left atomic.Int64
+		left.Store(int64(drops))
+		for _, m := range w.members {
+			m.do(func(method storetest.Method, _ datamesh.ShardKey) storetest.Fault {
+				if method != storetest.Drop || left.Add(-1) >= 0 {
+					return storetest.None
+				}
+				cancel()
+				return storetest.Fail
+			})
+		}
+		err = c.Delete(ctx, false)
+		cancel()
+		for _, m := range w.members {
+			m.set(storetest.None)
+		}
+		again := u.delete(id, false)
+		if again != nil && !errors.Is(again, errs.Deleted) {
+			t.Fatalf("after %d words: %v, and then %v", drops, err, again)
+		}
+		if _, e := u.Manifest(t.Context(), id); !errors.Is(e, errs.Deleted) {
+			t.Errorf("after %d words: %v, want kind Deleted", drops, e)
+		}
+		if n := w.shards(); n > 6*3 { // of those who were not told: they learn it from the registrars
+			t.Errorf("after %d words: %d shards are left", drops, n)
+		}
+		if err == nil {
+			return
+		}
+	}
+}

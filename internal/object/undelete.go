@@ -1,0 +1,198 @@
+package object
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+	"datamesh/internal/keyring"
+	"datamesh/internal/placement"
+	"datamesh/internal/ring"
+	"datamesh/internal/store"
+	"datamesh/internal/transfer"
+)
+
+// Undelete brings back an object that was deleted, from what its holders have
+// in the trash. It has succeeded when all segments can be read, and returns how
+// many losses they survive: repair does the rest. Kinds: FileNotFound (nobody
+// knows of a deletion), Deleted (it was final), Unavailable, and those of
+// [Objects.Get].
+func (o *Objects) Undelete(ctx context.Context, id datamesh.ObjectID) (survives int, err error) {
+	keys, err := o.keys()
+	if err != nil {
+		return 0, err
+	}
+	first, err := o.lastWord(ctx, datamesh.SegmentID(id), datamesh.MaxShards, 0) // whatever its code is
+	if err != nil {
+		return 0, err
+	}
+	survives, err = o.bringBack(ctx, keys, []*sentence{{d: first.Descriptor, last: first}})
+	if err != nil {
+		return survives, err
+	}
+	g := o.newGet(ctx)
+	defer g.findings()
+	m, err := g.manifest(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	for _, list := range []func() ([]format.SegmentRef, error){
+		func() ([]format.SegmentRef, error) { return m.List, nil },
+		func() ([]format.SegmentRef, error) { refs, _, err := g.segments(ctx, m); return refs, err },
+	} {
+		refs, err := list()
+		if err != nil {
+			return 0, err
+		}
+		all, err := o.lastWords(ctx, refs)
+		if err != nil {
+			return 0, err
+		}
+		n, err := o.bringBack(ctx, keys, all)
+		if survives = min(survives, n); err != nil {
+			return survives, err
+		}
+	}
+	return survives, nil
+}
+
+// lastWord asks all registrars of a segment that has a code of at most k+m for
+// its owner's last word. Kinds: FileNotFound, Unavailable.
+func (o *Objects) lastWord(ctx context.Context, segment datamesh.SegmentID, k, m int) (*datamesh.Deletion, error) {
+	view := o.net.View()
+	peers := ring.Registrars(view, segment, ring.RegistrarCount(k, m, view.Live()))
+	var mu sync.Mutex // guards the rest
+	var last *datamesh.Deletion
+	answered, failed := 0, map[datamesh.PeerID]error{}
+	each(len(peers), func(i int) {
+		_, words, err := o.net.Words(ctx, peers[i], transfer.Words{List: []transfer.Word{{Segment: segment}}})
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			failed[peers[i]] = err
+			return
+		}
+		answered++
+		for _, del := range words {
+			if last == nil || last.Generation < del.Generation {
+				last = del
+			}
+		}
+	})
+	switch {
+	case last != nil:
+		return last, nil
+	case answered < len(peers)/2+1:
+		return nil, errors.Join(ctx.Err(), errs.New(errs.Unavailable, "too few of the peers that keep track of %s answered: %s", segment, reasons(failed)))
+	}
+	return nil, errs.WithHint(errs.New(errs.FileNotFound, "nobody knows that %s was deleted", datamesh.ObjectID(segment)),
+		`see what was deleted with "datamesh list --deleted"`)
+}
+
+// lastWords asks for the owner's last words on segments.
+func (o *Objects) lastWords(ctx context.Context, refs []format.SegmentRef) ([]*sentence, error) {
+	all := make([]*sentence, len(refs))
+	failed := make([]error, len(refs))
+	each(len(refs), func(i int) {
+		var del *datamesh.Deletion
+		if del, failed[i] = o.lastWord(ctx, refs[i].ID, refs[i].K, refs[i].M); failed[i] == nil {
+			all[i] = &sentence{d: del.Descriptor, last: del}
+		}
+		if errors.Is(failed[i], errs.FileNotFound) { // it was not reached when the others were deleted
+			failed[i] = nil
+		}
+	})
+	return slices.DeleteFunc(all, func(s *sentence) bool { return s == nil }), errors.Join(failed...)
+}
+
+// bringBack says that segments shall be there after all, to everybody, since
+// who has them in the trash is known to nobody else, and tells the registrars
+// who has them then. It returns how many losses all of them survive.
+func (o *Objects) bringBack(ctx context.Context, keys *keyring.Ring, all []*sentence) (survives int, err error) {
+	var gone []*sentence
+	for _, s := range all {
+		if s.last.Final() {
+			return 0, errs.New(errs.Deleted, "%s was deleted for good", s.d.Segment)
+		}
+		for m := range o.net.View().All() {
+			s.to = append(s.to, m.Record.Peer)
+		}
+		if s.last.Gone() {
+			gone = append(gone, s)
+		}
+	}
+	err = o.say(ctx, gone, func(s *sentence) *datamesh.Deletion {
+		next, _ := datamesh.NextGeneration(s.last.Generation, false)
+		return format.NewDeletion(keys.Owner, s.d, next)
+	})
+	if err != nil {
+		return 0, err
+	}
+	found := o.holdersOf(ctx, all)
+	survives = datamesh.MaxShards
+	for _, s := range found {
+		n := placement.Survives(s.holders, s.desc.K)
+		if survives = min(survives, n); n < 0 {
+			return n, errs.WithHint(errs.New(errs.Unavailable, "segment %s: too few of its shards are still in the trash of those who answer", s.desc.Segment),
+				"try again when more of the mesh answers")
+		}
+	}
+	return survives, o.tell(ctx, found)
+}
+
+// holdersOf asks all members which shards of segments they have.
+func (o *Objects) holdersOf(ctx context.Context, all []*sentence) (found []placed) {
+	byPeer := map[datamesh.PeerID][]datamesh.ShardKey{}
+	for m := range o.net.View().All() {
+		if m.State == ring.Dead {
+			continue
+		}
+		for _, s := range all {
+			for i := range s.d.Shards {
+				byPeer[m.Record.Peer] = append(byPeer[m.Record.Peer], datamesh.ShardKey{Segment: s.d.Segment, Index: i})
+			}
+		}
+	}
+	live := askPeers(ctx, o.net, byPeer)
+	for _, s := range all {
+		p := placed{s.d, make([][]datamesh.PeerID, len(s.d.Shards))}
+		for peer := range byPeer {
+			for i := range s.d.Shards {
+				if live[held{peer, datamesh.ShardKey{Segment: s.d.Segment, Index: i}}] {
+					p.holders[i] = append(p.holders[i], peer)
+				}
+			}
+		}
+		found = append(found, p)
+	}
+	return found
+}
+
+// tell tells the registrars who holds segments. A majority of each one's must
+// take it. Kind: Unavailable.
+func (o *Objects) tell(ctx context.Context, all []placed) error {
+	view := o.net.View()
+	reports := map[datamesh.PeerID][]store.Report{}
+	acks := newTally()
+	for _, p := range all {
+		peers := registrars(view, p.desc)
+		acks.want(p.desc.Segment, len(peers)/2+1)
+		for _, peer := range peers {
+			reports[peer] = append(reports[peer], reportOf(p))
+		}
+	}
+	return acks.collect(ctx, maps.Keys(reports), func(peer datamesh.PeerID) error {
+		if err := o.net.Report(ctx, peer, reports[peer]); err != nil {
+			return err
+		}
+		for _, r := range reports[peer] {
+			acks.count(r.Descriptor.Segment)
+		}
+		return nil
+	})
+}

@@ -73,7 +73,7 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 	flags.StringVar(&c.bootstrapAddr, "bootstrap-addr", "", "`ADDR` of that member, such as /ip4/192.0.2.7/tcp/40871")
 	root.AddCommand(
 		c.bootstrapCommand(), c.serviceCommand(), c.idCommand(),
-		c.putCommand(), c.getCommand(), c.listCommand(), c.infoCommand(),
+		c.putCommand(), c.getCommand(), c.listCommand(), c.infoCommand(), c.rmCommand(), c.undeleteCommand(),
 		c.healthCommand(),
 		c.metricsCommand(),
 		c.auditCommand(),

@@ -73,7 +73,7 @@ func (m *mesh) inventory(t *testing.T) (shards int) {
 	t.Helper()
 	for _, x := range m.running() {
 		s := result[node.Stats](t, x.run(t, "stats"))
-		if s.Store == nil || s.Store.Used+s.Store.Reserve+s.Store.Free != s.Store.Capacity {
+		if s.Store == nil || s.Store.Used+s.Store.Trash+s.Store.Reserve+s.Store.Free != s.Store.Capacity {
 			t.Errorf("%s: the account does not add up: %+v", x.home, s.Store)
 			continue
 		}

@@ -63,6 +63,7 @@ var documents = map[string]any{
 	"datamesh keys export":       exported{},
 	"datamesh keys import":       node.Identity{},
 	"datamesh list":              node.List{},
+	"datamesh list --deleted":    node.DeletedObjects{},
 	"datamesh metrics":           node.Metrics{},
 	"datamesh metrics --watch":   look{},
 	"datamesh networks":          networkList{},
@@ -75,6 +76,7 @@ var documents = map[string]any{
 	"datamesh put":               node.Stored{},
 	"datamesh put --dry-run":     node.Planned{},
 	"datamesh repair":            node.Repaired{},
+	"datamesh rm":                node.Removed{},
 	"datamesh scrub":             node.Scrubbed{},
 	"datamesh service":           ready{},
 	"datamesh service install":   installed{},
@@ -84,6 +86,7 @@ var documents = map[string]any{
 	"datamesh stats":             node.Stats{},
 	"datamesh transfers":         node.Transfers{},
 	"datamesh transfers cancel":  cancelled{},
+	"datamesh undelete":          node.Undeleted{},
 	"datamesh version":           versions{},
 }
 
@@ -363,6 +366,9 @@ func TestDocumentedJSONIsWhatCommandsPrint(t *testing.T) {
 		{home, []string{"get", "file", file + ".copy"}},
 		{home, []string{"transfers"}},
 		{home, []string{"health"}},
+		{home, []string{"rm", "file"}},
+		{home, []string{"list", "--deleted"}},
+		{home, []string{"undelete", "file"}},
 		{home, []string{"stats"}},
 		{home, []string{"id"}},
 		{home, []string{"version"}},
@@ -393,8 +399,10 @@ func TestDocumentedJSONIsWhatCommandsPrint(t *testing.T) {
 			t.Fatal(err)
 		}
 		name := cmd.CommandPath()
-		if _, another := documents[name+" --dry-run"]; another && slices.Contains(x.args, "--dry-run") {
-			name += " --dry-run"
+		for _, arg := range x.args {
+			if _, another := documents[name+" "+arg]; another {
+				name += " " + arg
+			}
 		}
 		asked[name] = true
 		kinds := map[string]string{}

@@ -41,8 +41,8 @@ func printStats(w io.Writer, s *node.Stats) {
 	row(w, "members", fmt.Sprintf("%d alive, %d suspect, %d dead", s.Members.Alive, s.Members.Suspect, s.Members.Dead))
 	row(w, "connected", count(s.Members.Connected, "peer"))
 	if s.Store != nil {
-		row(w, "store", fmt.Sprintf("%s used + %s reserve + %s free = %s capacity",
-			size(s.Store.Used), size(s.Store.Reserve), size(s.Store.Free), size(s.Store.Capacity)))
+		row(w, "store", fmt.Sprintf("%s used + %s trash + %s reserve + %s free = %s capacity",
+			size(s.Store.Used), size(s.Store.Trash), size(s.Store.Reserve), size(s.Store.Free), size(s.Store.Capacity)))
 		row(w, "shards", s.Store.Shards)
 	}
 	row(w, "catalog", fmt.Sprintf("%s, %s", count(int(s.Catalog.Objects), "object"), size(s.Catalog.Bytes)))

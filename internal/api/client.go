@@ -83,6 +83,23 @@ func (c *Client) List(ctx context.Context) (*node.List, error) {
 	return ask[node.List](ctx, c, "GET", objectsPath, nil, nil)
 }
 
+func (c *Client) Delete(ctx context.Context, ref string, o node.DeleteOptions) (*node.Removed, error) {
+	query, err := withOptions(o)
+	if err != nil {
+		return nil, err
+	}
+	query.Set("ref", ref)
+	return ask[node.Removed](ctx, c, "DELETE", objectsPath, query, nil)
+}
+
+func (c *Client) Undelete(ctx context.Context, ref string) (*node.Undeleted, error) {
+	return ask[node.Undeleted](ctx, c, "DELETE", deletedPath, url.Values{"ref": {ref}}, nil)
+}
+
+func (c *Client) Deleted(ctx context.Context) (*node.DeletedObjects, error) {
+	return ask[node.DeletedObjects](ctx, c, "GET", deletedPath, nil, nil)
+}
+
 func (c *Client) Info(ctx context.Context, ref string) (*node.Info, error) {
 	return ask[node.Info](ctx, c, "GET", infoPath, url.Values{"ref": {ref}}, nil)
 }

@@ -76,6 +76,11 @@ func testAnswers(t *testing.T, connect func(*testing.T, Operations) Operations) 
 	}
 	check("Identity", func(o Operations) (any, error) { return o.Identity(t.Context()) })
 	check("List", func(o Operations) (any, error) { return o.List(t.Context()) })
+	check("Delete", func(o Operations) (any, error) {
+		return o.Delete(t.Context(), "a/b ?&%", node.DeleteOptions{Forget: true, DryRun: true})
+	})
+	check("Undelete", func(o Operations) (any, error) { return o.Undelete(t.Context(), "a/b ?&%") })
+	check("Deleted", func(o Operations) (any, error) { return o.Deleted(t.Context()) })
 	check("Info", func(o Operations) (any, error) { return o.Info(t.Context(), "a/b ?&%") })
 	check("Peers", func(o Operations) (any, error) { return o.Peers(t.Context()) })
 	check("Discover", func(o Operations) (any, error) { return o.Discover(t.Context()) })

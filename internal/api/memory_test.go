@@ -85,6 +85,22 @@ func (m *memory) List(ctx context.Context) (*node.List, error) {
 	return list, nil
 }
 
+func (m *memory) Delete(_ context.Context, ref string, o node.DeleteOptions) (*node.Removed, error) {
+	found, err := m.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	return &node.Removed{ID: found.ID, Name: found.Name, Size: found.Size, Segments: 2, Until: time.Unix(2, 0).UTC(), Forgotten: o.Forget, DryRun: o.DryRun}, nil
+}
+
+func (m *memory) Undelete(_ context.Context, ref string) (*node.Undeleted, error) {
+	return &node.Undeleted{ID: datamesh.ObjectID{1}, Name: ref, Survives: -1}, nil
+}
+
+func (m *memory) Deleted(context.Context) (*node.DeletedObjects, error) {
+	return &node.DeletedObjects{Objects: []node.DeletedObject{{ID: datamesh.ObjectID{1}, Name: "ü", Deleted: time.Unix(1, 0).UTC(), Done: true}}}, nil
+}
+
 func (m *memory) Info(ctx context.Context, ref string) (*node.Info, error) {
 	o, err := m.find(ref)
 	if err != nil {

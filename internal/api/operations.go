@@ -37,6 +37,15 @@ type Operations interface {
 	// List returns the user's catalog, the newest object first.
 	List(ctx context.Context) (*node.List, error)
 
+	// Delete has an object deleted.
+	Delete(ctx context.Context, ref string, o node.DeleteOptions) (*node.Removed, error)
+
+	// Undelete brings an object back that was deleted.
+	Undelete(ctx context.Context, ref string) (*node.Undeleted, error)
+
+	// Deleted returns the user's objects that were deleted, the last first.
+	Deleted(ctx context.Context) (*node.DeletedObjects, error)
+
 	// Info asks the peers where the shards of an object are now.
 	Info(ctx context.Context, ref string) (*node.Info, error)
 

@@ -107,6 +107,9 @@ func routes(ops Operations) http.Handler {
 	mux.Handle("GET "+identityPath, answer(func(r *http.Request) (node.Identity, error) { return ops.Identity(r.Context()) }))
 	mux.Handle("GET "+objectsPath, answer(func(r *http.Request) (*node.List, error) { return ops.List(r.Context()) }))
 	mux.Handle("POST "+objectsPath, answer(func(r *http.Request) (*node.Stored, error) { return put(ops, r) }))
+	mux.Handle("DELETE "+objectsPath, answer(func(r *http.Request) (*node.Removed, error) { return remove(ops, r) }))
+	mux.Handle("GET "+deletedPath, answer(func(r *http.Request) (*node.DeletedObjects, error) { return ops.Deleted(r.Context()) }))
+	mux.Handle("DELETE "+deletedPath, answer(func(r *http.Request) (*node.Undeleted, error) { return ops.Undelete(r.Context(), ref(r)) }))
 	mux.Handle("GET "+contentPath, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { get(ops, w, r) }))
 	mux.Handle("GET "+infoPath, answer(func(r *http.Request) (*node.Info, error) { return ops.Info(r.Context(), ref(r)) }))
 	mux.Handle("GET "+peersPath, answer(func(r *http.Request) (*node.Peers, error) { return ops.Peers(r.Context()) }))
@@ -181,6 +184,14 @@ func put(ops Operations, r *http.Request) (*node.Stored, error) {
 		return nil, err
 	}
 	return ops.Put(r.Context(), r.Body, o)
+}
+
+func remove(ops Operations, r *http.Request) (*node.Removed, error) {
+	var o node.DeleteOptions
+	if err := options(r, &o); err != nil {
+		return nil, err
+	}
+	return ops.Delete(r.Context(), ref(r), o)
 }
 
 func health(ops Operations, r *http.Request) (*node.Health, error) {

@@ -10,7 +10,8 @@ import (
 // query parameter options, and the body of a put is the content.
 const (
 	identityPath = "/v1/identity"
-	objectsPath  = "/v1/objects" // GET lists, POST puts
+	objectsPath  = "/v1/objects" // GET lists, POST puts, DELETE deletes
+	deletedPath  = "/v1/deleted" // GET lists what was deleted, DELETE brings back
 	contentPath  = "/v1/content" // GET gets
 	infoPath     = "/v1/info"
 	peersPath    = "/v1/peers"

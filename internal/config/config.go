@@ -46,8 +46,9 @@ type Ring struct {
 
 // Store says how much of the disk is used.
 type Store struct {
-	Capacity Size // 0: what the disk has
-	Reserve  Size // of the capacity, kept for deletes and repair
+	Capacity Size          // 0: what the disk has
+	Reserve  Size          // of the capacity, kept for deletes and repair
+	Trash    time.Duration // for how long what was deleted is kept
 }
 
 // Put says how objects are stored when a put does not say it.
@@ -94,7 +95,7 @@ func Default() Config {
 	return Config{
 		Mesh:   Mesh{Listen: []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}},
 		Ring:   Ring{Probe: 5 * time.Second},
-		Store:  Store{Reserve: 64 << 20},
+		Store:  Store{Reserve: 64 << 20, Trash: 7 * 24 * time.Hour},
 		Put:    Put{Code: Code{K: 4, M: 2}, Grace: 3 * time.Second, Resume: 24 * time.Hour},
 		Repair: Repair{Grace: 15 * time.Minute, Interval: time.Hour, Rate: 32 << 20},
 		Scrub:  Scrub{Rate: 20 << 20, Interval: 7 * 24 * time.Hour},

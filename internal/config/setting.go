@@ -47,6 +47,8 @@ func (c *Config) settings() []setting {
 			&c.Store.Capacity, ParseSize, formatSize),
 		bind("store.reserve", sizeText, "", "of the capacity, kept free for deletes and repair; 0: 5 % of it, at most 1 GiB", "a size such as 64M",
 			&c.Store.Reserve, ParseSize, formatSize),
+		bind("store.trash", text, "", "for how long shards that were deleted can be brought back; only the time counts for which the node runs", "a duration above 0 such as 168h",
+			&c.Store.Trash, parsePositive, formatDuration),
 		bind("put.code", text, "--code", "how a put codes: any k of k+m shards suffice", "k+m such as 4+2, at most 256 together",
 			&c.Put.Code, ParseCode, Code.String),
 		bind("put.grace", text, "", "how long a put that could succeed waits for its last shards", "a duration such as 3s",

@@ -19,24 +19,25 @@ type State struct {
 }
 
 // A Store is how the room of a store is divided.
-type Store struct{ Capacity, Used, Reserve, Free, Shards int64 }
+type Store struct{ Capacity, Used, Trash, Reserve, Free, Shards int64 }
 
 // state has the gauges of a State.
 type state struct {
 	members     *prometheus.GaugeVec // state
 	connections *prometheus.GaugeVec
 
-	capacity, used, reserve, free, shards *prometheus.GaugeVec
-	scrubbed, waiting                     *prometheus.GaugeVec
-	objects, bytes                        *prometheus.GaugeVec
+	capacity, used, trash, reserve, free, shards *prometheus.GaugeVec
+	scrubbed, waiting                            *prometheus.GaugeVec
+	objects, bytes                               *prometheus.GaugeVec
 }
 
 func newState(r prometheus.Registerer) state {
 	return state{
 		members:     gauges(r, "members", "Storage members that the mesh remembers, this node included, by what this node believes of them.", "state"),
 		connections: gauges(r, "connections", "Peers that there is a connection to, clients included."),
-		capacity:    gauges(r, "store_capacity_bytes", "Bytes that the store may use: used + reserve + free."),
+		capacity:    gauges(r, "store_capacity_bytes", "Bytes that the store may use: used + trash + reserve + free."),
 		used:        gauges(r, "store_used_bytes", "Bytes that shards take."),
+		trash:       gauges(r, "store_trash_bytes", "Bytes that shards take which were deleted and can be brought back."),
 		reserve:     gauges(r, "store_reserve_bytes", "Bytes that no shard may take."),
 		free:        gauges(r, "store_free_bytes", "Bytes that shards may still take."),
 		shards:      gauges(r, "store_shards", "Shards in the store."),
@@ -62,6 +63,7 @@ func (g *state) set(s State) {
 		{g.connections.WithLabelValues(), int64(s.Connections)},
 		{g.capacity.WithLabelValues(), s.Store.Capacity},
 		{g.used.WithLabelValues(), s.Store.Used},
+		{g.trash.WithLabelValues(), s.Store.Trash},
 		{g.reserve.WithLabelValues(), s.Store.Reserve},
 		{g.free.WithLabelValues(), s.Store.Free},
 		{g.shards.WithLabelValues(), s.Store.Shards},

@@ -116,7 +116,7 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		Labels: ring.Labels{Site: l.Site, Host: l.Host, Owner: l.Owner},
 		Usage: func() (int64, int64) {
 			u := disk.Usage()
-			return u.Capacity - u.Reserve, u.Used
+			return u.Capacity - u.Reserve, u.Used + u.Trash
 		}}
 	made, err := n.join(ctx, cfg, m, n.opt.JoinTimeout)
 	if n.opt.Port == 0 && cfg.Port != 0 && errors.Is(err, mesh.ErrPortTaken) {
@@ -138,10 +138,20 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 	}
 	made.keeper = n.newKeeper(made)
 	made.scrub = n.newScrub(disk, made.keeper.Lost)
+	away, err := n.wasAway(disk)
+	if err != nil {
+		made.close()
+		return nil, err
+	}
+	if away {
+		n.log.Info("this node was away for long: it asks what was deleted before it tells what it holds")
+		made.keeper.Absent()
+	}
 	changed := make(chan struct{}, 1)
 	n.wg.Go(func() { n.follow(made.net, m, changed) })
 	n.wg.Go(func() { made.keeper.Run(n.ctx, changed) })
 	n.wg.Go(func() { made.keeper.RunAudits(n.ctx, n.opt.Config.Audit.Interval) })
+	n.wg.Go(func() { n.purge(disk) })
 	n.wg.Go(func() { made.scrub.Run(n.ctx) }) // its error is that the node is closed
 	return made, nil
 }
@@ -243,7 +253,7 @@ func (n *Node) alone(m *memory) (*link, error) {
 	}
 	u := disk.Usage()
 	self, err := ring.Sign(key, ring.Record{Mesh: id, Seq: uint64(time.Now().UnixMilli()), Role: Storage,
-		Capacity: u.Capacity - u.Reserve, Used: u.Used})
+		Capacity: u.Capacity - u.Reserve, Used: u.Used + u.Trash})
 	if err == nil {
 		var machine *ring.Machine
 		if machine, err = ring.New(ring.Config{Mesh: id}, self, key); err == nil {

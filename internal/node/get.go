@@ -72,15 +72,27 @@ func badShards(bad []object.BadShard) []BadShard {
 }
 
 // resolve returns the object that ref means: its id, or the name under which
-// it was stored last. Kinds: Invalid, FileNotFound.
+// it was stored last. Kinds: Invalid, FileNotFound, Deleted.
 func (n *Node) resolve(ctx context.Context, ref string) (datamesh.ObjectID, error) {
 	id, err := datamesh.ParseObjectID(ref)
 	if err == nil {
+		if _, err := n.catalog.DeletedByID(ctx, id); err == nil {
+			return id, errDeleted(ref)
+		}
 		return id, nil
 	}
 	if !errors.Is(err, datamesh.ErrNoID) {
 		return id, errs.WithHint(errs.New(errs.Invalid, "%w", err), `copy the id from "datamesh list"`)
 	}
 	entry, err := n.catalog.ByName(ctx, ref)
+	if errors.Is(err, errs.FileNotFound) {
+		if _, deleted := n.catalog.DeletedByName(ctx, ref); deleted == nil {
+			err = errDeleted(ref)
+		}
+	}
 	return entry.ID, err
+}
+
+func errDeleted(ref string) error {
+	return errs.WithHint(errs.New(errs.Deleted, "%s was deleted", ref), "bring it back: datamesh undelete %s", ref)
 }

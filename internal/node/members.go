@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"datamesh"
+	"datamesh/internal/repair"
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
 	"datamesh/internal/transfer"
@@ -58,8 +59,12 @@ func (m *members) Holds(ctx context.Context, peer datamesh.PeerID, r transfer.Ra
 }
 
 func (m *members) Words(ctx context.Context, peer datamesh.PeerID, w transfer.Words) ([]datamesh.SegmentID, []*datamesh.Deletion, error) {
-	if peer == m.link.self && m.link.registry != nil {
-		return m.link.registry.Words(ctx, m.link.self, w)
+	if peer == m.link.self && m.link.disk != nil {
+		registry := m.link.registry
+		if registry == nil { // there is no mesh
+			registry = &repair.Registry{Index: m.link.disk, Self: m.link.self, View: m.link.view}
+		}
+		return registry.Words(ctx, m.link.self, w)
 	}
 	return m.link.client.Words(ctx, peer, w)
 }

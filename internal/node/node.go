@@ -70,6 +70,8 @@ type Node struct {
 	started time.Time
 	board   board
 
+	deleting sync.Mutex // held while an object is deleted or brought back
+
 	mu   sync.Mutex // guards link, and is held while it is made
 	link *link      // nil until an operation needs it
 

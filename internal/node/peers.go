@@ -74,7 +74,7 @@ func (n *Node) Stats(ctx context.Context) (*Stats, error) {
 	s.Members.count(l.view())
 	if l.disk != nil {
 		u := l.disk.Usage()
-		s.Store = &StoreStats{Capacity: u.Capacity, Used: u.Used, Reserve: u.Reserve, Free: u.Free, Shards: int64(u.Shards)}
+		s.Store = &StoreStats{Capacity: u.Capacity, Used: u.Used, Trash: u.Trash, Reserve: u.Reserve, Free: u.Free, Shards: int64(u.Shards)}
 	}
 	return s, nil
 }

@@ -165,7 +165,10 @@ func (n *Node) sweep(l *link) {
 			n.log.Warn("leftovers of an interrupted put could not be deleted", "error", err)
 		}
 		if n.opt.Role != Storage {
-			return
+			return // it goes on with no deletion: another command may bring back what it deletes
+		}
+		if err := n.finishDeletions(n.ctx, l); err != nil && n.ctx.Err() == nil {
+			n.log.Warn("a deletion that was interrupted cannot go on yet", "error", err)
 		}
 		select {
 		case <-time.After(sweepInterval):
@@ -183,10 +186,13 @@ func (n *Node) sweepOnce(ctx context.Context, l *link) error {
 	return err
 }
 
-// stored tells which objects the catalog knows.
+// stored tells which objects the catalog knows, those that are deleted included.
 func (n *Node) stored(ctx context.Context) object.Stored {
 	return func(id datamesh.ObjectID) (bool, error) {
 		_, err := n.catalog.ByID(ctx, id)
+		if errs.KindOf(err) == errs.FileNotFound {
+			_, err = n.catalog.DeletedByID(ctx, id)
+		}
 		if errs.KindOf(err) == errs.FileNotFound {
 			return false, nil
 		}

@@ -157,10 +157,11 @@ type MemberStats struct {
 }
 
 // StoreStats account for the bytes of this node's store:
-// used + reserve + free = capacity.
+// used + trash + reserve + free = capacity.
 type StoreStats struct {
 	Capacity int64 `json:"capacity"`
 	Used     int64 `json:"used"`
+	Trash    int64 `json:"trash"` // by shards that were deleted and can be brought back
 	Reserve  int64 `json:"reserve"`
 	Free     int64 `json:"free"`
 	Shards   int64 `json:"shards"`

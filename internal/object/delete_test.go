@@ -200,3 +200,34 @@ func TestDeleteGoesOnWhereItEnded(t *testing.T) {
 		}
 	}
 }
+
+// What cannot be brought back whole stays deleted.
+func TestUndeleteThatFailsChangesNothing(t *testing.T) {
+	w := newWorld(t, 9)
+	u := newUser(t, w)
+	u.content = 64 << 10
+	content := noise(1, 300_000)
+	id := u.put(content, options).ID
+	if err := u.delete(id, false); err != nil {
+		t.Fatal(err)
+	}
+	away := w.members[:5]
+	w.kill(away...)
+	if survives, err := u.Undelete(t.Context(), id); !errors.Is(err, errs.Unavailable) {
+		t.Errorf("survives %d, %v, want kind Unavailable", survives, err)
+	}
+	for _, m := range away {
+		m.set(storetest.None)
+	}
+	w.see(nil)
+	if err := u.delete(id, false); !errors.Is(err, errs.Deleted) {
+		t.Errorf("deleted again: %v, want kind Deleted", err)
+	}
+	if n := w.shards(); n != 0 {
+		t.Errorf("%d shards are there", n)
+	}
+	if _, err := u.Undelete(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+	u.get(id, content)
+}

@@ -19,46 +19,71 @@ import (
 
 // Undelete brings back an object that was deleted, from what its holders have
 // in the trash. It has succeeded when all segments can be read, and returns how
-// many losses they survive: repair does the rest. Kinds: FileNotFound (nobody
-// knows of a deletion), Deleted (it was final), Unavailable, and those of
-// [Objects.Get].
+// many losses they survive: repair does the rest. If it fails the object is
+// deleted as before. Kinds: FileNotFound (nobody knows of a deletion), Deleted
+// (it was final), Unavailable, and those of [Objects.Get].
 func (o *Objects) Undelete(ctx context.Context, id datamesh.ObjectID) (survives int, err error) {
-	keys, err := o.keys()
-	if err != nil {
+	u := &undelete{o: o, survives: datamesh.MaxShards}
+	if u.keys, err = o.keys(); err != nil {
 		return 0, err
 	}
-	first, err := o.lastWord(ctx, datamesh.SegmentID(id), datamesh.MaxShards, 0) // whatever its code is
-	if err != nil {
+	if err := u.run(ctx, id); err != nil {
+		u.undo(context.WithoutCancel(ctx))
 		return 0, err
 	}
-	survives, err = o.bringBack(ctx, keys, []*sentence{{d: first.Descriptor, last: first}})
+	return u.survives, nil
+}
+
+// An undelete is one on its way.
+type undelete struct {
+	o        *Objects
+	keys     *keyring.Ring
+	back     []*sentence // that were brought back by now
+	survives int
+}
+
+func (u *undelete) run(ctx context.Context, id datamesh.ObjectID) error {
+	first, err := u.o.lastWord(ctx, datamesh.SegmentID(id), datamesh.MaxShards, 0) // whatever its code is
 	if err != nil {
-		return survives, err
+		return err
 	}
-	g := o.newGet(ctx)
+	if err := u.bringBack(ctx, []*sentence{{d: first.Descriptor, last: first}}); err != nil {
+		return err
+	}
+	g := u.o.newGet(ctx)
 	defer g.findings()
 	m, err := g.manifest(ctx, id)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	for _, list := range []func() ([]format.SegmentRef, error){
-		func() ([]format.SegmentRef, error) { return m.List, nil },
-		func() ([]format.SegmentRef, error) { refs, _, err := g.segments(ctx, m); return refs, err },
-	} {
-		refs, err := list()
-		if err != nil {
-			return 0, err
-		}
-		all, err := o.lastWords(ctx, refs)
-		if err != nil {
-			return 0, err
-		}
-		n, err := o.bringBack(ctx, keys, all)
-		if survives = min(survives, n); err != nil {
-			return survives, err
-		}
+	if err := u.segments(ctx, m.List); err != nil {
+		return err
 	}
-	return survives, nil
+	refs, _, err := g.segments(ctx, m)
+	if err != nil {
+		return err
+	}
+	return u.segments(ctx, refs)
+}
+
+func (u *undelete) segments(ctx context.Context, refs []format.SegmentRef) error {
+	all, err := u.o.lastWords(ctx, refs)
+	if err != nil {
+		return err
+	}
+	return u.bringBack(ctx, all)
+}
+
+// undo says again that what was brought back shall be gone, the manifest last.
+func (u *undelete) undo(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, undoTime)
+	defer cancel()
+	for _, s := range slices.Backward(u.back) {
+		u.o.say(ctx, []*sentence{s}, func(s *sentence) *datamesh.Deletion { // what does not hear it is told when it is deleted again
+			next, _ := datamesh.NextGeneration(s.last.Generation, true)
+			return format.NewDeletion(u.keys.Owner, s.d, next)
+		})
+	}
 }
 
 // lastWord asks all registrars of a segment that has a code of at most k+m for
@@ -112,37 +137,37 @@ func (o *Objects) lastWords(ctx context.Context, refs []format.SegmentRef) ([]*s
 
 // bringBack says that segments shall be there after all, to everybody, since
 // who has them in the trash is known to nobody else, and tells the registrars
-// who has them then. It returns how many losses all of them survive.
-func (o *Objects) bringBack(ctx context.Context, keys *keyring.Ring, all []*sentence) (survives int, err error) {
+// who has them then.
+func (u *undelete) bringBack(ctx context.Context, all []*sentence) error {
 	var gone []*sentence
 	for _, s := range all {
 		if s.last.Final() {
-			return 0, errs.New(errs.Deleted, "%s was deleted for good", s.d.Segment)
+			return errs.New(errs.Deleted, "%s was deleted for good", s.d.Segment)
 		}
-		for m := range o.net.View().All() {
+		for m := range u.o.net.View().All() {
 			s.to = append(s.to, m.Record.Peer)
 		}
 		if s.last.Gone() {
 			gone = append(gone, s)
 		}
 	}
-	err = o.say(ctx, gone, func(s *sentence) *datamesh.Deletion {
+	for _, s := range gone {
 		next, _ := datamesh.NextGeneration(s.last.Generation, false)
-		return format.NewDeletion(keys.Owner, s.d, next)
-	})
-	if err != nil {
-		return 0, err
+		s.last = format.NewDeletion(u.keys.Owner, s.d, next)
 	}
-	found := o.holdersOf(ctx, all)
-	survives = datamesh.MaxShards
+	u.back = append(u.back, gone...)
+	if err := u.o.say(ctx, gone, func(s *sentence) *datamesh.Deletion { return s.last }); err != nil {
+		return err
+	}
+	found := u.o.holdersOf(ctx, all)
 	for _, s := range found {
 		n := placement.Survives(s.holders, s.desc.K)
-		if survives = min(survives, n); n < 0 {
-			return n, errs.WithHint(errs.New(errs.Unavailable, "segment %s: too few of its shards are still in the trash of those who answer", s.desc.Segment),
+		if u.survives = min(u.survives, n); n < 0 {
+			return errs.WithHint(errs.New(errs.Unavailable, "segment %s: too few of its shards are still in the trash of those who answer", s.desc.Segment),
 				"try again when more of the mesh answers")
 		}
 	}
-	return survives, o.tell(ctx, found)
+	return u.o.tell(ctx, found)
 }
 
 // holdersOf asks all members which shards of segments they have.

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"datamesh/internal/api"
+	"datamesh/internal/errs"
+	"datamesh/internal/node"
+)
+
+func (c *cli) rmCommand() *cobra.Command {
+	var o node.DeleteOptions
+	cmd := &cobra.Command{
+		Use:   "rm ID|NAME",
+		Short: "delete a file",
+		Long: `Deletes a file that you have stored; of several of one name the newest. Nobody
+can get it any more. For 7 days "datamesh undelete" brings it back: so long the
+nodes keep its shards in their trash, where they take room, unless store.trash
+says otherwise. Copies that others have got are theirs.
+
+Nodes that are away are told when they return.`,
+		Args:              arity(1, 1),
+		ValidArgsFunction: positional(c.completeObjects),
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&o.Now, "now", false, "delete it at once and for ever, not into the trash")
+	flags.BoolVar(&o.Forget, "forget", false, "only take it out of the list of this home, and leave it in the mesh")
+	flags.BoolVar(&o.DryRun, "dry-run", false, "say what would be deleted, and delete nothing")
+	c.completeFlags(cmd, nil)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if o.Now && o.Forget {
+			return errs.WithHint(errs.New(errs.Invalid, "what is only forgotten is not deleted"), "give either --now or --forget")
+		}
+		return c.withNode(cmd.Context(), func(ops api.Operations) error {
+			r, err := ops.Delete(cmd.Context(), args[0], o)
+			if err != nil {
+				return fmt.Errorf("rm %s: %w", args[0], err)
+			}
+			if err := c.print(r, func(w io.Writer) { removedText(w, r) }); err != nil {
+				return err
+			}
+			if r.Named > 0 {
+				c.warn("%s still has this name; delete it too: datamesh rm %s", count(r.Named, "other object"), typable(r.Name, r.ID))
+			}
+			if !r.Until.IsZero() && !r.DryRun {
+				c.next("undelete %s", r.ID)
+			}
+			return nil
+		})
+	}
+	return cmd
+}
+
+func removedText(w io.Writer, r *node.Removed) {
+	row(w, "id", r.ID)
+	row(w, "name", r.Name)
+	row(w, "size", size(r.Size))
+	if r.Segments > 0 {
+		row(w, "stored", fmt.Sprintf("%s in %s", size(r.StoredBytes), count(r.Segments, "segment")))
+	}
+	what := "deleted"
+	if r.DryRun {
+		what = "would be deleted"
+	}
+	switch {
+	case r.Forgotten:
+		row(w, what, "from the list of this home; it is still in the mesh")
+	case r.Until.IsZero():
+		row(w, what, "for ever")
+	default:
+		row(w, what, "until "+localTime(r.Until)+" it can be brought back")
+	}
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"datamesh/internal/api"
+	"datamesh/internal/catalog"
+	"datamesh/internal/config"
+)
+
+func (c *cli) undeleteCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "undelete ID|NAME",
+		Short: "bring back a file that was deleted",
+		Long: `Brings back a file that you have deleted, as long as the nodes have its shards in
+their trash: 7 days, unless store.trash says otherwise on them. Of several of one
+name it is the one that was deleted last; "datamesh list --deleted" shows all.`,
+		Args:              arity(1, 1),
+		ValidArgsFunction: positional(c.completeDeleted),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.withNode(cmd.Context(), func(ops api.Operations) error {
+				u, err := ops.Undelete(cmd.Context(), args[0])
+				if err != nil {
+					return fmt.Errorf("undelete %s: %w", args[0], err)
+				}
+				err = c.print(u, func(w io.Writer) {
+					row(w, "id", u.ID)
+					row(w, "name", u.Name)
+					row(w, "size", size(u.Size))
+					row(w, "survives", survives(u.Survives))
+				})
+				if err == nil {
+					c.next("get %s", typable(u.Name, u.ID))
+				}
+				return err
+			})
+		},
+	}
+}
+
+// completeDeleted completes ID|NAME from what was deleted.
+func (c *cli) completeDeleted(cmd *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return inTime(cmd.Context(), func(ctx context.Context, offer func(value, about string) bool) error {
+		home, err := config.FindHome(c.homeDir)
+		if err != nil {
+			return err
+		}
+		cat, err := catalog.OpenToRead(ctx, home.Catalog())
+		if err != nil {
+			return err
+		}
+		defer cat.Close()
+		for e, err := range cat.Deleted(ctx) {
+			if err != nil {
+				return err
+			}
+			value, about := e.Name, size(e.Size)+", deleted "+localTime(e.Deleted)
+			if id := e.ID.String(); e.Name == "" || word != "" && strings.HasPrefix(id, word) {
+				value, about = id, e.Name+" "+about
+			}
+			if !e.Final && strings.HasPrefix(value, word) && !offer(value, about) {
+				return nil
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,251 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/catalog"
+	"datamesh/internal/errs"
+	"datamesh/internal/object"
+)
+
+// trashTime is for how long what was deleted can be brought back, unless a node
+// is set to keep its trash for less.
+const trashTime = 7 * 24 * time.Hour
+
+// Delete has the object deleted that ref means. From when the catalog has noted
+// it on it goes on by itself, in a service, until the mesh has been told. Kinds:
+// as [object.Objects.Condemn] and [object.Condemned.Delete].
+func (n *Node) Delete(ctx context.Context, ref string, o DeleteOptions) (*Removed, error) {
+	n.deleting.Lock()
+	defer n.deleting.Unlock()
+	id, err := n.resolveAny(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if o.Forget {
+		return n.forget(ctx, id, o)
+	}
+	l, err := n.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := l.objects.Condemn(ctx, id)
+	if errors.Is(err, errs.Deleted) && !o.DryRun {
+		return n.deletedElsewhere(ctx, id, errDeleted(ref))
+	}
+	if err != nil {
+		return nil, n.hintForget(ctx, l.absent(err), id)
+	}
+	r := &Removed{ID: id, Name: c.Manifest.Name, Size: c.Manifest.Size, StoredBytes: c.StoredBytes, Segments: c.Segments, DryRun: o.DryRun}
+	if !o.Now {
+		r.Until = time.Now().UTC().Add(trashTime)
+	}
+	if !o.DryRun {
+		if err := n.note(ctx, id, c, o.Now); err != nil {
+			return nil, err
+		}
+		if err := n.carryOut(ctx, id, c, o.Now); err != nil {
+			return nil, err
+		}
+	}
+	return r, n.namesakes(ctx, r)
+}
+
+// resolveAny is as resolve, of what is deleted, too: the mesh may not know of
+// that.
+func (n *Node) resolveAny(ctx context.Context, ref string) (datamesh.ObjectID, error) {
+	id, err := n.resolve(ctx, ref)
+	if errors.Is(err, errs.Deleted) {
+		e, err := n.deleted(ctx, ref)
+		return e.ID, err
+	}
+	return id, err
+}
+
+// deleted returns the deleted object that ref means. Kind: FileNotFound.
+func (n *Node) deleted(ctx context.Context, ref string) (catalog.DeletedEntry, error) {
+	if id, err := datamesh.ParseObjectID(ref); err == nil {
+		return n.catalog.DeletedByID(ctx, id)
+	}
+	return n.catalog.DeletedByName(ctx, ref)
+}
+
+// forget takes an object out of the catalog alone.
+func (n *Node) forget(ctx context.Context, id datamesh.ObjectID, o DeleteOptions) (*Removed, error) {
+	e, err := n.catalog.ByID(ctx, id)
+	if err != nil {
+		d, other := n.catalog.DeletedByID(ctx, id)
+		if other != nil {
+			return nil, err
+		}
+		e = d.Entry
+	}
+	r := &Removed{ID: id, Name: e.Name, Size: e.Size, StoredBytes: e.StoredBytes, Forgotten: true, DryRun: o.DryRun}
+	if !o.DryRun {
+		if err := n.catalog.Forget(ctx, id); err != nil {
+			return nil, err
+		}
+	}
+	return r, n.namesakes(ctx, r)
+}
+
+// namesakes counts the objects that have the name of one that was deleted.
+func (n *Node) namesakes(ctx context.Context, r *Removed) (err error) {
+	if r.Name == "" {
+		return nil
+	}
+	r.Named, err = n.catalog.Named(context.WithoutCancel(ctx), r.Name)
+	if _, e := n.catalog.ByID(context.WithoutCancel(ctx), r.ID); e == nil && r.Named > 0 {
+		r.Named-- // it is still there itself
+	}
+	return err
+}
+
+// hintForget tells how to get rid of an object of which too little is left.
+func (n *Node) hintForget(ctx context.Context, err error, id datamesh.ObjectID) error {
+	_, unlisted := n.catalog.ByID(ctx, id)
+	if kind := errs.KindOf(err); unlisted == nil && (kind == errs.FileNotFound || kind == errs.Integrity) {
+		return errs.WithHint(err, "take it out of the list: datamesh rm --forget %s", id)
+	}
+	return err
+}
+
+// note notes in the catalog that an object shall be gone, whoever has stored it.
+func (n *Node) note(ctx context.Context, id datamesh.ObjectID, c *object.Condemned, final bool) error {
+	err := n.catalog.Delete(ctx, id, time.Now(), final)
+	if !errors.Is(err, errs.FileNotFound) {
+		return err
+	}
+	m := c.Manifest
+	e := catalog.Entry{ID: id, Name: m.Name, Size: m.Size, Tags: m.Tags, Created: time.Now().UTC(), StoredBytes: c.StoredBytes}
+	if err := n.catalog.Add(ctx, e); err != nil && !errors.Is(err, errs.Exists) {
+		return err
+	}
+	return n.catalog.Delete(ctx, id, time.Now(), final)
+}
+
+// carryOut tells the mesh that an object shall be gone that the catalog has
+// noted.
+func (n *Node) carryOut(ctx context.Context, id datamesh.ObjectID, c *object.Condemned, final bool) error {
+	if err := c.Delete(ctx, final); err != nil {
+		again := fmt.Sprintf("type it again: datamesh rm %s", id)
+		if n.opt.Role == Storage {
+			again = "this node goes on by itself; bring it back instead with: datamesh undelete " + id.String()
+		}
+		return errs.WithHint(fmt.Errorf("it is deleted in part: %w", err), "%s", again)
+	}
+	return n.catalog.Done(context.WithoutCancel(ctx), id)
+}
+
+// deletedElsewhere notes that an object is gone, as another home of its owner
+// has said, or this one before it was interrupted.
+func (n *Node) deletedElsewhere(ctx context.Context, id datamesh.ObjectID, deleted error) (*Removed, error) {
+	d, err := n.catalog.DeletedByID(ctx, id)
+	switch {
+	case err == nil && d.Done:
+		return nil, deleted
+	case err != nil:
+		if d.Entry, err = n.catalog.ByID(ctx, id); err != nil {
+			return nil, deleted
+		}
+		if err := n.catalog.Delete(ctx, id, time.Now(), false); err != nil {
+			return nil, err
+		}
+	}
+	if err := n.catalog.Done(ctx, id); err != nil {
+		return nil, err
+	}
+	r := &Removed{ID: id, Name: d.Name, Size: d.Size, StoredBytes: d.StoredBytes}
+	if !d.Final {
+		r.Until = time.Now().UTC().Add(trashTime)
+	}
+	return r, n.namesakes(ctx, r)
+}
+
+// Undelete brings back the object that ref means. Kinds: as
+// [object.Objects.Undelete].
+func (n *Node) Undelete(ctx context.Context, ref string) (*Undeleted, error) {
+	n.deleting.Lock()
+	defer n.deleting.Unlock()
+	e, err := n.deleted(ctx, ref)
+	if err != nil {
+		if e.ID, err = datamesh.ParseObjectID(ref); err != nil && !errors.Is(err, datamesh.ErrNoID) {
+			return nil, errs.WithHint(errs.New(errs.Invalid, "%w", err), `copy the id from "datamesh list --deleted"`)
+		} else if err != nil {
+			return nil, errs.WithHint(errs.New(errs.FileNotFound, "no object of the name %q was deleted", ref), `see what was deleted with "datamesh list --deleted"`)
+		}
+	}
+	l, err := n.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	survives, err := l.objects.Undelete(ctx, e.ID)
+	if err != nil {
+		return nil, l.absent(err)
+	}
+	m, err := l.objects.Manifest(ctx, e.ID)
+	if err != nil {
+		return nil, err
+	}
+	err = n.catalog.Undelete(ctx, e.ID)
+	if errors.Is(err, errs.FileNotFound) { // another home has deleted it
+		err = n.catalog.Add(ctx, catalog.Entry{ID: e.ID, Name: m.Name, Size: m.Size, Tags: m.Tags, Created: time.Now().UTC()})
+		if errors.Is(err, errs.Exists) {
+			err = nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Undeleted{ID: e.ID, Name: m.Name, Size: m.Size, Survives: survives}, nil
+}
+
+// Deleted returns what was deleted, the last first.
+func (n *Node) Deleted(ctx context.Context) (*DeletedObjects, error) {
+	all := &DeletedObjects{Objects: []DeletedObject{}}
+	for e, err := range n.catalog.Deleted(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		d := DeletedObject{ID: e.ID, Name: e.Name, Size: e.Size, Deleted: e.Deleted, Done: e.Done}
+		if !e.Final {
+			d.Until = e.Deleted.Add(trashTime)
+		}
+		all.Objects = append(all.Objects, d)
+	}
+	return all, nil
+}
+
+// finishDeletions tells the mesh of deletions that were interrupted, and forgets
+// what can long not be brought back any more.
+func (n *Node) finishDeletions(ctx context.Context, l *link) error {
+	n.deleting.Lock()
+	defer n.deleting.Unlock()
+	var open []catalog.DeletedEntry
+	for e, err := range n.catalog.Deleted(ctx) {
+		if err != nil {
+			return err
+		}
+		if !e.Done {
+			open = append(open, e)
+		}
+	}
+	for _, e := range open {
+		c, err := l.objects.Condemn(ctx, e.ID)
+		switch {
+		case errors.Is(err, errs.Deleted):
+			err = n.catalog.Done(ctx, e.ID)
+		case err == nil:
+			err = n.carryOut(ctx, e.ID, c, e.Final)
+		}
+		if err != nil {
+			return err
+		}
+		n.log.Info("an object was deleted, which had been interrupted", "object", e.ID)
+	}
+	return n.catalog.ForgetDeleted(ctx, time.Now().Add(-4*trashTime))
+}

@@ -28,8 +28,8 @@ func (k *Keeper) Drive(now func() time.Time) *Driven {
 // Step tells the machine what happened. Each of the effects is for [Driven.Do].
 func (d *Driven) Step(ev Event) []Effect {
 	effects := d.machine.Step(d.keeper.now(), ev)
-	at := d.machine.Changed()
-	d.keeper.changed.Store(&at)
+	changes := d.machine.changes
+	d.keeper.changes.Store(&changes)
 	return effects
 }
 

@@ -103,11 +103,11 @@ type Keeper struct {
 	now    func() time.Time
 	driven bool // what could be done at once is done one after the other
 
-	changed  atomic.Pointer[time.Time] // when who is there has last changed
-	full     sync.Map                  // when a peer last had no room, a time.Time by id
-	memory   *semaphore.Weighted       // for shards that are rebuilt
-	promises *semaphore.Weighted       // shards that are read to be pledged
-	waiting  atomic.Int64              // segments that are known not to be whole
+	changes  atomic.Pointer[changes] // of who is there; nil while nobody is known
+	full     sync.Map                // when a peer last had no room, a time.Time by id
+	memory   *semaphore.Weighted     // for shards that are rebuilt
+	promises *semaphore.Weighted     // shards that are read to be pledged
+	waiting  atomic.Int64            // segments that are known not to be whole
 
 	call  atomic.Pointer[call] // of Now, or nil
 	calls atomic.Uint64        // of Now, so far
@@ -159,8 +159,8 @@ func (k *Keeper) Run(ctx context.Context, changed <-chan struct{}) {
 	k.do(ctx, m.Step(time.Now(), Members{k.net.View()}))
 	k.wg.Go(func() { k.giveUp(ctx) })
 	for {
-		at := m.Changed()
-		k.changed.Store(&at)
+		changes := m.changes
+		k.changes.Store(&changes)
 		k.waiting.Store(int64(m.Waiting()))
 		if at := m.Next(); !at.IsZero() {
 			timer.Reset(time.Until(at))
@@ -183,12 +183,6 @@ func (k *Keeper) Run(ctx context.Context, changed <-chan struct{}) {
 			return
 		}
 	}
-}
-
-// steady reports whether the same members have been there for the grace.
-func (k *Keeper) steady() bool {
-	at := k.changed.Load()
-	return at != nil && k.now().Sub(*at) >= k.cfg.Grace
 }
 
 // do carries out effects, each on its own. What comes of one is told to the

@@ -34,7 +34,7 @@ type Machine struct {
 	now  time.Time
 
 	view    *ring.View
-	changed time.Time // when who is there has last changed
+	changes changes // of who is there, lately
 	members []placement.Candidate
 	live    map[datamesh.PeerID]uint64    // the incarnations of those that are not dead
 	told    map[datamesh.PeerID]time.Time // when a member last told of segments
@@ -173,14 +173,9 @@ func (m *Machine) setMembers(view *ring.View) {
 			live[x.Record.Peer] = x.Record.Seq
 		}
 	}
-	changed := len(live) != len(m.live)
-	for peer := range live {
-		if _, known := m.live[peer]; !known {
-			changed = true
-		}
-	}
+	moved := differ(m.live, live)
 	m.view, m.members, m.live = view, ring.Candidates(view), live
-	if !changed {
+	if len(moved) == 0 {
 		return
 	}
 	for peer := range m.told {
@@ -193,13 +188,10 @@ func (m *Machine) setMembers(view *ring.View) {
 			delete(m.untold, peer)
 		}
 	}
-	m.changed = m.now
+	m.changes = m.changes.and(moved, m.now, m.cfg.Grace+settle)
 	m.sooner(&m.review, settle)
 	m.sooner(&m.announce, settle)
 }
-
-// Changed returns when who is there has last changed.
-func (m *Machine) Changed() time.Time { return m.changed }
 
 // reviewed looks at a page of the segments.
 func (m *Machine) reviewed(ev Reviewed) (effects []Effect) {
@@ -209,25 +201,22 @@ func (m *Machine) reviewed(ev Reviewed) (effects []Effect) {
 		holders := m.alive(s.Descriptor, s.Holdings)
 		copies, turn := m.consider(s.Descriptor, holders)
 		m.look(s.Descriptor, holders, turn)
-		if turn < 0 && len(s.Holdings) > 0 {
-			forget.Segments = append(forget.Segments, s.Descriptor.Segment)
-		}
-		if turn != 0 || len(copies) > 0 {
-			continue
-		}
-		if spare := Surplus(m.members, s.Descriptor, holders); len(spare) > 0 {
-			hint.Segments = append(hint.Segments, Surplused{s.Descriptor.Segment, spare})
+		switch {
+		case turn < 0 && len(s.Holdings) > 0:
+			if m.steady(s) {
+				forget.Segments = append(forget.Segments, s.Descriptor.Segment)
+			}
+		case turn == 0 && len(copies) == 0:
+			if spare := Surplus(m.members, s.Descriptor, holders); len(spare) > 0 && m.steady(s) {
+				hint.Segments = append(hint.Segments, Surplused{s.Descriptor.Segment, spare})
+			}
 		}
 	}
-	steady := m.changed.Add(m.cfg.Grace + settle).Sub(m.now) // until then who has come may go again
-	if len(hint.Segments) > 0 && steady <= 0 {
+	if len(hint.Segments) > 0 {
 		effects = append(effects, hint)
 	}
-	if len(forget.Segments) > 0 && steady <= 0 {
+	if len(forget.Segments) > 0 {
 		effects = append(effects, forget)
-	}
-	if len(hint.Segments)+len(forget.Segments) > 0 && steady > 0 {
-		m.sooner(&m.review, steady)
 	}
 	if ev.Last {
 		m.lookedAtAll(ev.Err)

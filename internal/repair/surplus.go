@@ -158,12 +158,9 @@ func (k *Keeper) giveUpNext(ctx context.Context, key datamesh.ShardKey) {
 // While they prove that, this one is not served, so that nobody proves with it
 // that he has it himself.
 func (k *Keeper) giveUpOne(ctx context.Context, key datamesh.ShardKey) (gone bool, err error) {
-	if !k.steady() {
-		return false, nil // who is there may be about to change; it is told of again
-	}
 	s := k.survey(ctx, key.Segment)
-	if s.Err != nil || s.Gone || !k.tooMany(s.Descriptor, s.Holders, key) || !k.pledge.begin(key) {
-		return false, nil
+	if s.Err != nil || s.Gone || !k.steady(s) || !k.tooMany(s.Descriptor, s.Holders, key) || !k.pledge.begin(key) {
+		return false, nil // it is told of again
 	}
 	defer k.pledge.end(key)
 	holders := k.prove(ctx, s.Descriptor, s.Holders)

@@ -23,18 +23,17 @@ const atOnce = 8
 const tellTime = time.Minute
 
 // announce tells members which shards this one holds that they are registrars
-// of, and drops what they show to be deleted. Without any named it tells all
-// registrars of what is held, and the partners.
-func (k *Keeper) announce(ctx context.Context, to []datamesh.PeerID) Announced {
+// of, and which owners' words both keep, and drops what they show to be deleted.
+func (k *Keeper) announce(ctx context.Context, x Announce) Announced {
 	if k.absent.Load() {
 		if failed := k.catchUp(ctx); len(failed) > 0 {
 			return Announced{Failed: failed}
 		}
 	}
-	sums, err := k.sums(ctx, to)
+	sums, err := k.sums(ctx, x)
 	if err != nil {
 		k.events.failed("what this node holds could not be read", err)
-		return Announced{Failed: to}
+		return Announced{Failed: x.To}
 	}
 	var mu sync.Mutex // guards done
 	var done Announced
@@ -55,7 +54,7 @@ func (k *Keeper) announce(ctx context.Context, to []datamesh.PeerID) Announced {
 		})
 	}
 	group.Wait()
-	if len(to) == 0 {
+	if len(x.To) == 0 {
 		if err := k.handOver(ctx); err != nil {
 			k.events.failed("owners' words could not be handed over", err)
 		}
@@ -84,32 +83,46 @@ func (k *Keeper) catchUp(ctx context.Context) []datamesh.PeerID {
 
 // sums returns for each member that is to be told the sums of the shards held
 // here that it is a registrar of, and of the owners' words that both keep.
-func (k *Keeper) sums(ctx context.Context, to []datamesh.PeerID) (map[datamesh.PeerID]transfer.Sums, error) {
-	n := 0
-	if err := k.held(ctx, datamesh.First, func(*store.Held) { n++ }); err != nil {
+func (k *Keeper) sums(ctx context.Context, x Announce) (map[datamesh.PeerID]transfer.Sums, error) {
+	view, n, to := k.net.View(), 0, map[datamesh.PeerID]bool{}
+	all := len(x.To) == 0 && x.Since == nil
+	if all {
+		x.To = partners(view, k.self)
+	}
+	for _, peer := range x.To {
+		to[peer] = true
+	}
+	concerned := func(d *datamesh.Descriptor) {
+		var peers []datamesh.PeerID
+		switch {
+		case all:
+			peers = registrars(view, d)
+		case x.Since != nil:
+			peers = became(view, x.Since, d)
+		}
+		for _, peer := range peers {
+			to[peer] = true
+		}
+	}
+	err := k.held(ctx, datamesh.First, func(h *store.Held) {
+		n++
+		concerned(h.Descriptor)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := k.kept(ctx, view, func(del *datamesh.Deletion) { concerned(del.Descriptor) }); err != nil || len(to) == 0 {
 		return nil, err
 	}
 	var key [32]byte
 	rand.Read(key[:])
-	view, all := k.net.View(), len(to) == 0
-	if all {
-		to = partners(view, k.self)
-	}
 	sums := map[datamesh.PeerID]transfer.Sums{}
-	for _, peer := range to {
+	for peer := range to {
 		sums[peer] = transfer.NewSums(key, n)
 	}
-	of := func(peer datamesh.PeerID) (transfer.Sums, bool) {
-		s, ok := sums[peer]
-		if !ok && all {
-			s = transfer.NewSums(key, n)
-			sums[peer], ok = s, true
-		}
-		return s, ok
-	}
-	err := k.held(ctx, datamesh.First, func(h *store.Held) {
+	err = k.held(ctx, datamesh.First, func(h *store.Held) {
 		for _, peer := range registrars(view, h.Descriptor) {
-			if s, ok := of(peer); ok {
+			if s, ok := sums[peer]; ok {
 				s.Add(h.Key())
 			}
 		}
@@ -117,7 +130,24 @@ func (k *Keeper) sums(ctx context.Context, to []datamesh.PeerID) (map[datamesh.P
 	if err != nil {
 		return nil, err
 	}
-	return sums, k.addWords(ctx, of)
+	return sums, k.kept(ctx, view, func(del *datamesh.Deletion) {
+		for _, peer := range registrars(view, del.Descriptor) {
+			if s, ok := sums[peer]; ok && peer != k.self {
+				s.AddWord(transfer.NewWord(del))
+			}
+		}
+	})
+}
+
+// became returns the registrars of a segment that were none in an older table,
+// or have begun anew since then.
+func became(view, old *ring.View, d *datamesh.Descriptor) []datamesh.PeerID {
+	before := registrars(old, d)
+	return slices.DeleteFunc(registrars(view, d), func(peer datamesh.PeerID) bool {
+		is, _ := view.Lookup(peer)
+		was, _ := old.Lookup(peer)
+		return slices.Contains(before, peer) && is.Record.Seq == was.Record.Seq
+	})
 }
 
 // held calls do with the shards held here after a key that are not known to be

@@ -79,9 +79,14 @@ type Effect interface{ effect() }
 type Review struct{ After datamesh.SegmentID }
 
 // Announce asks for members to be told which shards this one holds that they
-// keep track of: those named, or, without any, all registrars of what is held
-// and all partners. An Announced follows.
-type Announce struct{ To []datamesh.PeerID }
+// keep track of: those named; or those that have become registrars of some of
+// them, or have begun anew, since there was another table of members; or,
+// without either, all registrars of what is held and all partners. An Announced
+// follows.
+type Announce struct {
+	To    []datamesh.PeerID
+	Since *ring.View
+}
 
 // Survey asks who holds a segment's shards. A Surveyed follows.
 type Survey struct{ Segment datamesh.SegmentID }

@@ -207,7 +207,7 @@ func (k *Keeper) carryOut(ctx context.Context, x Effect) Event {
 	case Review:
 		return k.review(ctx, x)
 	case Announce:
-		return k.announce(ctx, x.To)
+		return k.announce(ctx, x)
 	case Survey:
 		s := k.survey(ctx, x.Segment)
 		if s.Err != nil && !s.Gone && ctx.Err() == nil {

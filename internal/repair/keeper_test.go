@@ -2,6 +2,7 @@ package repair
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -183,6 +184,79 @@ func TestNewRegistrarsLearnWhoHoldsWhat(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A registrar that begins anew without what it knew is told again, though
+// nobody has seen it away.
+func TestRegistrarThatLostItsIndexIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 10)
+		defer w.end()
+		all := w.put(5, 4, 2)
+		w.run(w.members...)
+		pass(10 * time.Minute)
+		m := w.members[2]
+		m.stop()
+		if err := m.disk.Close(); err != nil {
+			t.Fatal(err)
+		}
+		m.open(1 << 40)
+		t.Cleanup(func() { m.disk.Close() })
+		w.renew(m)
+		w.run(m)
+		pass(time.Minute)
+		knows, want := 0, 0
+		for _, s := range all {
+			if !slices.Contains(registrars(w.View(), s.Descriptor), m.id) {
+				continue
+			}
+			for _, who := range w.held(s) {
+				want += len(who)
+			}
+			_, holdings, _ := m.disk.Locate(t.Context(), s.Segment)
+			knows += len(holdings)
+		}
+		if knows != want || want == 0 {
+			t.Errorf("a registrar that has lost what it knew knows of %d shards of %d", knows, want)
+		}
+	})
+}
+
+// A change of the members has those told whom it makes registrars, and no one
+// else; the interval has all told.
+func TestOnlyNewRegistrarsAreToldAfterAChange(t *testing.T) {
+	w := newWorld(t, 0)
+	self := w.add(1 << 40)
+	for range 60 {
+		w.meet(1 << 40)
+	}
+	coded(t, 1, 4, 2).Put(t, self.disk, 0)
+	k := NewKeeper(&seen{w, self.id}, self.registry, Config{Self: self.id}, 0, Events{})
+	since := w.View()
+	track := registrars(since, coded(t, 1, 4, 2).Descriptor)
+	told := func(x Announce) []datamesh.PeerID {
+		sums, err := k.sums(t.Context(), x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.SortedFunc(maps.Keys(sums), comparePeers)
+	}
+	i := slices.IndexFunc(w.members, func(m *member) bool { return m != self && !slices.Contains(track, m.id) })
+	w.members[i].setDown(true)
+	w.see()
+	if got := told(Announce{Since: since}); len(got) > 0 {
+		t.Errorf("%d members are told when a stranger goes", len(got))
+	}
+	w.member(track[3]).setDown(true)
+	w.renew(w.member(track[5]))
+	want := []datamesh.PeerID{registrars(w.View(), coded(t, 1, 4, 2).Descriptor)[7], track[5]}
+	slices.SortFunc(want, comparePeers)
+	if got := told(Announce{Since: since}); !slices.Equal(got, want) {
+		t.Errorf("when one registrar goes and one begins anew %d are told, want the latter and the one that takes its place", len(got))
+	}
+	if got := told(Announce{}); len(got) < 50 {
+		t.Errorf("of 59 that are near and there %d are told by and by", len(got))
+	}
 }
 
 // Who was away when a segment was deleted learns of it, and brings it to nobody.
@@ -697,7 +771,7 @@ func TestAllRegistrarsOfWhatIsHeldAreTold(t *testing.T) {
 		t.Fatal("all registrars are near")
 	}
 	k := NewKeeper(&seen{w, self.id}, self.registry, Config{Self: self.id}, 0, Events{})
-	sums, err := k.sums(t.Context(), nil)
+	sums, err := k.sums(t.Context(), Announce{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -708,7 +782,7 @@ func TestAllRegistrarsOfWhatIsHeldAreTold(t *testing.T) {
 			}
 		}
 	}
-	some, err := k.sums(t.Context(), near[:3])
+	some, err := k.sums(t.Context(), Announce{To: near[:3]})
 	if err != nil || len(some) != 3 {
 		t.Errorf("of three that are to be told there are %d, %v", len(some), err)
 	}

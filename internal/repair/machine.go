@@ -43,6 +43,8 @@ type Machine struct {
 	reviewing bool
 	again     bool      // what is being read may be out of date
 	announce  time.Time // when to tell all registrars what is held
+	news      time.Time // when to tell those that became that lately
+	toldIn    *ring.View
 	telling   bool
 	untold    map[datamesh.PeerID]*untold
 
@@ -80,6 +82,7 @@ func (m *Machine) Next() (at time.Time) {
 	sooner(m.review)
 	if !m.telling { // or it follows when that has ended
 		sooner(m.announce)
+		sooner(m.news)
 		for _, u := range m.untold {
 			sooner(u.again)
 		}
@@ -164,7 +167,8 @@ func (m *Machine) sooner(at *time.Time, d time.Duration) {
 	}
 }
 
-// setMembers takes note of who came and went. Those that came may not know
+// setMembers takes note of who came and went. Those that came, or begin anew,
+// and those that have become registrars in the place of others may not know
 // what this member holds; those that went leave segments that are not whole.
 func (m *Machine) setMembers(view *ring.View) {
 	live := map[datamesh.PeerID]uint64{}
@@ -173,8 +177,14 @@ func (m *Machine) setMembers(view *ring.View) {
 			live[x.Record.Peer] = x.Record.Seq
 		}
 	}
-	moved := differ(m.live, live)
+	moved, anew, first := differ(m.live, live), m.begunAnew(live), m.view == nil
 	m.view, m.members, m.live = view, ring.Candidates(view), live
+	switch {
+	case first:
+		m.sooner(&m.announce, settle)
+	case len(moved) > 0 || anew:
+		m.sooner(&m.news, settle)
+	}
 	if len(moved) == 0 {
 		return
 	}
@@ -190,7 +200,17 @@ func (m *Machine) setMembers(view *ring.View) {
 	}
 	m.changes = m.changes.and(moved, m.now, m.cfg.Grace+settle)
 	m.sooner(&m.review, settle)
-	m.sooner(&m.announce, settle)
+}
+
+// begunAnew reports whether one of the others that are there has another
+// incarnation than before.
+func (m *Machine) begunAnew(live map[datamesh.PeerID]uint64) bool {
+	for peer, seq := range live {
+		if was, ok := m.live[peer]; ok && was != seq && peer != m.cfg.Self {
+			return true
+		}
+	}
+	return false
 }
 
 // reviewed looks at a page of the segments.

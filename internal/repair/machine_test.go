@@ -8,6 +8,7 @@ import (
 
 	"datamesh"
 	"datamesh/internal/errs"
+	"datamesh/internal/ring"
 	"datamesh/internal/store"
 	"datamesh/internal/storetest"
 )
@@ -317,9 +318,10 @@ func newTestMachine(t *testing.T, n int) (*world, *Machine, time.Time) {
 	return w, m, time.Now()
 }
 
+// announces returns who is to be told; nobody in particular are all.
 func announces(effects []Effect) (to []datamesh.PeerID, ok bool) {
 	for _, x := range effects {
-		if a, is := x.(Announce); is {
+		if a, is := x.(Announce); is && a.Since == nil {
 			return a.To, true
 		}
 	}
@@ -353,6 +355,48 @@ func TestOneDeafPartnerDoesNotSilenceTheRest(t *testing.T) {
 	to, ok := announces(m.Step(now.Add(settle), Tick{}))
 	if !ok || len(to) > 0 {
 		t.Errorf("of a lost shard only %d members are told", len(to))
+	}
+}
+
+// When members come and go, or begin anew, those are told who have become
+// registrars since others were told last.
+func TestChangesAreToldToThoseTheyConcern(t *testing.T) {
+	d := newDesk(t, 12)
+	next := func() (since *ring.View) {
+		for _, x := range d.until(2 * settle) {
+			if a, ok := x.(Announce); ok {
+				d.step(Announced{})
+				if a.Since == nil {
+					t.Error("all are told")
+				}
+				since = a.Since
+			}
+		}
+		return since
+	}
+	first := d.w.View()
+	d.until(2 * settle)
+	d.step(Announced{})
+	d.w.members[3].setDown(true)
+	d.w.see()
+	d.step(Members{d.w.View()})
+	second := d.w.View()
+	if next() != first {
+		t.Error("after a death it is not those that were told at the start who are spared")
+	}
+	d.step(Members{d.w.View()})
+	if next() != nil {
+		t.Error("without a change somebody is told")
+	}
+	d.w.renew(d.w.members[5])
+	d.step(Members{d.w.View()})
+	if next() != second {
+		t.Error("of one that begins anew nobody takes note")
+	}
+	d.w.renew(d.self)
+	d.step(Members{d.w.View()})
+	if next() != nil {
+		t.Error("others are told of what all know")
 	}
 }
 

@@ -14,8 +14,8 @@ type untold struct {
 	again time.Time
 }
 
-// tell has all told what is held when it is time, and else those that could
-// not be told before.
+// tell has all told what is held when it is time, and else those that have
+// become registrars, or could not be told before.
 func (m *Machine) tell() []Effect {
 	if m.telling {
 		return nil
@@ -23,7 +23,14 @@ func (m *Machine) tell() []Effect {
 	if !m.announce.IsZero() && !m.announce.After(m.now) {
 		m.telling = true
 		m.announce = m.now.Add(m.about(m.cfg.Interval))
+		m.news, m.toldIn = time.Time{}, m.view
 		return []Effect{Announce{}}
+	}
+	if !m.news.IsZero() && !m.news.After(m.now) {
+		m.telling = true
+		since := m.toldIn
+		m.news, m.toldIn = time.Time{}, m.view
+		return []Effect{Announce{Since: since}}
 	}
 	var to []datamesh.PeerID
 	for peer, u := range m.untold {
@@ -36,7 +43,7 @@ func (m *Machine) tell() []Effect {
 	}
 	m.telling = true
 	slices.SortFunc(to, comparePeers)
-	return []Effect{Announce{to}}
+	return []Effect{Announce{To: to}}
 }
 
 // announced has those told again, later and later, who could not be told and

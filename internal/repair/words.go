@@ -91,18 +91,11 @@ func previous(id datamesh.SegmentID) datamesh.SegmentID {
 	return datamesh.SegmentID{}
 }
 
-// addWords adds to the sums the words that are kept here and there.
-func (k *Keeper) addWords(ctx context.Context, sums func(peer datamesh.PeerID) (transfer.Sums, bool)) error {
-	view := k.net.View()
+// kept calls do with the owners' words that are this member's to keep.
+func (k *Keeper) kept(ctx context.Context, view *ring.View, do func(*datamesh.Deletion)) error {
 	return words(ctx, k.index, datamesh.SegmentID{}, last, func(del *datamesh.Deletion) {
-		all := registrars(view, del.Descriptor)
-		if !slices.Contains(all, k.self) {
-			return
-		}
-		for _, peer := range all {
-			if s, ok := sums(peer); ok && peer != k.self {
-				s.AddWord(transfer.NewWord(del))
-			}
+		if tracks(view, del.Descriptor, k.self) {
+			do(del)
 		}
 	})
 }

@@ -40,6 +40,7 @@ type member struct {
 	w               *world
 	id              datamesh.PeerID
 	record          *ring.Record
+	key             ed25519.PrivateKey
 	disk            *store.Disk
 	store           datamesh.ShardStore // that others reach
 	registry        *Registry
@@ -88,7 +89,20 @@ func (w *world) make(capacity int64) *member {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &member{w: w, id: record.Peer, record: record, changed: make(chan struct{}, 1), stop: func() {}}
+	return &member{w: w, id: record.Peer, record: record, key: key, changed: make(chan struct{}, 1), stop: func() {}}
+}
+
+// renew shows everybody that a member begins anew.
+func (w *world) renew(m *member) {
+	w.t.Helper()
+	next := *m.record
+	next.Seq++
+	record, err := ring.Sign(m.key, next)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	m.record = record
+	w.see()
 }
 
 // join lets all know of a member.

@@ -71,7 +71,7 @@ func (Surveyed) event()  {}
 func (Repaired) event()  {}
 
 // An Effect is what the driver shall do: Review, Announce, Survey, Repair, Hint,
-// Forget or Over.
+// Forget, Strike or Over.
 type Effect interface{ effect() }
 
 // Review asks for a page of the segments that this member keeps track of:
@@ -106,6 +106,17 @@ type Hint struct{ Segments []Surplused }
 // others keep track of them.
 type Forget struct{ Segments []datamesh.SegmentID }
 
+// Strike asks for holders of segments to be forgotten who are no members any
+// more.
+type Strike struct{ Holders []Holder }
+
+// A Holder is a peer that is said to hold shards of a segment.
+type Holder struct {
+	Segment datamesh.SegmentID
+	Peer    datamesh.PeerID
+}
+
+func (Strike) effect()   {}
 func (Forget) effect()   {}
 func (Hint) effect()     {}
 func (Review) effect()   {}

@@ -231,8 +231,24 @@ func (k *Keeper) carryOut(ctx context.Context, x Effect) Event {
 			k.events.failed("segments that others keep track of could not be forgotten", err)
 		}
 		return nil
+	case Strike:
+		k.strike(ctx, x.Holders)
+		return nil
 	}
 	panic("repair: an effect of no kind")
+}
+
+// strike forgets that peers hold shards of segments.
+func (k *Keeper) strike(ctx context.Context, holders []Holder) {
+	for _, h := range holders {
+		first, last := datamesh.ShardKey{Segment: h.Segment, Index: -1}, datamesh.ShardKey{Segment: h.Segment, Index: datamesh.MaxShards}
+		if _, _, err := k.index.Correct(ctx, h.Peer, first, last, nil); err != nil {
+			if ctx.Err() == nil {
+				k.events.failed("holders that are gone could not be forgotten", err)
+			}
+			return
+		}
+	}
 }
 
 func (k *Keeper) review(ctx context.Context, x Review) Event {

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"cmp"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"datamesh"
 	"datamesh/internal/placement"
 	"datamesh/internal/ring"
+	"datamesh/internal/store"
 )
 
 // A Config has what a member does of its own accord, and when.
@@ -217,10 +219,14 @@ func (m *Machine) begunAnew(live map[datamesh.PeerID]uint64) bool {
 func (m *Machine) reviewed(ev Reviewed) (effects []Effect) {
 	var hint Hint
 	var forget Forget
+	var strike Strike
 	for _, s := range ev.Segments {
 		holders := m.alive(s.Descriptor, s.Holdings)
 		copies, turn := m.consider(s.Descriptor, holders)
 		m.look(s.Descriptor, holders, turn)
+		if turn >= 0 && len(copies) == 0 && whole(holders) {
+			strike.Holders = append(strike.Holders, evicted(m.view, s)...)
+		}
 		switch {
 		case turn < 0 && len(s.Holdings) > 0:
 			if m.steady(s) {
@@ -238,6 +244,9 @@ func (m *Machine) reviewed(ev Reviewed) (effects []Effect) {
 	if len(forget.Segments) > 0 {
 		effects = append(effects, forget)
 	}
+	if len(strike.Holders) > 0 {
+		effects = append(effects, strike)
+	}
 	if ev.Last {
 		m.lookedAtAll(ev.Err)
 	}
@@ -251,6 +260,20 @@ func (m *Machine) reviewed(ev Reviewed) (effects []Effect) {
 		m.reviewing = false
 	}
 	return effects
+}
+
+// evicted returns who is said to hold a segment and is in the table of members
+// no more, not even as dead. The segment is whole without him: who has just
+// begun, or sees nobody, and so knows few members, forgets nothing. If he comes
+// again after all he tells what he has.
+func evicted(view *ring.View, s store.Tracked) (list []Holder) {
+	for _, h := range s.Holdings {
+		x := Holder{s.Descriptor.Segment, h.Peer}
+		if _, ok := view.Lookup(h.Peer); !ok && !slices.Contains(list, x) {
+			list = append(list, x)
+		}
+	}
+	return list
 }
 
 func comparePeers(a, b datamesh.PeerID) int { return bytes.Compare(a[:], b[:]) }

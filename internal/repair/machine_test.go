@@ -610,3 +610,32 @@ func TestNewRegistrarsWaitForTheGraceToo(t *testing.T) {
 		t.Error("it waits with a segment at risk")
 	}
 }
+
+// Holders that are members no more are forgotten: not those that are dead, who
+// may return, and not of what is not whole without them.
+func TestTheEvictedAreForgotten(t *testing.T) {
+	d := newDesk(t, 8)
+	struck := func(x store.Tracked) (list []Holder) {
+		for _, e := range d.review(x) {
+			if s, ok := e.(Strike); ok {
+				list = append(list, s.Holders...)
+			}
+		}
+		return list
+	}
+	whole, s := d.tracked(d.first(1)[0], 0)
+	broken, _ := d.tracked(d.first(2)[1], 1)
+	evicted := datamesh.PeerID{7}
+	d.w.members[7].setDown(true)
+	d.w.see()
+	d.step(Members{d.w.View()})
+	for _, x := range []*store.Tracked{&whole, &broken} {
+		x.Holdings = append(x.Holdings, store.Holding{Index: 0, Peer: evicted}, store.Holding{Index: 3, Peer: evicted}, store.Holding{Index: 1, Peer: d.w.members[7].id})
+	}
+	if got, want := struck(whole), []Holder{{s.Segment, evicted}}; !slices.Equal(got, want) {
+		t.Errorf("of a segment that is whole %v are forgotten, want the evicted one", got)
+	}
+	if got := struck(broken); len(got) > 0 {
+		t.Errorf("of a segment that is not whole %v are forgotten", got)
+	}
+}

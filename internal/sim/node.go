@@ -15,7 +15,8 @@ import (
 // capacity is the room that each node has, in bytes.
 const capacity = 1 << 30
 
-// evict is how long the dead are remembered.
+// evict is how long the dead are remembered: not as long as they really are, so
+// that it comes about while a test runs.
 const evict = time.Hour
 
 // A node is a member that runs, or did.
@@ -262,8 +263,8 @@ func (n *node) die() {
 	n.disk = nil
 	w.after(evict, func() {
 		for _, o := range w.nodes {
-			if o.up {
-				o.see(n.number, 0)
+			if o.up && o.see(n.number, 0) {
+				o.step(repair.Members{View: o.view()})
 			}
 		}
 	})

@@ -211,10 +211,9 @@ func (w *World) read(s *segment) error {
 // segments that are not to be read, or give other bytes, though never more than
 // m of their shards were lost at one time. If all is quiet, every segment that
 // was not lost must be whole, with no shard too many, and its registrars, and no
-// one else, must know exactly who of those that are there holds it.
+// one else, must know exactly who holds it: nobody who is gone.
 func (w *World) Check(quiet bool) (wrong []string) {
 	wrong = slices.Clone(w.wrong)
-	w.Stats.Stale = 0
 	bad := func(s *segment, format string, args ...any) {
 		wrong = append(wrong, fmt.Sprintf("%s: ", s.d.Segment)+fmt.Sprintf(format, args...))
 	}
@@ -262,11 +261,11 @@ func (w *World) checkQuiet(s *segment, bad func(s *segment, format string, args 
 		}
 		said := map[store.Holding]bool{}
 		for _, h := range r.holdings() {
-			if w.byPeer[h.Peer].up {
-				said[h] = true
-			} else {
-				w.Stats.Stale++
+			if o := w.byPeer[h.Peer]; !o.up {
+				bad(s, "node %d still says that node %d holds shard %d, which is gone for good", n.number, o.number, h.Index)
+				continue
 			}
+			said[h] = true
 		}
 		if !mine {
 			if len(said) > 0 {

@@ -99,7 +99,6 @@ type Stats struct {
 	Located       int // questions who holds a segment
 	Unrepaired    int // repairs that did not succeed at once
 	Failed        int // other things that did not go as they should
-	Stale         int // entries of holder maps about nodes that are gone, when last checked
 }
 
 // New returns a world in which all segments were just stored.

@@ -158,6 +158,9 @@ func (k *Keeper) giveUpNext(ctx context.Context, key datamesh.ShardKey) {
 // While they prove that, this one is not served, so that nobody proves with it
 // that he has it himself.
 func (k *Keeper) giveUpOne(ctx context.Context, key datamesh.ShardKey) (gone bool, err error) {
+	if has, err := k.net.Shards(k.self).Has(ctx, []datamesh.ShardKey{key}); err != nil || !has[0] {
+		return false, err // whoever tells of it is behind
+	}
 	s := k.survey(ctx, key.Segment)
 	if s.Err != nil || s.Gone || !k.steady(s) || !k.tooMany(s.Descriptor, s.Holders, key) || !k.pledge.begin(key) {
 		return false, nil // it is told of again

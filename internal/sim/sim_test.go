@@ -3,8 +3,11 @@ package sim
 import (
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
+
+	"datamesh"
 )
 
 // config is a mesh in which nothing is lost yet.
@@ -162,6 +165,25 @@ func TestSurplusGoesWhileOthersComeAndGo(t *testing.T) {
 		t.Errorf("seed %d: of %d shards too many there are %d left after two and a half hours", w.cfg.Seed, before, w.surplus())
 	}
 	w.want(t, false)
+}
+
+// Who is told that a shard is one too many that it has no more asks nobody.
+func TestHintsOfWhatIsNotHereCostNothing(t *testing.T) {
+	w := start(t, config(1, 20, 1))
+	w.Run(30 * time.Minute)
+	s, before := w.segments[0], w.Stats.Located
+	told := 0
+	for _, n := range w.nodes {
+		if !slices.Contains(s.at[0], n.number) {
+			n.registry.Spare(w.nodes[(n.number+1)%len(w.nodes)].id, datamesh.ShardKey{Segment: s.d.Segment})
+			n.poke()
+			told++
+		}
+	}
+	w.Run(time.Minute)
+	if n := w.Stats.Located - before; n > 0 || told == 0 {
+		t.Errorf("seed %d: %d nodes that are told of a shard that they have not ask %d times who holds it", w.cfg.Seed, told, n)
+	}
 }
 
 // Parts that do not reach each other repair what they can, each for itself.

@@ -242,6 +242,7 @@ func TestWhoClaimsAllAndHoldsNothingIsFoundOut(t *testing.T) {
 // Who serves corrupt bytes has his shards taken out of the map; who is silent,
 // or says that his shard is about to go, has not.
 func TestOnlyWhatIsRefutedIsTakenOut(t *testing.T) {
+	const n = 2 // segments
 	for what, tt := range map[string]struct {
 		fault storetest.Fault
 		going bool
@@ -255,7 +256,7 @@ func TestOnlyWhatIsRefutedIsTakenOut(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, 6)
-			all := w.put(5, 4, 2)
+			all := w.put(n, 4, 2)
 			peer := w.members[1]
 			peer.store = &storetest.Faulty{ShardStore: peer.disk, Plan: func(m storetest.Method, _ datamesh.ShardKey) storetest.Fault {
 				if m == storetest.GetRange {
@@ -279,17 +280,17 @@ func TestOnlyWhatIsRefutedIsTakenOut(t *testing.T) {
 			if tt.want == Refuted {
 				left = 0
 			}
-			if got := w.members[0].holds(peer.id); got != left || before != 5 {
+			if got := w.members[0].holds(peer.id); got != left || before != n {
 				t.Errorf("%s: of %d shards %d are left in the map, want %d", what, before, got, left)
 			}
-			if got := a.of(peer.id); got[tt.want] < 5 || len(got) != 1 {
-				t.Errorf("%s: got outcomes %v, want 5 of %d or more", what, got, tt.want)
+			if got := a.of(peer.id); got[tt.want] < n || len(got) != 1 {
+				t.Errorf("%s: got outcomes %v, want %d of %d or more", what, got, n, tt.want)
 			}
 			if told := len(a.inbox) > 0; told != (tt.want == Refuted) {
 				t.Errorf("%s: the machine was told: %v", what, told)
 			}
 			for _, m := range w.members[2:] {
-				if got := a.of(m.id); got[Proven] < 5 || len(got) != 1 {
+				if got := a.of(m.id); got[Proven] < n || len(got) != 1 {
 					t.Errorf("%s: another has outcomes %v", what, got)
 				}
 			}
@@ -352,7 +353,7 @@ func TestDamagedShardIsFoundAndRebuilt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 6)
 		defer w.end()
-		s := w.put(10, 4, 2)[3]
+		s := w.put(5, 4, 2)[3]
 		peer := w.member(w.held(s)[2][0])
 		disk := &rotten{ShardStore: peer.disk, key: s.Key(2)}
 		peer.store = disk
@@ -372,8 +373,8 @@ func TestDamagedShardIsFoundAndRebuilt(t *testing.T) {
 			if m == peer {
 				continue
 			}
-			if m.holds(peer.id) != 10 {
-				t.Errorf("a registrar knows of %d shards, want 10", m.holds(peer.id))
+			if m.holds(peer.id) != 5 {
+				t.Errorf("a registrar knows of %d shards, want 5", m.holds(peer.id))
 			}
 			if k.audits.doubts(claim{peer.id, s.Key(2)}) {
 				t.Error("what is whole again is still doubted")

@@ -52,7 +52,7 @@ func TestNowRepairsWithinTheGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 11)
 		defer w.end()
-		all := w.put(40, 4, 2)
+		all := w.put(10, 4, 2)
 		w.run(w.members...)
 		pass(time.Minute)
 		w.kill(w.members[4:6]...)
@@ -90,7 +90,7 @@ func TestLookSaysWhatNowDoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 7) // each is a registrar of all
 		defer w.end()
-		all := w.put(30, 4, 2)
+		all := w.put(8, 4, 2)
 		w.run(w.members...)
 		pass(time.Minute)
 		w.kill(w.members[0])
@@ -121,7 +121,7 @@ func TestNowTellsWhatIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 7)
 		defer w.end()
-		all := w.put(20, 4, 2)
+		all := w.put(10, 4, 2)
 		w.run(w.members...)
 		pass(time.Minute)
 		w.kill(w.members[:3]...)
@@ -157,7 +157,7 @@ func TestNowTellsWhatIsLost(t *testing.T) {
 func TestCallsOfNowDoNotMix(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 7)
-		all := w.put(30, 4, 2)
+		all := w.put(8, 4, 2)
 		m := w.members[1]
 		slow := make(chan struct{})
 		w.run(w.members...)
@@ -204,7 +204,7 @@ func TestEventsTellWhatWasDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 7)
 		defer w.end()
-		all := w.put(30, 4, 2)
+		all := w.put(8, 4, 2)
 		m := w.members[1]
 		var placed, bytes, compared atomic.Int64
 		ctx, cancel := context.WithCancel(t.Context())

@@ -18,7 +18,7 @@ type bars struct {
 
 // newBars draws on w, which is a terminal.
 func newBars(w io.Writer, kind string) *bars {
-	b := &bars{all: mpb.New(mpb.WithOutput(w), mpb.WithAutoRefresh(), mpb.WithRefreshRate(barsEvery))}
+	b := &bars{all: newProgress(w)}
 	stages := []string{"received"}
 	switch kind {
 	case node.ScrubTransfer:
@@ -29,12 +29,44 @@ func newBars(w io.Writer, kind string) *bars {
 		stages = []string{"sealed", "sent", "confirmed"}
 	}
 	for _, stage := range stages {
-		b.of = append(b.of, b.all.New(0, mpb.BarStyle().Lbound(" [").Filler("=").Tip(">").Padding(" ").Rbound("]"),
+		b.of = append(b.of, b.all.New(0, barStyle(),
 			mpb.BarFillerTrim(), // the blanks about it are there where it has no room, too
 			mpb.PrependDecorators(decor.Name(stage, decor.WCSyncSpaceR), decor.CountersKibiByte("% .1f / % .1f", decor.WCSyncSpace)),
 			mpb.AppendDecorators(decor.Name(" "), decor.AverageSpeed(decor.SizeB1024(0), "% .1f"), decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO))))
 	}
 	return b
+}
+
+func newProgress(w io.Writer) *mpb.Progress {
+	return mpb.New(mpb.WithOutput(w), mpb.WithAutoRefresh(), mpb.WithRefreshRate(barsEvery))
+}
+
+func barStyle() mpb.BarStyleComposer {
+	return mpb.BarStyle().Lbound(" [").Filler("=").Tip(">").Padding(" ").Rbound("]")
+}
+
+// A share is the progress bar of what is counted in percent.
+type share struct {
+	all *mpb.Progress
+	of  *mpb.Bar
+}
+
+// newShare draws on w, which is a terminal.
+func newShare(w io.Writer, stage string) *share {
+	all := newProgress(w)
+	return &share{all, all.New(100, barStyle(), mpb.BarFillerTrim(),
+		mpb.PrependDecorators(decor.Name(stage+" "), decor.Percentage()),
+		mpb.AppendDecorators(decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)))}
+}
+
+// Write writes whole lines above the bar.
+func (s *share) Write(p []byte) (int, error) { return s.all.Write(p) }
+
+func (s *share) set(percent int64) { s.of.SetCurrent(min(percent, 99)) }
+
+func (s *share) close() {
+	s.of.Abort(true)
+	s.all.Wait()
 }
 
 // Write writes whole lines above the bars.

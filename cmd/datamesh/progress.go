@@ -28,16 +28,29 @@ func newTransfer() string { return rand.Text()[:10] }
 // follow shows people how a transfer goes on until stop is called: bars on a
 // terminal, a line now and then elsewhere, and a line whenever a signal asks.
 func (c *cli) follow(ctx context.Context, ops api.Operations, id string) (stop func()) {
+	return c.tell(ctx, &follower{ops: ops, id: id, out: c.err})
+}
+
+// A teller shows how far something is: as a line, or as bars on a terminal,
+// which close takes away.
+type teller interface {
+	line(ctx context.Context)
+	draw(ctx context.Context)
+	close()
+}
+
+// tell has people shown how far something is until stop is called, as follow
+// does.
+func (c *cli) tell(ctx context.Context, t teller) (stop func()) {
 	if c.json {
 		return func() {}
 	}
-	f := &follower{ops: ops, id: id, out: c.err}
-	every := lineEvery
+	every, show := lineEvery, t.line
 	switch {
 	case c.quiet:
 		every = 0 // only when asked
 	case isTerminal(c.err) && os.Getenv("TERM") != "dumb":
-		every, f.onTerminal = barsEvery, true
+		every, show = barsEvery, t.draw
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	asked := make(chan os.Signal, 1)
@@ -45,7 +58,10 @@ func (c *cli) follow(ctx context.Context, ops api.Operations, id string) (stop f
 		signal.Notify(asked, stateSignals...)
 	}
 	var running sync.WaitGroup
-	running.Go(func() { f.run(ctx, every, asked) })
+	running.Go(func() {
+		defer t.close()
+		showing(ctx, every, show, asked, t.line)
+	})
 	return func() {
 		cancel()
 		running.Wait()
@@ -53,19 +69,9 @@ func (c *cli) follow(ctx context.Context, ops api.Operations, id string) (stop f
 	}
 }
 
-// A follower shows how one transfer goes on.
-type follower struct {
-	ops        api.Operations
-	id         string
-	out        io.Writer
-	onTerminal bool
-	bars       *bars // nil until there is something to show
-}
-
-// run shows the state each time that every has gone by, unless it is 0, and
-// whenever it is asked for.
-func (f *follower) run(ctx context.Context, every time.Duration, asked <-chan os.Signal) {
-	defer f.close()
+// showing shows the state each time that every has gone by, unless it is 0, and
+// in a line whenever it is asked for.
+func showing(ctx context.Context, every time.Duration, show func(context.Context), asked <-chan os.Signal, line func(context.Context)) {
 	var next <-chan time.Time
 	if every > 0 {
 		next = time.After(max(showAfter, every))
@@ -75,31 +81,39 @@ func (f *follower) run(ctx context.Context, every time.Duration, asked <-chan os
 		case <-ctx.Done():
 			return
 		case <-asked:
-			f.show(ctx, f.line)
+			line(ctx)
 		case <-next:
 			next = time.After(every)
-			if f.onTerminal {
-				f.show(ctx, f.draw)
-			} else {
-				f.show(ctx, f.line)
-			}
+			show(ctx)
 		}
 	}
 }
 
-// show has the present state shown, if there is one.
-func (f *follower) show(ctx context.Context, how func(node.Transfer)) {
+// A follower shows how one transfer goes on.
+type follower struct {
+	ops  api.Operations
+	id   string
+	out  io.Writer
+	bars *bars // nil until there is something to show
+}
+
+// state returns the present state, if there is one.
+func (f *follower) state(ctx context.Context) (node.Transfer, bool) {
 	ctx, cancel := context.WithTimeout(ctx, stateTime)
 	defer cancel()
 	list, err := f.ops.Transfers(ctx, f.id)
 	if err != nil || len(list.Transfers) == 0 {
-		return // it has not begun, or has ended
+		return node.Transfer{}, false // it has not begun, or has ended
 	}
-	how(list.Transfers[0])
+	return list.Transfers[0], true
 }
 
 // line writes one line, above the bars if there are any.
-func (f *follower) line(t node.Transfer) {
+func (f *follower) line(ctx context.Context) {
+	t, ok := f.state(ctx)
+	if !ok {
+		return
+	}
 	text := fmt.Sprintf("get: %s received", part(t.Received, t.Size))
 	switch t.Kind {
 	case node.ScrubTransfer:
@@ -125,7 +139,11 @@ func part(n, of int64) string {
 	return fmt.Sprintf("%s of %s (%d %%)", size(n), size(of), n*100/of)
 }
 
-func (f *follower) draw(t node.Transfer) {
+func (f *follower) draw(ctx context.Context) {
+	t, ok := f.state(ctx)
+	if !ok {
+		return
+	}
 	if f.bars == nil {
 		f.bars = newBars(f.out, t.Kind)
 	}

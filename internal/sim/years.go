@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"encoding/binary"
 	"math/rand/v2"
 	"slices"
@@ -29,13 +30,21 @@ type Tally struct {
 	Years   float64 // of all segments together
 	Losses  int     // of segments
 	Deaths  int     // of nodes
-	Repairs int
-	Shards  int // that were rebuilt
-	Uneven  int // repairs after which a segment survived less than m losses
+	Repairs int     // of segments, for each of which k shards are read
+	Shards  int     // that were rebuilt, and written
+	Uneven  int     // repairs after which a segment survived less than m losses
 }
 
-// Run runs for so many years of all segments together.
-func (y Years) Run(years float64) Tally {
+// Moved returns how many shards were read and written.
+func (t Tally) Moved(k int) int { return k*t.Repairs + t.Shards }
+
+// MostYears is how many years each segment can be followed for.
+const MostYears = 25_000
+
+// Run runs for so many years of all segments together, at most [MostYears] of
+// each. It tells played now and then how many of them have gone by, unless that
+// is nil, and ends early with the error of ctx.
+func (y Years) Run(ctx context.Context, years float64, played func(years float64)) (Tally, error) {
 	r := &yearsRun{Years: y, rand: rand.New(rand.NewPCG(y.Seed, 0)), holds: make([][]place, y.Nodes), peers: map[datamesh.PeerID]int{}}
 	for i := range y.Nodes {
 		r.nodes = append(r.nodes, placement.Candidate{})
@@ -45,15 +54,24 @@ func (y Years) Run(years float64) Tally {
 		r.segments = append(r.segments, &lasting{number: i})
 		r.begin(r.segments[i])
 	}
-	end := years / float64(y.Segments)
+	end := r.at(years / float64(y.Segments))
 	r.tally.Years = years
-	for {
-		e, ok := r.calendar.next(r.at(end))
+	for n := 0; ; n++ {
+		e, ok := r.calendar.next(end)
 		if !ok {
-			return r.tally
+			return r.tally, nil
 		}
 		r.now = e.at
 		e.do()
+		if n%1000 != 0 {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return Tally{}, err
+		}
+		if played != nil {
+			played(years * float64(r.now.Sub(time.Time{})) / float64(end.Sub(time.Time{})))
+		}
 	}
 }
 

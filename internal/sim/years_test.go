@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"context"
+	"errors"
 	"math"
 	"os"
 	"testing"
@@ -18,7 +20,10 @@ func TestModelAgreesWithPlans(t *testing.T) {
 		years *= 20
 	}
 	y := Years{Seed: 1, Nodes: 300, Segments: 50, K: 4, M: 2, Loss: 1, Repair: 7 * 24 * time.Hour}
-	tally := y.Run(years)
+	tally, err := y.Run(t.Context(), years, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	life, err := durability.Model{K: y.K, M: y.M, Loss: y.Loss, Repair: y.Repair}.MeanLife()
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +49,10 @@ func TestNothingIsLostAt8And4(t *testing.T) {
 		years = 200_000
 	}
 	y := Years{Seed: 2, Nodes: 40, Segments: 200, K: 8, M: 4, Loss: math.Ln2, Repair: time.Hour}
-	tally := y.Run(years)
+	tally, err := y.Run(t.Context(), years, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	shown, err := durability.Demonstrated(tally.Losses, tally.Years)
 	if err != nil {
 		t.Fatal(err)
@@ -56,5 +64,23 @@ func TestNothingIsLostAt8And4(t *testing.T) {
 	t.Logf("seed %d: %+v: %.2f nines demonstrated, %.2f modelled", y.Seed, tally, shown, durability.Nines(p))
 	if tally.Losses > 0 || tally.Uneven > 0 {
 		t.Errorf("seed %d: %d segments were lost, %d repairs left one that survives less than it could", y.Seed, tally.Losses, tally.Uneven)
+	}
+}
+
+// Years that are interrupted end early, after they have told how far they are.
+func TestYearsEndEarly(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	last := -1.0
+	y := Years{Seed: 1, Nodes: 20, Segments: 20, K: 2, M: 1, Loss: 1, Repair: time.Hour}
+	_, err := y.Run(ctx, 1000, func(years float64) {
+		if years < last || years > 1000 {
+			t.Errorf("after %v years it tells of %v", last, years)
+		}
+		if last = years; years > 300 {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) || last < 300 || last > 600 {
+		t.Errorf("it ends after %v years of 1000: %v", last, err)
 	}
 }

@@ -14,10 +14,11 @@ import (
 
 // A mesh is one of real processes on this machine, with homes of their own.
 type mesh struct {
-	dir     string   // holds all homes
-	exe     string   // the program
-	env     []string // of all processes
-	wrap    []string // the command line that runs theirs, if any
+	dir     string              // holds all homes
+	exe     string              // the program
+	env     []string            // of all processes
+	wrap    []string            // the command line that runs theirs, if any
+	apart   map[string][]string // likewise, of homes that have another
 	members []*member
 	users   int
 }

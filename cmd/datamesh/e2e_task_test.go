@@ -130,7 +130,16 @@ func problem(t testing.TB, o outcome, code int) (p api.Problem) {
 // eventually polls until ok is true.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	hang := time.NewTimer(guard)
+	eventuallyIn(t, guard, what, ok)
+}
+
+// patience bounds the waits for what a mesh does when it gets round to it.
+const patience = 10 * time.Minute
+
+// eventuallyIn polls until ok is true, for so long at most.
+func eventuallyIn(t testing.TB, most time.Duration, what string, ok func() bool) {
+	t.Helper()
+	hang := time.NewTimer(most)
 	defer hang.Stop()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -140,5 +149,14 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		case <-hang.C:
 			t.Fatalf("waited in vain: %s", what)
 		}
+	}
+}
+
+// onlyInFull skips a test that takes more than half a minute, unless all are
+// wanted.
+func onlyInFull(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("TEST_DATAMESH_FULL") != "1" {
+		t.Skipf("NOT TESTED: %s: set TEST_DATAMESH_FULL=1; it takes minutes", what)
 	}
 }

@@ -55,7 +55,11 @@ func (u *user) join(t testing.TB) {
 
 // command prepares a command in the home.
 func (u *user) command(args ...string) *exec.Cmd {
-	line := slices.Concat(u.mesh.wrap, []string{u.mesh.exe, "--json", "--home", u.home}, args)
+	wrap, apart := u.mesh.apart[u.home]
+	if !apart {
+		wrap = u.mesh.wrap
+	}
+	line := slices.Concat(wrap, []string{u.mesh.exe, "--json", "--home", u.home}, args)
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env = u.mesh.env
 	return cmd

@@ -104,7 +104,7 @@ type Keeper struct {
 	driven bool // what could be done at once is done one after the other
 
 	changes  atomic.Pointer[changes] // of who is there; nil while nobody is known
-	full     sync.Map                // when a peer last had no room, a time.Time by id
+	full     sync.Map                // when a peer last had no room, a refusal by id
 	memory   *semaphore.Weighted     // for shards that are rebuilt
 	promises *semaphore.Weighted     // shards that are read to be pledged
 	waiting  atomic.Int64            // segments that are known not to be whole

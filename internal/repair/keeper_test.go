@@ -670,6 +670,84 @@ func TestFullMeshMovesNothing(t *testing.T) {
 	})
 }
 
+// What would go to members that have no room goes to others.
+func TestFullMembersArePassedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 10)
+		defer w.end()
+		all := w.put(200, 4, 2)
+		for _, m := range w.members[:3] {
+			m.store = &fullStore{m.disk}
+		}
+		w.run(w.members...)
+		w.kill(w.members[9])
+		pass(10 * time.Minute)
+		for _, s := range all {
+			if !whole(w.held(s)) {
+				t.Errorf("seven members have room, and a segment is held by %v", w.held(s))
+			}
+		}
+	})
+}
+
+// What could not be placed is placed soon after a member says that it has room
+// again, and at once when somebody asks for it.
+func TestRoomThatComesIsUsed(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		room func(w *world)
+	}{
+		{"a member says so", func(w *world) {
+			for _, m := range w.members {
+				record := *m.record
+				record.Seq, record.Used = 3, 0
+				m.sign(record)
+			}
+			w.see()
+			pass(time.Minute)
+		}},
+		{"somebody asks", func(w *world) {
+			for _, m := range w.members[1:] {
+				if _, err := m.registry.keeper.Load().Now(w.t.Context(), nil); err != nil {
+					w.t.Error(err)
+				}
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 10)
+				defer w.end()
+				all := w.put(10, 4, 2)
+				for _, m := range w.members {
+					m.store = &fullStore{m.disk}
+					record := *m.record
+					record.Seq, record.Used = 2, record.Capacity/2
+					m.sign(record)
+				}
+				w.see()
+				w.run(w.members...)
+				w.kill(w.members[0])
+				pass(30 * time.Minute)
+				missing := 0
+				for _, s := range all {
+					if !whole(w.held(s)) {
+						missing++
+					}
+				}
+				if missing == 0 {
+					t.Fatal("nothing is missing")
+				}
+				for _, m := range w.members {
+					m.store = m.disk
+				}
+				c.room(w)
+				w.wantSafe("with room", all, 0)
+			})
+		})
+	}
+}
+
 type fullStore struct{ datamesh.ShardStore }
 
 func (f *fullStore) Put(context.Context, *datamesh.Descriptor, int, []byte) error {

@@ -39,6 +39,7 @@ type Machine struct {
 	changes changes // of who is there, lately
 	members []placement.Candidate
 	live    map[datamesh.PeerID]uint64    // the incarnations of those that are not dead
+	room    map[datamesh.PeerID]int64     // bytes that they say they have room for
 	told    map[datamesh.PeerID]time.Time // when a member last told of segments
 
 	review    time.Time // when to look at all segments; zero: no time
@@ -173,19 +174,23 @@ func (m *Machine) sooner(at *time.Time, d time.Duration) {
 // and those that have become registrars in the place of others may not know
 // what this member holds; those that went leave segments that are not whole.
 func (m *Machine) setMembers(view *ring.View) {
-	live := map[datamesh.PeerID]uint64{}
+	live, room, more := map[datamesh.PeerID]uint64{}, map[datamesh.PeerID]int64{}, false
 	for x := range view.All() {
-		if x.State != ring.Dead {
-			live[x.Record.Peer] = x.Record.Seq
+		if peer := x.Record.Peer; x.State != ring.Dead {
+			live[peer], room[peer] = x.Record.Seq, x.Record.Capacity-x.Record.Used
+			more = more || room[peer] > m.room[peer]
 		}
 	}
 	moved, anew, first := differ(m.live, live), m.begunAnew(live), m.view == nil
-	m.view, m.members, m.live = view, ring.Candidates(view), live
+	m.view, m.members, m.live, m.room = view, ring.Candidates(view), live, room
 	switch {
 	case first:
 		m.sooner(&m.announce, settle)
 	case len(moved) > 0 || anew:
 		m.sooner(&m.news, settle)
+	}
+	if more {
+		m.tryAgain()
 	}
 	if len(moved) == 0 {
 		return

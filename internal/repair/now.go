@@ -30,6 +30,7 @@ func (k *Keeper) Now(ctx context.Context, placed func(bytes int)) (Round, error)
 			`wait until that has ended; "datamesh transfers" tells how far it is`)
 	}
 	defer k.call.Store(nil)
+	k.full.Clear() // whoever asks may have made room
 	select {
 	case k.inbox <- Hurry{c.number}:
 	case <-k.ended:

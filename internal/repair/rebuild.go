@@ -181,9 +181,15 @@ func (k *Keeper) placed(p Placed) {
 	}
 }
 
-// withRoom returns those of the copies whose members have room.
+// withRoom returns the copies that are to be made, or, if some of their members
+// have no room, those that others can be given in their stead.
 func (k *Keeper) withRoom(r Repair) []Copy {
-	return slices.DeleteFunc(slices.Clone(r.Copies), func(c Copy) bool { return !k.hasRoom(r.Descriptor, c.To) })
+	full := func(peer datamesh.PeerID) bool { return !k.hasRoom(r.Descriptor, peer) }
+	if !slices.ContainsFunc(r.Copies, func(c Copy) bool { return full(c.To) }) {
+		return r.Copies
+	}
+	members := slices.DeleteFunc(ring.Candidates(k.net.View()), func(c placement.Candidate) bool { return full(c.Peer) })
+	return Plan(members, r.Descriptor, r.Holders)
 }
 
 func errNoRoom(d *datamesh.Descriptor) error {
@@ -191,16 +197,30 @@ func errNoRoom(d *datamesh.Descriptor) error {
 }
 
 // fullTime is for how long a member is not asked again that has refused a shard
-// for want of room.
+// for want of room, unless it says something new of itself before.
 const fullTime = time.Hour
+
+// A refusal is that of a member that had no room.
+type refusal struct {
+	at  time.Time
+	seq uint64 // of its record then
+}
 
 // hasRoom reports whether a member says that it has room for a shard.
 func (k *Keeper) hasRoom(d *datamesh.Descriptor, peer datamesh.PeerID) bool {
-	if at, ok := k.full.Load(peer); ok && k.now().Sub(at.(time.Time)) < fullTime {
+	m, ok := k.net.View().Lookup(peer)
+	if !ok || m.Record.Capacity-m.Record.Used < int64(d.ShardLen()) {
 		return false
 	}
-	m, ok := k.net.View().Lookup(peer)
-	return ok && m.Record.Capacity-m.Record.Used >= int64(d.ShardLen())
+	was, ok := k.full.Load(peer)
+	return !ok || k.now().Sub(was.(refusal).at) >= fullTime || was.(refusal).seq != m.Record.Seq
+}
+
+// isFull takes note of a member that has refused a shard for want of room.
+func (k *Keeper) isFull(peer datamesh.PeerID) {
+	if m, ok := k.net.View().Lookup(peer); ok {
+		k.full.Store(peer, refusal{k.now(), m.Record.Seq})
+	}
 }
 
 // give gives a shard to the peer that is to have it, or the next one that
@@ -223,12 +243,16 @@ func (k *Keeper) give(ctx context.Context, d *datamesh.Descriptor, c Copy, shard
 		}
 		refused[c.To] = true
 		if errors.Is(err, errs.Full) {
-			k.full.Store(c.To, k.now())
+			k.isFull(c.To)
 		}
 		k.events.refused(d, c.Index, c.To, err)
 		next, ok := k.another(d, c.Index, holders, refused)
 		if !ok {
-			return c.To, errs.New(errs.Unavailable, "no other member takes shard %s/%d: %v", d.Segment, c.Index, err)
+			kind := errs.Unavailable
+			if errors.Is(err, errs.Full) {
+				kind = errs.Full
+			}
+			return c.To, errs.New(kind, "no other member takes shard %s/%d: %v", d.Segment, c.Index, err)
 		}
 		c.To = next
 	}

@@ -1,10 +1,12 @@
 package repair
 
 import (
+	"errors"
 	"slices"
 	"time"
 
 	"datamesh"
+	"datamesh/internal/errs"
 	"datamesh/internal/placement"
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
@@ -35,6 +37,7 @@ type task struct {
 	ahead   []datamesh.PeerID // registrars whose turn is before
 	state   state
 	hurried bool   // a round waits for it
+	full    bool   // when it was tried last nobody had room
 	seq     uint64 // what is in a queue for another turn is out of date
 }
 
@@ -238,5 +241,17 @@ func (m *Machine) ended(segment datamesh.SegmentID, gone bool, err error) {
 		return
 	}
 	t.tries++
+	t.full = errors.Is(err, errs.Full)
 	m.wait(t, m.now.Add(m.about(min(backoff<<min(t.tries-1, 20), longest))))
+}
+
+// tryAgain has what failed for want of room tried again soon.
+func (m *Machine) tryAgain() {
+	soon := m.now.Add(m.about(backoff))
+	for _, t := range m.tasks {
+		if t.full && t.state == waits && t.due.After(soon) {
+			t.tries = 1
+			m.wait(t, soon)
+		}
+	}
 }

@@ -39,8 +39,8 @@ type world struct {
 type member struct {
 	w               *world
 	id              datamesh.PeerID
-	record          *ring.Record
 	key             ed25519.PrivateKey
+	record          *ring.Record
 	disk            *store.Disk
 	store           datamesh.ShardStore // that others reach
 	registry        *Registry
@@ -89,7 +89,7 @@ func (w *world) make(capacity int64) *member {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &member{w: w, id: record.Peer, record: record, key: key, changed: make(chan struct{}, 1), stop: func() {}}
+	return &member{w: w, id: record.Peer, key: key, record: record, changed: make(chan struct{}, 1), stop: func() {}}
 }
 
 // renew shows everybody that a member begins anew.
@@ -97,12 +97,18 @@ func (w *world) renew(m *member) {
 	w.t.Helper()
 	next := *m.record
 	next.Seq++
-	record, err := ring.Sign(m.key, next)
+	m.sign(next)
+	w.see()
+}
+
+// sign has the member say something else of itself.
+func (m *member) sign(r ring.Record) {
+	m.w.t.Helper()
+	record, err := ring.Sign(m.key, r)
 	if err != nil {
-		w.t.Fatal(err)
+		m.w.t.Fatal(err)
 	}
 	m.record = record
-	w.see()
 }
 
 // join lets all know of a member.

@@ -114,10 +114,7 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		Serve:  map[string]func(context.Context, datamesh.PeerID, mesh.Stream){transfer.Protocol: server.Handle, measure.Protocol: measures.Handle},
 		Mdns:   n.opt.Config.Mesh.MDNS,
 		Labels: ring.Labels{Site: l.Site, Host: l.Host, Owner: l.Owner},
-		Usage: func() (int64, int64) {
-			u := disk.Usage()
-			return u.Capacity - u.Reserve, u.Used + u.Trash
-		}}
+		Usage:  disk.Offer}
 	made, err := n.join(ctx, cfg, m, n.opt.JoinTimeout)
 	if n.opt.Port == 0 && cfg.Port != 0 && errors.Is(err, mesh.ErrPortTaken) {
 		cfg.Port = 0

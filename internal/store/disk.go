@@ -198,3 +198,8 @@ type Usage struct {
 // Usage returns the division at this moment. Shards that are being put count
 // as used.
 func (d *Disk) Usage() Usage { return d.room.usage() }
+
+// Offer returns how many bytes shards may take, and how many of them are taken:
+// by shards, or by whatever else has filled the file system, on which a put
+// needs room too.
+func (d *Disk) Offer() (capacity, taken int64) { return d.room.offer() }

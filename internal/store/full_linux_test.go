@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -42,6 +43,34 @@ func TestDropOnAFullDisk(t *testing.T) {
 			closeDisk(t, d)
 		})
 	}
+}
+
+// What others fill the disk with counts as taken in what is offered, and in no
+// account.
+func TestOfferIsWhatTheDiskHasRoomFor(t *testing.T) {
+	disk := storetest.SmallDisk(t)
+	d := openDisk(t, filepath.Join(disk, "store"), Options{Capacity: 12 << 20, Reserve: 1 << 20})
+	s := storetest.Segment(t, 1, 1, 0, large)
+	s.Put(t, d, 0)
+	used := d.Usage().Used
+	check := func(taken int64) {
+		t.Helper()
+		if c, n := d.Offer(); c != 11<<20 || n != taken || d.Usage().Used != used {
+			t.Errorf("of %d bytes %d are taken, want %d, and %d are used", c, n, taken, d.Usage().Used)
+		}
+	}
+	check(used)
+	storetest.FillDisk(disk)
+	check(11 << 20)
+	files, err := filepath.Glob(filepath.Join(disk, "others*"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("the disk is filled by %v, %v", files, err)
+	}
+	if err := os.Remove(files[0]); err != nil {
+		t.Fatal(err)
+	}
+	check(used)
+	closeDisk(t, d)
 }
 
 // TestCorrectionOnAFullDisk has a peer take back what it has said when others

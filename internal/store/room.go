@@ -167,3 +167,12 @@ func (r *room) usage() Usage {
 		Shards:   r.shards,
 	}
 }
+
+func (r *room) offer() (capacity, taken int64) {
+	u := r.usage()
+	capacity, room := u.Capacity-u.Reserve, u.Free
+	if free, err := freeSpace(r.dir); err == nil {
+		room = min(room, max(0, free-r.reserve))
+	}
+	return capacity, capacity - room
+}

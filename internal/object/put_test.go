@@ -307,6 +307,13 @@ func TestPutThatFailedTellsWhy(t *testing.T) {
 	w.add(1, 10)
 	_, err = u.Put(t.Context(), bytes.NewReader(nil), options, commit)
 	wantKind(t, "alone and full", err, errs.Full)
+	w.add(2, 10)
+	w.add(3, 10)
+	_, err = u.Put(t.Context(), bytes.NewReader(nil), options, commit)
+	wantKind(t, "all full", err, errs.Full)
+	w.kill(w.members[2])
+	_, err = u.Put(t.Context(), bytes.NewReader(nil), options, commit)
+	wantKind(t, "all full that are there", err, errs.Unavailable)
 }
 
 func TestManyPutsAndGetsAtOnce(t *testing.T) {

@@ -241,13 +241,26 @@ func (s *spreading) failure(holders [][]datamesh.PeerID, got int) error {
 	if got >= 0 {
 		left = "survives " + count(got, "loss", "losses")
 	}
-	err := errs.New(errs.Unavailable, "%d of %d shards were taken, by %s: that %s, and %d are asked for; %d of %d members answer; %s",
+	kind, hint := errs.Unavailable, `see who answers with "datamesh peers" and try again`
+	if s.full() {
+		kind, hint = errs.Full, "free some disk space or add a node that has room"
+	}
+	err := errs.New(kind, "%d of %d shards were taken, by %s: that %s, and %d are asked for; %d of %d members answer; %s",
 		acks, len(s.shards), count(len(peers), "peer", "peers"), left, s.bar, len(s.order)-s.away(), known(s.p.o.net.View()), reasons(s.refused))
-	hint := `see who answers with "datamesh peers" and try again`
 	if got >= 0 {
 		hint += fmt.Sprintf(", or accept less with --min-survives %d", got)
 	}
 	return errs.WithHint(err, "%s", hint)
+}
+
+// full reports whether all members answer, and those that refused have no room.
+func (s *spreading) full() bool {
+	for _, err := range s.refused {
+		if errs.KindOf(err) != errs.Full {
+			return false
+		}
+	}
+	return len(s.refused) > 0 && len(s.order) == known(s.p.o.net.View())
 }
 
 // away returns how many members that are not known to be dead could not be

@@ -68,7 +68,7 @@ func TestFullDiskIsSaidAtEachStepAndNothingIsLost(t *testing.T) {
 			free := g.fill(t)
 			g.refused(t, "disk/home", refusal{args, 12, `disk/home`, makeRoom})
 			free()
-			if left := (&user{g.mesh, filepath.Join(g.dir, "disk", "home")}).files(t); len(left) > 0 {
+			if left := (&user{mesh: g.mesh, home: filepath.Join(g.dir, "disk", "home")}).files(t); len(left) > 0 {
 				t.Errorf("%v: on a full disk a home was begun with %d files", args, len(left))
 			}
 			if err := os.RemoveAll(filepath.Join(g.dir, "disk", "home")); err != nil {
@@ -78,7 +78,7 @@ func TestFullDiskIsSaidAtEachStepAndNothingIsLost(t *testing.T) {
 
 		g.keeps(t, "disk/home")
 		g.does(t, "disk/home", "config", "init")
-		before := (&user{g.mesh, filepath.Join(g.dir, "disk", "home")}).files(t)
+		before := (&user{mesh: g.mesh, home: filepath.Join(g.dir, "disk", "home")}).files(t)
 		free := g.fill(t)
 		for _, r := range []refusal{
 			{[]string{"put", file}, 12, `^put .*file: |disk/home`, makeRoom},
@@ -91,7 +91,7 @@ func TestFullDiskIsSaidAtEachStepAndNothingIsLost(t *testing.T) {
 		g.refused(t, "elsewhere", refusal{[]string{"get", "kept", filepath.Join(g.dir, "disk", "out")}, 12, `disk/out: no space left`, makeRoom})
 		g.refused(t, "elsewhere", refusal{[]string{"keys", "export", filepath.Join(g.dir, "disk", "out")}, 12, `disk/out: no space left`, makeRoom})
 		free()
-		after := (&user{g.mesh, filepath.Join(g.dir, "disk", "home")}).files(t)
+		after := (&user{mesh: g.mesh, home: filepath.Join(g.dir, "disk", "home")}).files(t)
 		for _, name := range []string{"identity", "node.key", "config.toml"} {
 			if before[name] != after[name] {
 				t.Errorf("the full disk has changed %s", name)

@@ -321,7 +321,7 @@ func TestStrangeNamesAreKeptAndLeadNowhere(t *testing.T) {
 			} else {
 				checkRefused(t, o, refusal{get.Args, 2, `the stored name `, `^say where to write it: datamesh get (dmobj1\w+|` + regexp.QuoteMeta(quoteWord(name)) + `) OUT$`})
 			}
-			if diff := cmp.Diff(want, (&user{g.mesh, here}).files(t)); diff != "" {
+			if diff := cmp.Diff(want, (&user{mesh: g.mesh, home: here}).files(t)); diff != "" {
 				t.Errorf("%.50q (-want +got):\n%s", name, diff)
 			}
 			if bytes.ContainsAny(o.stderr, "\x1b\t\u202e") || bytes.ContainsAny(o.stdout, "\x1b\t\u202e") {

@@ -34,7 +34,7 @@ func TestWrongPeersPortsAndLockedHomesAreRefused(t *testing.T) {
 		g.writes(t, "file", []byte("content"))
 		g.does(t, "home", join(us, at(ours), "peers")...)
 		g.keeps(t, "home")
-		before := (&user{g.mesh, filepath.Join(g.dir, "home")}).files(t)
+		before := (&user{mesh: g.mesh, home: filepath.Join(g.dir, "home")}).files(t)
 		for _, home := range []string{"home", "fresh"} {
 			for _, r := range []refusal{
 				{join(them, at(ours), "put", "file"), 6, `^the peer at \S+ is ` + us + `, not ` + them + `$`, seeID},
@@ -53,7 +53,7 @@ func TestWrongPeersPortsAndLockedHomesAreRefused(t *testing.T) {
 			g.refused(t, "home", r)
 		}
 		g.refused(t, "fresh", refusal{[]string{"bootstrap", "--port", port}, 10, inUse, choose})
-		after := (&user{g.mesh, filepath.Join(g.dir, "home")}).files(t)
+		after := (&user{mesh: g.mesh, home: filepath.Join(g.dir, "home")}).files(t)
 		for name := range after {
 			if strings.HasPrefix(name, "user.db") || name == "mesh" { // whose members' addresses may be news
 				delete(before, name)

@@ -152,7 +152,7 @@ func TestReadOnlyDiskIsSaidAndNothingIsLost(t *testing.T) {
 	if out, err := exec.Command(ro.wrap[0], append(ro.wrap[1:], "true")...).CombinedOutput(); err != nil {
 		t.Skipf(why, string(out))
 	}
-	reader := &user{&ro, u.home}
+	reader := &user{mesh: &ro, home: u.home}
 	for _, args := range [][]string{{"config", "set", "mesh.port", "4001"}, {"networks", "add", "work", m.members[0].peer()}, {"networks", "remove", "home"},
 		{"networks", "use", "home"}} {
 		if p := problem(t, reader.run(t, args...), 1); p.Kind != "IO" || !strings.Contains(p.Error, "read-only") {

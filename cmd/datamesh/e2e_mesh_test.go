@@ -14,11 +14,10 @@ import (
 
 // A mesh is one of real processes on this machine, with homes of their own.
 type mesh struct {
-	dir     string              // holds all homes
-	exe     string              // the program
-	env     []string            // of all processes
-	wrap    []string            // the command line that runs theirs, if any
-	apart   map[string][]string // likewise, of homes that have another
+	dir     string   // holds all homes
+	exe     string   // the program
+	env     []string // of all processes
+	wrap    []string // the command line that runs theirs, if any
 	members []*member
 	users   int
 }
@@ -66,7 +65,7 @@ func (m *mesh) grow(t testing.TB, n int) {
 // add makes a member that is yet to be started. The end of its log is shown if
 // the test fails.
 func (m *mesh) add(t testing.TB, flags ...string) *member {
-	x := &member{user: user{m, filepath.Join(m.dir, fmt.Sprint(len(m.members)+1))}, flags: flags}
+	x := &member{user: user{mesh: m, home: filepath.Join(m.dir, fmt.Sprint(len(m.members)+1))}, flags: flags}
 	m.members = append(m.members, x)
 	t.Cleanup(func() {
 		if t.Failed() {

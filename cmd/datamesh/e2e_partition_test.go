@@ -47,20 +47,6 @@ func (s *split) wrap(side int) []string { return []string{"ip", "netns", "exec",
 func (s *split) cut()  { ip(s.t, "-n", s.hub, "link", "set", s.port(1), "nomaster") }
 func (s *split) heal() { ip(s.t, "-n", s.hub, "link", "set", s.port(1), "master", "hub") }
 
-// puts stores so many objects of all sizes and returns them, and how many
-// segments they have.
-func (u *user) puts(t *testing.T, seed, n int) (objects map[datamesh.ObjectID][]byte, segments int) {
-	t.Helper()
-	objects = map[datamesh.ObjectID][]byte{}
-	for i := range n {
-		content := noisy(byte(seed+i), 1000<<(i%12))
-		stored := u.put(t, content, "--name", fmt.Sprint("file ", seed+i))
-		objects[stored.ID] = content
-		segments += stored.Segments
-	}
-	return objects, segments
-}
-
 // A mesh of nine falls apart into six and three, for longer than the grace, and
 // both sides are used. When it has grown together nothing is lost and nothing
 // is there twice.
@@ -70,13 +56,12 @@ func TestMeshThatFellApartIsWholeAgain(t *testing.T) {
 	s := newSplit(t)
 	m := emptyMesh(t, "DATAMESH_REPAIR_GRACE=2s", "DATAMESH_REPAIR_INTERVAL=20s", "DATAMESH_PUT_GRACE=3s", "DATAMESH_MESH_LISTEN=0.0.0.0")
 	m.wrap = s.wrap(0)
-	m.apart = map[string][]string{}
 	first := m.add(t, "bootstrap", "--port", "0")
 	first.start(t)
 	for i := 1; i < 9; i++ {
 		x := m.add(t, append([]string{"service", "--port", "0"}, first.door()...)...)
 		if i >= 6 {
-			m.apart[x.home] = s.wrap(1)
+			x.wrap = s.wrap(1)
 		}
 	}
 	startAll(t, m.members[1:]...)
@@ -84,7 +69,7 @@ func TestMeshThatFellApartIsWholeAgain(t *testing.T) {
 	six, three := m.members[:6], m.members[6:]
 	here := m.user(t)
 	there := m.newcomer()
-	m.apart[there.home] = s.wrap(1)
+	there.wrap = s.wrap(1)
 	there.join(t)
 	before, segments := here.puts(t, 0, 24)
 	m.complete(t, segments)

@@ -19,12 +19,14 @@ import (
 type user struct {
 	mesh *mesh
 	home string
+	wrap []string // the command line that runs its commands, instead of the mesh's
+	env  []string // of its commands, beside the mesh's
 }
 
 // newcomer makes a home that knows of nothing.
 func (m *mesh) newcomer() *user {
 	m.users++
-	return &user{m, filepath.Join(m.dir, fmt.Sprintf("u%d", m.users))}
+	return &user{mesh: m, home: filepath.Join(m.dir, fmt.Sprintf("u%d", m.users))}
 }
 
 // user makes a home that has joined the mesh and has no service.
@@ -55,13 +57,13 @@ func (u *user) join(t testing.TB) {
 
 // command prepares a command in the home.
 func (u *user) command(args ...string) *exec.Cmd {
-	wrap, apart := u.mesh.apart[u.home]
-	if !apart {
+	wrap := u.wrap
+	if wrap == nil {
 		wrap = u.mesh.wrap
 	}
 	line := slices.Concat(wrap, []string{u.mesh.exe, "--json", "--home", u.home}, args)
 	cmd := exec.Command(line[0], line[1:]...)
-	cmd.Env = u.mesh.env
+	cmd.Env = slices.Concat(u.mesh.env, u.env)
 	return cmd
 }
 

@@ -154,3 +154,40 @@ func TestRepairSpreadsWhatStandsDoubled(t *testing.T) {
 	}
 	owner.heals(t, 2)
 }
+
+// What health calls worse than it could be is what repair sees to, and what
+// repair has done all it can for is well to health.
+func TestRepairAndHealthAgree(t *testing.T) {
+	t.Parallel()
+	m := unhurried(t, 6)
+	owner := m.user(t)
+	for i := range 5 {
+		owner.put(t, noisy(byte(i), 3000<<(2*i)), "--name", fmt.Sprint(i))
+	}
+	agrees := func(code, survives int) {
+		t.Helper()
+		h := owner.health(t, code)
+		unwhole := 0
+		for _, o := range h.Objects {
+			unwhole += o.Unwhole
+			if code == 0 && (o.Survives < survives || o.Survives != o.Possible || o.Lost > 0) {
+				t.Errorf("got %+v, want an object that survives %d and could not survive more", o, survives)
+			}
+		}
+		if r := m.running()[0].repair(t, 0, "--dry-run"); r.Waiting != unwhole || (unwhole > 0) != (code == 9) {
+			t.Errorf("%d segments are not whole by repair, %d by health: %+v", r.Waiting, unwhole, h)
+		}
+	}
+	agrees(0, 2)
+	for dead := 1; dead <= 2; dead++ {
+		kill(m.running()[1])
+		for _, x := range m.running() {
+			x.seesDead(t, dead)
+		}
+		agrees(9, 0)
+		if r := m.running()[0].repair(t, 0); r.Repaired != r.Waiting || r.Unrepaired > 0 {
+			t.Errorf("got %+v", r)
+		}
+		agrees(0, 1)
+	}
+}

@@ -18,8 +18,8 @@ func (c *cli) healthCommand() *cobra.Command {
 		Short: "tell whether everything that you have stored is as safe as it can be",
 		Long: `Asks the peers about every object that was put from this home, and says in one
 sentence how many peers may still vanish. It ends with 9 when an object cannot
-be read now, survives fewer losses than it would if its shards were well spread
-over all members, or has lost a shard.`,
+be read now, has lost a shard, or survives fewer losses than it would if its
+shards were well spread over all members that are not dead: what repair sees to.`,
 		Args:              arity(0, 0),
 		ValidArgsFunction: positional(),
 	}

@@ -69,7 +69,7 @@ func (n *Node) survey(ctx context.Context, l *link) ([]ObjectHealth, error) {
 			ids[i] = e.ID
 		}
 		for i, a := range l.objects.Infos(ctx, ids...) {
-			all = append(all, healthOf(batch[i], a, l.view().Len()))
+			all = append(all, healthOf(batch[i], a, l.view().Live()))
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -91,6 +91,7 @@ func batchOf(entries []catalog.Entry) (n int) {
 	return n
 }
 
+// healthOf judges an object as repair does: by the members that are not dead.
 func healthOf(e catalog.Entry, a object.Answer, members int) ObjectHealth {
 	o := ObjectHealth{ID: e.ID, Name: e.Name, Survives: -1, Possible: -1}
 	if a.Err != nil {
@@ -101,6 +102,9 @@ func healthOf(e catalog.Entry, a object.Answer, members int) ObjectHealth {
 	for _, s := range a.Info.Segments {
 		o.Possible = min(o.Possible, placement.BestSurvives(members, s.K, s.M))
 		o.Lost += s.Lost()
+		if !placement.Whole(s.Holders(), members, s.K, s.M) {
+			o.Unwhole++
+		}
 	}
 	return o
 }

@@ -17,12 +17,13 @@ type ObjectHealth struct {
 	ID       datamesh.ObjectID `json:"id"`
 	Name     string            `json:"name"`
 	Survives int               `json:"survives"`          // peers that may vanish; -1: it cannot be read now
-	Possible int               `json:"possible"`          // what it would survive, spread over all members, the dead ones too; -1: not known, as its manifest cannot be read
+	Possible int               `json:"possible"`          // what it would survive, spread over all members that are not dead; -1: not known, as its manifest cannot be read
 	Lost     int               `json:"lost"`              // shards that no peer has now
+	Unwhole  int               `json:"unwhole"`           // segments that repair would see to: a shard is lost, or they survive less than the members allow
 	Problem  string            `json:"problem,omitempty"` // why nothing more is known
 }
 
 // Weak reports whether an object is worse off than it could be.
 func (o ObjectHealth) Weak() bool {
-	return o.Survives < 0 || o.Survives < o.Possible || o.Lost > 0
+	return o.Survives < 0 || o.Survives < o.Possible || o.Lost > 0 || o.Unwhole > 0
 }

@@ -23,6 +23,7 @@ func (h *Health) judge(quick, alone bool) {
 		case o.Weak():
 			v.weak++
 			v.lost += o.Lost
+			v.short = v.short || o.Survives < o.Possible || o.Lost == 0
 		}
 	}
 	h.Degraded = v.unreadable > 0 || v.weak > 0 || quick && v.n > 0 && v.down > 0
@@ -33,9 +34,10 @@ func (h *Health) judge(quick, alone bool) {
 type verdict struct {
 	n          int // objects
 	unreadable int
-	weak       int // of those that can be read
-	lost       int // shards of the weak
-	least      int // losses that all survive
+	weak       int  // of those that can be read
+	lost       int  // shards of the weak
+	short      bool // whether any of the weak survives less than it could
+	least      int  // losses that all survive
 	members    int
 	down       int // of them
 }
@@ -52,6 +54,8 @@ func (v verdict) sentence(quick, alone bool) string {
 		return fmt.Sprintf("%s; %s not asked about", v.answer(), number(v.n, "object"))
 	case v.unreadable > 0:
 		return v.part(v.unreadable, "cannot be read now", "cannot be read now") + v.cause()
+	case v.weak > 0 && !v.short:
+		return v.part(v.weak, "has lost shards", "have lost shards") + v.cause()
 	case v.weak > 0:
 		return v.part(v.weak, "survives fewer losses than it could", "survive fewer losses than they could") + v.cause()
 	case alone:

@@ -32,7 +32,7 @@ func TestVerdictSaysWhatIsSo(t *testing.T) {
 		{many(well, 1), MemberStats{Alive: 6, Dead: 1}, false, false, 1, false, "the one object can lose any 2 more peers; 6 of 7 members answer"},
 		{append(many(weak, 3), many(well, 1201)...), five, false, false, 1204, true, "3 of 1,204 objects survive fewer losses than they could: 1 of 6 members does not answer"},
 		{many(weak, 2), six, false, false, 2, true, "2 of 2 objects survive fewer losses than they could: peers that answer do not have the shards that they should"},
-		{many(lossy, 1), five, false, false, 1, true, "1 of 1 object survives fewer losses than it could: 1 of 6 members does not answer"},
+		{many(lossy, 1), five, false, false, 1, true, "1 of 1 object has lost shards: 1 of 6 members does not answer"},
 		{append(many(gone, 2), weak, well), three, false, false, 4, true, "2 of 4 objects cannot be read now: 3 of 6 members do not answer"},
 		{append(many(gone, 1), well), six, false, false, 2, true, "1 of 2 objects cannot be read now"},
 		{many(small, 2), MemberStats{Alive: 1}, false, false, 2, false, "all 2 objects can be read, and can lose no peer"},

@@ -69,28 +69,34 @@ func askPeers(ctx context.Context, net Net, byPeer map[datamesh.PeerID][]datames
 }
 
 // Lost returns how many of the segment's shards no peer has now.
-func (s *SegmentState) Lost() int {
-	live := map[int]bool{}
-	for _, shard := range s.Shards {
-		if shard.Live {
-			live[shard.Index] = true
+func (s *SegmentState) Lost() (n int) {
+	for _, who := range s.Holders() {
+		if len(who) == 0 {
+			n++
 		}
 	}
-	return s.K + s.M - len(live)
+	return n
+}
+
+// Holders returns, for each index, the peers that say now that they have it.
+func (s *SegmentState) Holders() [][]datamesh.PeerID {
+	holders := make([][]datamesh.PeerID, s.K+s.M)
+	for _, shard := range s.Shards {
+		if shard.Live {
+			holders[shard.Index] = append(holders[shard.Index], shard.Peer)
+		}
+	}
+	return holders
 }
 
 func (f *fetch) state(live map[held]bool) (SegmentState, int) {
 	s := SegmentState{ID: f.id, K: f.shape.k, M: f.shape.m}
-	holders := make([][]datamesh.PeerID, f.shape.k+f.shape.m)
 	for _, p := range f.places {
 		ok := live[held{p.peer, datamesh.ShardKey{Segment: f.id, Index: p.index}}]
 		s.Shards = append(s.Shards, ShardState{p.index, p.peer, ok})
-		if ok {
-			holders[p.index] = append(holders[p.index], p.peer)
-		}
 	}
 	slices.SortFunc(s.Shards, func(a, b ShardState) int {
 		return cmp.Or(cmp.Compare(a.Index, b.Index), slices.Compare(a.Peer[:], b.Peer[:]))
 	})
-	return s, placement.Survives(holders, f.shape.k)
+	return s, placement.Survives(s.Holders(), f.shape.k)
 }

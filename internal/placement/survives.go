@@ -127,6 +127,14 @@ func BestSurvives(peers, k, m int) int {
 	return survivesAlone(each, m)
 }
 
+// Whole reports whether k+m shards, of which holders has for each index who has
+// it, are as safe as so many members allow: each is somewhere, and they survive
+// what they would if they were spread as evenly as possible.
+func Whole(holders [][]datamesh.PeerID, members, k, m int) bool {
+	none := func(who []datamesh.PeerID) bool { return len(who) == 0 }
+	return !slices.ContainsFunc(holders, none) && Survives(holders, k) >= BestSurvives(members, k, m)
+}
+
 // Bar returns what a put must survive to be called stored: half of m, or as
 // much as the mesh can offer.
 func Bar(peers, k, m int) int { return min((m+1)/2, BestSurvives(peers, k, m)) }

@@ -134,3 +134,21 @@ func TestBarIsHalfOfMOrTheBestPossible(t *testing.T) {
 		}
 	}
 }
+
+func TestShardsAreWholeWhenTheMembersAllowNoMore(t *testing.T) {
+	for _, c := range []struct {
+		holders       [][]int
+		members, k, m int
+		want          bool
+	}{
+		{[][]int{{0}, {1}, {2}, {3}, {4}, {5}}, 6, 4, 2, true},
+		{[][]int{{0}, {1}, {2}, {3}, {4}, {0}}, 5, 4, 2, true},
+		{[][]int{{0}, {1}, {2}, {3}, {4}, {0}}, 6, 4, 2, false}, // one member has none
+		{[][]int{{0}, {1}, {2}, {3}, {4}, {}}, 5, 4, 2, false},  // it survives as much, and lacks one
+		{[][]int{{}, {}, {}}, 3, 1, 2, false},
+	} {
+		if got := Whole(held(c.holders), c.members, c.k, c.m); got != c.want {
+			t.Errorf("%v with %d members, %d+%d: got %v", c.holders, c.members, c.k, c.m, got)
+		}
+	}
+}

@@ -174,8 +174,12 @@ func (r *Repaired) place(index int, peer datamesh.PeerID) Placed {
 }
 
 // flaw says in what a segment is less safe than the members allow, or nil if it
-// is not. Kinds: Unavailable, Full.
+// is not, which is what [placement.Whole] says; health goes by that too. Kinds:
+// Unavailable, Full.
 func flaw(members []placement.Candidate, d *datamesh.Descriptor, holders [][]datamesh.PeerID) error {
+	if placement.Whole(holders, len(members), d.K, d.M) {
+		return nil
+	}
 	left := 0
 	for _, who := range holders {
 		if len(who) > 0 {
@@ -187,8 +191,6 @@ func flaw(members []placement.Candidate, d *datamesh.Descriptor, holders [][]dat
 		return errs.New(errs.Unavailable, "%d of its %d shards are there, and it takes %d", left, len(holders), d.K)
 	case left < len(holders):
 		return errs.New(errs.Full, "no member has room for %d of its shards", len(holders)-left)
-	case placement.Survives(holders, d.K) < placement.BestSurvives(len(members), d.K, d.M):
-		return errs.New(errs.Full, "some members have no room for its shards, and others hold too many of them")
 	}
-	return nil
+	return errs.New(errs.Full, "some members have no room for its shards, and others hold too many of them")
 }

@@ -24,7 +24,7 @@ func TestDocumentsHaveTheFieldsThatProgramsRead(t *testing.T) {
 		"peers peer_id latency_ms sent sent_per_second received received_per_second failed peer_id error": Bandwidth{Peers: []Throughput{{}}, Failed: []Unmeasured{{}}},
 		"peer_id shards proofs failures segment index reason silences":                                    Audited{Failures: []UnprovenShard{{}}},
 		"checks name status detail advice":                                                                Diagnosis{Checks: []Check{{}}},
-		"capacity used trash reserve free shards":                                                               StoreStats{},
+		"capacity used trash reserve free shards":                                                         StoreStats{},
 	} {
 		b, err := json.Marshal(doc)
 		if err != nil {

@@ -298,19 +298,33 @@ func (k *Keeper) heed(ctx context.Context, answers []Answer) []Answer {
 	}
 	answers = slices.DeleteFunc(answers, func(a Answer) bool { return a.Outcome == Refuted && !k.says(ctx, a) })
 	corrected := false
+	var proofs []store.Proof
 	for _, a := range answers {
 		k.audits.note(k.net.View(), a)
 		k.events.audited(a)
-		if a.Outcome != Refuted {
-			continue
+		switch a.Outcome {
+		case Proven:
+			proofs = append(proofs, store.Proof{Key: a.Key, Peer: a.Peer, At: k.now()})
+		case Refuted:
+			k.takeOut(ctx, a)
+			corrected = true
 		}
-		k.takeOut(ctx, a)
-		corrected = true
 	}
+	k.proven(ctx, proofs)
 	if corrected {
 		k.hear(Corrected{})
 	}
 	return answers
+}
+
+// proven takes down what was proven.
+func (k *Keeper) proven(ctx context.Context, proofs []store.Proof) {
+	if len(proofs) == 0 {
+		return
+	}
+	if err := k.index.Proven(ctx, proofs); err != nil && ctx.Err() == nil {
+		k.events.failed("what an audit has shown could not be written down", err)
+	}
 }
 
 // takeOut takes a peer out of the holders of a shard.

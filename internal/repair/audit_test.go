@@ -104,6 +104,12 @@ func TestEverySegmentIsAuditedOnceInTheInterval(t *testing.T) {
 				}
 			}
 		}
+		for _, s := range all {
+			proofs, err := w.members[0].disk.Proofs(t.Context(), []datamesh.SegmentID{s.Segment})
+			if err != nil || len(proofs) != 4 || time.Since(proofs[0].At) > 3*time.Hour {
+				t.Errorf("got %v, %v, want what 4 shards have proven", proofs, err)
+			}
+		}
 		for _, m := range w.members[1:] {
 			if got := a.Audits(m.id); got.Proofs != 120 || got.Failures+got.Silences != 0 || got.Proof.IsZero() || !got.Failure.IsZero() {
 				t.Errorf("got %+v, want 120 proofs", got)

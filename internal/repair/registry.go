@@ -67,6 +67,11 @@ func (r *Registry) Locate(ctx context.Context, segment datamesh.SegmentID) (*dat
 	return r.Index.Locate(ctx, segment)
 }
 
+// Proofs returns what holders of the segments have last proven to this member.
+func (r *Registry) Proofs(ctx context.Context, segments []datamesh.SegmentID) ([]store.Proof, error) {
+	return r.Index.Proofs(ctx, segments)
+}
+
 // Compare compares what a peer says that it holds of the segments that this
 // member keeps track of with what is known here.
 func (r *Registry) Compare(ctx context.Context, from datamesh.PeerID, theirs transfer.Sums) ([]int, error) {

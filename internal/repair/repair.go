@@ -42,6 +42,8 @@ type Index interface {
 	Correct(ctx context.Context, peer datamesh.PeerID, after, upto datamesh.ShardKey, keys []datamesh.ShardKey) ([]datamesh.SegmentID, []*datamesh.Deletion, error)
 	Report(ctx context.Context, reports []store.Report) error
 	Locate(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error)
+	Proven(ctx context.Context, proofs []store.Proof) error
+	Proofs(ctx context.Context, segments []datamesh.SegmentID) ([]store.Proof, error)
 	Drop(ctx context.Context, del *datamesh.Deletion) error
 	Words(ctx context.Context, after datamesh.SegmentID, limit int) ([]*datamesh.Deletion, error)
 	Deletion(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Deletion, error)

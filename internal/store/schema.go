@@ -64,4 +64,14 @@ CREATE TABLE IF NOT EXISTS trash (
 	PRIMARY KEY (segment, idx)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS trash_by_age ON trash (dropped);
+CREATE TABLE IF NOT EXISTS proofs (
+	segment BLOB NOT NULL,
+	idx     INTEGER NOT NULL,
+	peer    BLOB NOT NULL,
+	proven  INTEGER NOT NULL,
+	PRIMARY KEY (segment, idx, peer)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS proofs_of_nobody AFTER DELETE ON holders BEGIN
+	DELETE FROM proofs WHERE segment = OLD.segment AND idx = OLD.idx AND peer = OLD.peer;
+END;
 `

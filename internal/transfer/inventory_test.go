@@ -420,6 +420,10 @@ func (onDisk) Spare(datamesh.PeerID, datamesh.ShardKey) {}
 
 func (onDisk) Pledge(context.Context, datamesh.PeerID, datamesh.ShardKey) error { return nil }
 
+func (r onDisk) Proofs(ctx context.Context, segments []datamesh.SegmentID) ([]store.Proof, error) {
+	return r.Disk.Proofs(ctx, segments)
+}
+
 func TestSpareAndPledgeReachTheRegistry(t *testing.T) {
 	r := newRegistry()
 	p := newPair(t)

@@ -46,6 +46,7 @@ const (
 	opSpare
 	opPledge
 	opWords
+	opProofs
 )
 
 // A request is the header of what a client asks.
@@ -86,6 +87,7 @@ type response struct {
 	Differ  []int                `cbor:"11,keyasint,omitempty"` // compare: the ranges whose sums differ
 	Unknown []datamesh.SegmentID `cbor:"12,keyasint,omitempty"` // holds: segments whose descriptor is wanted; words: on which a word is
 	Deleted [][]byte             `cbor:"13,keyasint,omitempty"` // holds, words: deletions of segments
+	Proofs  []proof              `cbor:"14,keyasint,omitempty"` // proofs
 }
 
 type key struct {
@@ -98,6 +100,14 @@ type holding struct {
 	_     struct{} `cbor:",toarray"`
 	Index int
 	Peer  datamesh.PeerID
+}
+
+type proof struct {
+	_       struct{} `cbor:",toarray"`
+	Segment datamesh.SegmentID
+	Index   int
+	Peer    datamesh.PeerID
+	Age     int64 // seconds
 }
 
 type report struct {

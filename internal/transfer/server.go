@@ -36,6 +36,8 @@ type Registry interface {
 	// Pledge promises to keep a shard for some time. Kinds: FileNotFound,
 	// Integrity, Unavailable (no such promise can be made).
 	Pledge(ctx context.Context, from datamesh.PeerID, key datamesh.ShardKey) error
+	// Proofs returns what holders of the segments have last proven.
+	Proofs(ctx context.Context, segments []datamesh.SegmentID) ([]store.Proof, error)
 }
 
 // A sizer is a store that can tell how many bytes a shard takes, at least its

@@ -57,6 +57,8 @@ func (s *Server) small(ctx context.Context, from datamesh.PeerID, req *request) 
 		if key, err = theKey(req); err == nil {
 			err = s.registry.Pledge(ctx, from, key)
 		}
+	case opProofs:
+		resp, err = s.proofs(ctx, req)
 	default:
 		err = errs.New(errs.Invalid, "request %d is not known", req.Op)
 	}

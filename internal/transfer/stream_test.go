@@ -96,6 +96,7 @@ type registry struct {
 	fail    error // of each report
 	spare   []datamesh.ShardKey
 	pledged []datamesh.ShardKey
+	proofs  map[datamesh.SegmentID][]store.Proof
 }
 
 func (r *registry) answer(err error) {
@@ -217,4 +218,13 @@ func (r *registry) Pledge(_ context.Context, _ datamesh.PeerID, key datamesh.Sha
 		r.pledged = append(r.pledged, key)
 	}
 	return r.fail
+}
+
+func (r *registry) Proofs(_ context.Context, segments []datamesh.SegmentID) (list []store.Proof, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, segment := range segments {
+		list = append(list, r.proofs[segment]...)
+	}
+	return list, r.fail
 }

@@ -1,6 +1,8 @@
 package repair
 
 import (
+	"time"
+
 	"datamesh"
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
@@ -97,6 +99,7 @@ type Repair struct {
 	Descriptor *datamesh.Descriptor
 	Holders    [][]datamesh.PeerID
 	Copies     []Copy
+	Since      time.Time // when the segment was first found not to be whole
 }
 
 // Hint asks for holders to be told which of their shards may be too many.

@@ -98,7 +98,7 @@ func (m *Machine) look(d *datamesh.Descriptor, holders [][]datamesh.PeerID, turn
 		if flaw(m.members, d, holders) == nil {
 			return
 		}
-		t = &task{segment: d.Segment, spare: placement.Survives(holders, d.K)} // which others may know more of
+		t = &task{segment: d.Segment, spare: placement.Survives(holders, d.K), since: m.now} // which others may know more of
 		m.tasks[d.Segment] = t
 	}
 	t.hurried = true

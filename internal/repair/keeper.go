@@ -2,6 +2,7 @@ package repair
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,10 @@ type Events struct {
 	// Placed tells that a shard that was missing, or stood badly, is at a peer
 	// now.
 	Placed func(p Placed)
+
+	// Restored tells that this member has made a segment whole that had lost
+	// shards, and how long that was after it had found so first.
+	Restored func(took time.Duration)
 
 	// Read tells that so many bytes of a shard were read, to repair others.
 	Read func(n int)
@@ -44,6 +49,12 @@ type Events struct {
 func (e *Events) placed(p Placed) {
 	if e.Placed != nil {
 		e.Placed(p)
+	}
+}
+
+func (e *Events) restored(took time.Duration) {
+	if e.Restored != nil {
+		e.Restored(took)
 	}
 }
 
@@ -108,6 +119,8 @@ type Keeper struct {
 	memory   *semaphore.Weighted     // for shards that are rebuilt
 	promises *semaphore.Weighted     // shards that are read to be pledged
 	waiting  atomic.Int64            // segments that are known not to be whole
+	tracked  atomic.Int64            // segments that this member keeps track of
+	gone     atomic.Int64            // of these, that have too few shards left
 
 	call  atomic.Pointer[call] // of Now, or nil
 	calls atomic.Uint64        // of Now, so far
@@ -148,6 +161,13 @@ func (k *Keeper) hear(ev Event) {
 // Waiting returns how many segments are known not to be whole.
 func (k *Keeper) Waiting() int { return int(k.waiting.Load()) }
 
+// Tracked returns how many segments this member keeps track of, and how many of
+// those are lost as far as can be told now: those that are there have fewer
+// shards of them than it takes.
+func (k *Keeper) Tracked() (segments, lost int) {
+	return int(k.tracked.Load()), int(k.gone.Load())
+}
+
 // Run works until ctx ends, and is called once. changed receives a value after
 // the members have changed.
 func (k *Keeper) Run(ctx context.Context, changed <-chan struct{}) {
@@ -162,6 +182,9 @@ func (k *Keeper) Run(ctx context.Context, changed <-chan struct{}) {
 		changes := m.changes
 		k.changes.Store(&changes)
 		k.waiting.Store(int64(m.Waiting()))
+		tracked, gone := m.Tracked()
+		k.tracked.Store(int64(tracked))
+		k.gone.Store(int64(gone))
 		if at := m.Next(); !at.IsZero() {
 			timer.Reset(time.Until(at))
 		} else {
@@ -218,6 +241,9 @@ func (k *Keeper) carryOut(ctx context.Context, x Effect) Event {
 		done := k.repair(ctx, x)
 		if done.Err != nil && ctx.Err() == nil {
 			k.events.unrepaired(x.Descriptor.Segment, done.Err)
+		}
+		if slices.ContainsFunc(done.Placed, func(p Placed) bool { return p.Missing }) && done.Err == nil && !done.More {
+			k.events.restored(k.now().Sub(x.Since))
 		}
 		return done
 	case Over:

@@ -42,6 +42,8 @@ type Machine struct {
 	room    map[datamesh.PeerID]int64     // bytes that they say they have room for
 	told    map[datamesh.PeerID]time.Time // when a member last told of segments
 
+	tracked   int       // segments that this member keeps track of, by the last look at all
+	seen      int       // by the one under way, so far
 	review    time.Time // when to look at all segments; zero: no time
 	reviewing bool
 	again     bool      // what is being read may be out of date
@@ -52,6 +54,7 @@ type Machine struct {
 	untold    map[datamesh.PeerID]*untold
 
 	hopeless map[datamesh.SegmentID]bool
+	lost     map[datamesh.SegmentID]bool // all that are there were asked, and have fewer than k shards
 	tasks    map[datamesh.SegmentID]*task
 	waiting  queue // by time
 	ready    queue // by risk
@@ -64,7 +67,7 @@ type Machine struct {
 // NewMachine returns a machine that knows of no members yet.
 func NewMachine(cfg Config) *Machine {
 	return &Machine{cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, 0)), live: map[datamesh.PeerID]uint64{},
-		told: map[datamesh.PeerID]time.Time{}, untold: map[datamesh.PeerID]*untold{}, hopeless: map[datamesh.SegmentID]bool{}, tasks: map[datamesh.SegmentID]*task{},
+		told: map[datamesh.PeerID]time.Time{}, untold: map[datamesh.PeerID]*untold{}, hopeless: map[datamesh.SegmentID]bool{}, lost: map[datamesh.SegmentID]bool{}, tasks: map[datamesh.SegmentID]*task{},
 		waiting: queue{less: func(a, b turn) bool { return a.compareTime(b) < 0 }},
 		ready: queue{less: func(a, b turn) bool {
 			return cmp.Or(cmp.Compare(a.spare, b.spare), a.compareTime(b)) < 0
@@ -73,6 +76,13 @@ func NewMachine(cfg Config) *Machine {
 
 // Waiting returns how many segments are known not to be whole.
 func (m *Machine) Waiting() int { return len(m.tasks) }
+
+// Tracked returns how many segments this member keeps track of, as it found
+// when it last looked at all, and how many of those have fewer shards left than
+// it takes, as those that are there have said when asked.
+func (m *Machine) Tracked() (segments, lost int) {
+	return m.tracked, len(m.lost)
+}
 
 // Next returns when the machine wants its next Step, if nothing happens before;
 // the zero time if it does not.
@@ -229,6 +239,9 @@ func (m *Machine) reviewed(ev Reviewed) (effects []Effect) {
 		holders := m.alive(s.Descriptor, s.Holdings)
 		copies, turn := m.consider(s.Descriptor, holders)
 		m.look(s.Descriptor, holders, turn)
+		if turn >= 0 {
+			m.seen++
+		}
 		if turn >= 0 && len(copies) == 0 && whole(holders) {
 			strike.Holders = append(strike.Holders, evicted(m.view, s)...)
 		}
@@ -253,6 +266,7 @@ func (m *Machine) reviewed(ev Reviewed) (effects []Effect) {
 		effects = append(effects, strike)
 	}
 	if ev.Last {
+		m.tracked, m.seen = m.seen, 0
 		m.lookedAtAll(ev.Err)
 	}
 	switch {

@@ -639,3 +639,52 @@ func TestTheEvictedAreForgotten(t *testing.T) {
 		t.Errorf("of a segment that is not whole %v are forgotten", got)
 	}
 }
+
+// What those who are there have too little of counts as lost, until they, or
+// others who return, have enough.
+func TestLostSegmentsAreCounted(t *testing.T) {
+	counts := func(d *desk, segments, lost int) {
+		t.Helper()
+		if n, gone := d.Tracked(); n != segments || gone != lost {
+			t.Errorf("%d of %d segments are lost, want %d of %d", gone, n, lost, segments)
+		}
+	}
+	d := newDesk(t, 8)
+	seeds := d.first(2)
+	x, s := d.tracked(seeds[0], 3)
+	whole, _ := d.tracked(seeds[1], 0)
+	d.review(x, whole)
+	counts(d, 2, 0) // others may know of more
+	if got := surveys(d.until(urgent + time.Second)); len(got) != 1 {
+		t.Fatalf("%d surveys", len(got))
+	}
+	d.step(Surveyed{Segment: s.Segment, Err: errs.New(errs.Unavailable, "no majority")})
+	counts(d, 2, 0)
+	if got := surveys(d.until(longest)); len(got) != 1 {
+		t.Fatalf("%d surveys", len(got))
+	}
+	d.step(Surveyed{Segment: s.Segment, Descriptor: s.Descriptor, Holders: d.alive(s.Descriptor, x.Holdings)})
+	counts(d, 2, 1)
+	d.review(whole, x)
+	counts(d, 2, 1)
+	back, _ := d.tracked(seeds[0], 1)
+	d.review(whole, back)
+	counts(d, 2, 0)
+	d.review(whole)
+	counts(d, 1, 0)
+}
+
+// A repair tells since when the segment was known not to be whole.
+func TestRepairsSayWhatTheyTook(t *testing.T) {
+	d := newDesk(t, 8)
+	x, s := d.tracked(d.first(1)[0], 1)
+	began := d.now
+	d.review(x)
+	if got := surveys(d.until(testGrace + time.Second)); len(got) != 1 {
+		t.Fatalf("%d surveys", len(got))
+	}
+	effects := d.step(Surveyed{Segment: s.Segment, Descriptor: s.Descriptor, Holders: d.alive(s.Descriptor, x.Holdings)})
+	if r, ok := effects[0].(Repair); !ok || !r.Since.Equal(began) {
+		t.Errorf("got %+v, want a repair of what was found at %v", effects, began)
+	}
+}

@@ -206,12 +206,18 @@ func TestEventsTellWhatWasDone(t *testing.T) {
 		defer w.end()
 		all := w.put(8, 4, 2)
 		m := w.members[1]
-		var placed, bytes, compared atomic.Int64
+		var placed, bytes, compared, restored atomic.Int64
 		ctx, cancel := context.WithCancel(t.Context())
 		k := NewKeeper(&seen{w, m.id}, m.registry, Config{Self: m.id, Grace: testGrace, Interval: time.Hour}, 0, Events{
 			Placed:   func(Placed) { placed.Add(1) },
 			Read:     func(n int) { bytes.Add(int64(n)) },
 			Compared: func(int) { compared.Add(1) },
+			Restored: func(took time.Duration) {
+				if took < 0 || took > time.Minute {
+					t.Errorf("a segment took %v", took)
+				}
+				restored.Add(1)
+			},
 		})
 		done := make(chan struct{})
 		m.stop = func() { cancel(); <-done }
@@ -228,6 +234,9 @@ func TestEventsTellWhatWasDone(t *testing.T) {
 		r, err := k.Now(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if n := restored.Load(); n == 0 || n != int64(r.Repaired) {
+			t.Errorf("%d segments are told of, want %d", n, r.Repaired)
 		}
 		nowGets, _ := w.moved()
 		if want := (nowGets - gets) * all[0].ShardLen(); placed.Load() != int64(r.Shards) || r.Shards == 0 || bytes.Load() != int64(want) {

@@ -66,6 +66,9 @@ func (m *Machine) alive(d *datamesh.Descriptor, holdings []store.Holding) [][]da
 func (m *Machine) consider(d *datamesh.Descriptor, holders [][]datamesh.PeerID) (copies []Copy, turn int) {
 	ahead, mine := before(m.view, d, m.cfg.Self)
 	turn = -1
+	if !mine || placement.Survives(holders, d.K) >= 0 {
+		delete(m.lost, d.Segment)
+	}
 	if mine {
 		copies, turn = Plan(m.members, d, holders), len(ahead)
 	}
@@ -190,11 +193,17 @@ func whole(holders [][]datamesh.PeerID) bool {
 func (m *Machine) surveyed(ev Surveyed) []Effect {
 	if ev.Err != nil || ev.Gone {
 		m.busy--
+		if ev.Gone {
+			delete(m.lost, ev.Segment)
+		}
 		m.tried(Repaired{Segment: ev.Segment, Gone: ev.Gone, Err: ev.Err})
 		m.ended(ev.Segment, ev.Gone, ev.Err)
 		return nil
 	}
 	copies, turn := m.consider(ev.Descriptor, ev.Holders)
+	if turn >= 0 && placement.Survives(ev.Holders, ev.Descriptor.K) < 0 {
+		m.lost[ev.Segment] = true
+	}
 	if len(copies) == 0 {
 		m.busy--
 		var err error
@@ -205,11 +214,15 @@ func (m *Machine) surveyed(ev Surveyed) []Effect {
 		m.ended(ev.Segment, false, err)
 		return nil
 	}
-	if t := m.tasks[ev.Segment]; t != nil && !t.hurried && m.postpone(t) {
-		m.busy--
-		return nil
+	since := m.now
+	if t := m.tasks[ev.Segment]; t != nil {
+		if !t.hurried && m.postpone(t) {
+			m.busy--
+			return nil
+		}
+		since = t.since
 	}
-	return []Effect{Repair{ev.Descriptor, ev.Holders, copies}}
+	return []Effect{Repair{ev.Descriptor, ev.Holders, copies, since}}
 }
 
 func (m *Machine) repaired(ev Repaired) {

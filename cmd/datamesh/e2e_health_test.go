@@ -161,7 +161,8 @@ func TestHealthTellsOfWhatAMeshHasOutgrown(t *testing.T) {
 	m.settle(t)
 	u.put(t, noisy(2, 1<<20))
 	h := u.health(t, 9)
-	if want := (node.ObjectHealth{ID: old.ID, Name: "", Survives: 1, Possible: 2, Unwhole: 1}); h.Objects[0] != want {
+	h.Objects[0].Safety = node.Safety{}
+	if want := (node.ObjectHealth{ID: old.ID, Name: "", Survives: 1, Possible: 2, Unwhole: 1, Segments: 2}); h.Objects[0] != want {
 		t.Errorf("got %+v, want %+v first", h.Objects[0], want)
 	}
 	if h.Verdict != "1 of 2 objects survives fewer losses than it could: their shards are not spread over all 6 members" {

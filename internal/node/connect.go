@@ -133,6 +133,7 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		made.close()
 		return nil, err
 	}
+	made.experience = newExperience(made.self, time.Now(), n.recall(ctx, made), m.members)
 	made.keeper = n.newKeeper(made)
 	made.scrub = n.newScrub(disk, made.keeper.Lost)
 	away, err := n.wasAway(disk)
@@ -145,7 +146,8 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		made.keeper.Absent()
 	}
 	changed := make(chan struct{}, 1)
-	n.wg.Go(func() { n.follow(made.net, m, changed) })
+	n.wg.Go(func() { n.follow(made, m, changed) })
+	n.wg.Go(func() { n.gather(made) })
 	n.wg.Go(func() { made.keeper.Run(n.ctx, changed) })
 	n.wg.Go(func() { made.keeper.RunAudits(n.ctx, n.opt.Config.Audit.Interval) })
 	n.wg.Go(func() { n.purge(disk) })

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"datamesh"
 	"datamesh/internal/catalog"
@@ -30,9 +31,11 @@ func (n *Node) Health(ctx context.Context, quick bool) (*Health, error) {
 		silent = l.net.Silent(ctx)
 	}
 	if !quick {
-		if h.Objects, err = n.survey(ctx, l); err != nil {
+		r := l.reckoning()
+		if h.Objects, err = n.survey(ctx, l, r); err != nil {
 			return nil, err
 		}
+		h.reckon(r)
 	}
 	s, err := n.Stats(ctx) // after the objects, so that it is no older than they are
 	if err != nil {
@@ -50,9 +53,28 @@ func (n *Node) Health(ctx context.Context, quick bool) (*Health, error) {
 	return h, nil
 }
 
+// reckon sums up what is known of all objects.
+func (h *Health) reckon(r *reckoning) {
+	for i := range h.Objects {
+		o := &h.Objects[i]
+		if o.Survives >= 0 {
+			o.Safety.Demonstrated = r.demonstrated(o.Segments)
+		}
+		if i == 0 {
+			least := o.Safety
+			h.Least = &least
+		} else {
+			h.Least.least(o.Safety)
+		}
+	}
+	if len(h.Objects) > 0 || r.basis.Seen != nil {
+		h.Basis = &r.basis
+	}
+}
+
 // survey returns the health of all objects, the worst first, then in the order
 // of the catalog.
-func (n *Node) survey(ctx context.Context, l *link) ([]ObjectHealth, error) {
+func (n *Node) survey(ctx context.Context, l *link, r *reckoning) ([]ObjectHealth, error) {
 	var entries []catalog.Entry // the catalog is not kept open for as long as peers may take
 	for e, err := range n.catalog.List(ctx) {
 		if err != nil {
@@ -68,8 +90,15 @@ func (n *Node) survey(ctx context.Context, l *link) ([]ObjectHealth, error) {
 		for i, e := range batch {
 			ids[i] = e.ID
 		}
-		for i, a := range l.objects.Infos(ctx, ids...) {
-			all = append(all, healthOf(batch[i], a, l.view().Live()))
+		answers := l.objects.Infos(ctx, ids...)
+		proofs := l.proofs(ctx, segmentsOf(answers))
+		for i, a := range answers {
+			o := healthOf(batch[i], a, l.view().Live())
+			if a.Err == nil {
+				o.Safety, o.Segments = r.safety(a.Info.Segments, proofs), len(a.Info.Segments)
+			}
+			r.watched(batch[i].Created, time.Now(), o.Survives < 0)
+			all = append(all, o)
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -77,6 +106,15 @@ func (n *Node) survey(ctx context.Context, l *link) ([]ObjectHealth, error) {
 	}
 	slices.SortStableFunc(all, func(a, b ObjectHealth) int { return cmp.Compare(a.rank(), b.rank()) })
 	return all, nil
+}
+
+func segmentsOf(answers []object.Answer) (all []object.SegmentState) {
+	for _, a := range answers {
+		if a.Err == nil {
+			all = append(all, a.Info.Segments...)
+		}
+	}
+	return all
 }
 
 // batchOf returns how many of the entries are asked about at once.
@@ -93,7 +131,7 @@ func batchOf(entries []catalog.Entry) (n int) {
 
 // healthOf judges an object as repair does: by the members that are not dead.
 func healthOf(e catalog.Entry, a object.Answer, members int) ObjectHealth {
-	o := ObjectHealth{ID: e.ID, Name: e.Name, Survives: -1, Possible: -1}
+	o := ObjectHealth{ID: e.ID, Name: e.Name, Survives: -1, Possible: -1, Safety: unread}
 	if a.Err != nil {
 		o.Problem = a.Err.Error()
 		return o

@@ -1,6 +1,12 @@
 package node
 
-import "context"
+import (
+	"context"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/format"
+)
 
 // Info asks the peers where the shards of an object are now. Kinds: as
 // [object.Objects.Get].
@@ -17,11 +23,18 @@ func (n *Node) Info(ctx context.Context, ref string) (*Info, error) {
 	if err != nil {
 		return nil, l.absent(err)
 	}
-	info := &Info{ID: id, Name: state.Manifest.Name, Size: state.Manifest.Size, Survives: state.Survives}
+	r, proofs := l.reckoning(), l.proofs(ctx, state.Segments)
+	r.watched(format.Time(state.Manifest.Created), time.Now(), state.Survives < 0)
+	info := &Info{ID: id, Name: state.Manifest.Name, Size: state.Manifest.Size, Survives: state.Survives,
+		Safety: r.safety(state.Segments, proofs), Basis: r.basis}
+	if state.Survives >= 0 {
+		info.Safety.Demonstrated = r.demonstrated(len(state.Segments))
+	}
 	for _, s := range state.Segments {
 		segment := SegmentInfo{ID: s.ID, Shards: []ShardInfo{}}
 		for _, shard := range s.Shards {
-			segment.Shards = append(segment.Shards, ShardInfo{Index: shard.Index, Peer: shard.Peer, Live: shard.Live})
+			at := proofs[holder{shard.Peer, datamesh.ShardKey{Segment: s.ID, Index: shard.Index}}]
+			segment.Shards = append(segment.Shards, ShardInfo{Index: shard.Index, Peer: shard.Peer, Live: shard.Live, LastProof: at.UTC()})
 		}
 		info.Segments = append(info.Segments, segment)
 	}

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"datamesh"
-	"datamesh/internal/mesh"
 	"datamesh/internal/ring"
 )
 
@@ -17,7 +16,8 @@ const rememberTime = 2 * time.Second
 // after a quiet time, since a node that loses its power may come back where
 // others do not look for it, and has to look for them. It passes on to changed
 // that something has changed.
-func (n *Node) follow(net *mesh.Net, m *memory, changed chan<- struct{}) {
+func (n *Node) follow(l *link, m *memory, changed chan<- struct{}) {
+	net := l.net
 	told := news{log: n.log, self: net.ID(), states: map[datamesh.PeerID]ring.State{}}
 	for _, x := range m.members {
 		told.states[x.Record.Peer] = ring.Suspect // until it answers
@@ -29,6 +29,7 @@ func (n *Node) follow(net *mesh.Net, m *memory, changed chan<- struct{}) {
 		select {
 		case <-net.Changes():
 			told.tell(net.View())
+			l.experience.look(net.View())
 			unwritten = true
 			select {
 			case changed <- struct{}{}:

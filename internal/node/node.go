@@ -90,6 +90,7 @@ type link struct {
 	local      datamesh.ShardStore // that of disk, watched
 	registry   *repair.Registry    // nil but in a storage node of a mesh
 	keeper     *repair.Keeper      // likewise
+	experience *experience         // likewise
 	scrub      *scrub.Scrub        // of disk, or nil
 	remote     func(datamesh.PeerID) datamesh.ShardStore
 	view       func() *ring.View

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"math/rand/v2"
+	"time"
 
 	"datamesh"
 	"datamesh/internal/errs"
@@ -56,6 +57,10 @@ func causeOf(p repair.Placed) string {
 	return metrics.Spread
 }
 
+// detection is within how many times ring.probe a member that has died is known
+// to be dead, and what it held to be missing.
+const detection = 6
+
 // newKeeper returns what keeps the segments whole that this node is a registrar of.
 func (n *Node) newKeeper(l *link) *repair.Keeper {
 	c := n.opt.Config.Repair
@@ -65,7 +70,8 @@ func (n *Node) newKeeper(l *link) *repair.Keeper {
 			n.metrics.RepairedShard(causeOf(p), p.Bytes)
 			n.log.Info("a shard was repaired", "segment", p.Segment, "index", p.Index, "peer", p.At, "bytes", p.Bytes)
 		},
-		Read: n.metrics.RepairRead,
+		Restored: func(took time.Duration) { l.experience.repaired(took + n.opt.Config.Ring.Probe*detection) },
+		Read:     n.metrics.RepairRead,
 		Refused: func(d *datamesh.Descriptor, index int, peer datamesh.PeerID, err error) {
 			n.log.Info("a peer did not take a repaired shard", "segment", d.Segment, "index", index, "peer", peer, "error", err)
 		},

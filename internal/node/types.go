@@ -97,6 +97,8 @@ type Info struct {
 	Name     string            `json:"name"`
 	Size     int64             `json:"size"`
 	Survives int               `json:"survives"` // -1: it cannot be read now
+	Safety   Safety            `json:"safety"`
+	Basis    Basis             `json:"basis"`    // of the nines
 	Segments []SegmentInfo     `json:"segments"` // the manifest's first
 }
 
@@ -111,6 +113,8 @@ type ShardInfo struct {
 	Index int             `json:"index"`
 	Peer  datamesh.PeerID `json:"peer_id"`
 	Live  bool            `json:"live"` // the peer says now that it has it
+
+	LastProof time.Time `json:"last_proof,omitzero"` // to any of the registrars that answer
 }
 
 // Peers is the answer of peers: storage members other than this node.

@@ -9,6 +9,8 @@ type Health struct {
 	Members  MemberStats    `json:"members"`
 	Silent   int            `json:"silent"` // members that are not known to be dead and do not answer now
 	Catalog  CatalogStats   `json:"catalog"`
+	Least    *Safety        `json:"least"`   // of all objects; null: none were asked about
+	Basis    *Basis         `json:"basis"`   // of the nines; null: there are none, and no node that has seen anything
 	Objects  []ObjectHealth `json:"objects"` // the worst first; none if they were not asked for
 }
 
@@ -21,6 +23,8 @@ type ObjectHealth struct {
 	Lost     int               `json:"lost"`              // shards that no peer has now
 	Unwhole  int               `json:"unwhole"`           // segments that repair would see to: a shard is lost, or they survive less than the members allow
 	Problem  string            `json:"problem,omitempty"` // why nothing more is known
+	Segments int               `json:"segments"`          // the manifest's included; 0: not known
+	Safety   Safety            `json:"safety"`
 }
 
 // Weak reports whether an object is worse off than it could be.

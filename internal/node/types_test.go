@@ -13,11 +13,13 @@ var field = regexp.MustCompile(`"([a-z_]+)":`)
 // and there when they are empty.
 func TestDocumentsHaveTheFieldsThatProgramsRead(t *testing.T) {
 	for want, doc := range map[string]any{
-		"peer_id addrs owner recipient":                                                                   Identity{},
-		"id name size stored_bytes segments shards peers survives":                                        Stored{},
-		"id name size out bad segment index peer_id reason":                                               Fetched{Bad: []BadShard{{}}},
-		"objects id name size tags created":                                                               List{Objects: []Object{{}}},
-		"id name size survives segments id shards index peer_id live":                                     Info{Segments: []SegmentInfo{{Shards: []ShardInfo{{}}}}},
+		"peer_id addrs owner recipient":                            Identity{},
+		"id name size stored_bytes segments shards peers survives": Stored{},
+		"id name size out bad segment index peer_id reason":        Fetched{Bad: []BadShard{{}}},
+		"objects id name size tags created":                        List{Objects: []Object{{}}},
+		"id name size survives safety hosts known survives domains unlabelled sites known survives domains unlabelled " +
+			"shards live total proven modelled_nines demonstrated_nines basis member_loss_per_year member_loss_from repair_hours repair_from " +
+			"host_loss_per_year site_loss_per_year demonstrated_from demonstrated_lost demonstrated_years seen segments id shards index peer_id live": Info{Segments: []SegmentInfo{{Shards: []ShardInfo{{}}}}},
 		"peers peer_id addrs latency_ms state role used capacity labels":                                  Peers{Peers: []Peer{{}}},
 		"peer_id uptime_seconds members alive suspect dead connected catalog objects bytes goroutines":    Stats{}, // alone, and without a store
 		"members peer_id addrs answers new latency_ms new":                                                Discovered{Members: []Found{{}}},

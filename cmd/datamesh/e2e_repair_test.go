@@ -191,3 +191,70 @@ func TestRepairAndHealthAgree(t *testing.T) {
 		agrees(0, 1)
 	}
 }
+
+// Anybody repairs an object of his own, in a home with a node or without one,
+// and leaves others alone.
+func TestRepairOfOneObject(t *testing.T) {
+	t.Parallel()
+	m := unhurried(t, 7)
+	owner := m.user(t)
+	content := noisy(1, 3<<20)
+	first := owner.put(t, content, "--name", "first")
+	for i := range 4 {
+		owner.put(t, noisy(byte(2+i), 1<<20), "--name", fmt.Sprint("other ", i))
+	}
+	x := m.members[0]
+	kill(m.members[6])
+	for _, y := range m.running() {
+		y.seesDead(t, 1)
+	}
+	unwhole := func() (first, others int) {
+		for _, o := range document[node.Health](t, owner.run(t, "health").stdout).Objects {
+			if o.Name == "first" {
+				first += o.Unwhole
+			} else {
+				others += o.Unwhole
+			}
+		}
+		return first, others
+	}
+	weak, others := unwhole()
+	plan := document[node.Repaired](t, owner.run(t, "repair", "first", "--dry-run").stdout)
+	if plan.Segments != first.Segments || plan.Waiting != weak || !plan.DryRun {
+		t.Errorf("of %d segments of which %d are not whole: got %+v", first.Segments, weak, plan)
+	}
+	if n, _ := unwhole(); n != weak {
+		t.Errorf("%d segments are not whole after a dry run, want %d", n, weak)
+	}
+	done := result[node.Repaired](t, owner.run(t, "repair", "first"))
+	if done.Shards != plan.Shards || done.Repaired != weak || done.Unrepaired > 0 {
+		t.Errorf("planned: %+v\ndone: %+v", plan, done)
+	}
+	if n, left := unwhole(); n != 0 || left != others {
+		t.Errorf("%d segments of the object and %d of the others are not whole, want 0 and %d", n, left, others)
+	}
+	for _, o := range document[node.Health](t, owner.run(t, "health").stdout).Objects {
+		if o.Unwhole == 0 {
+			continue
+		}
+		if r := result[node.Repaired](t, owner.run(t, "repair", o.ID.String())); r.Repaired != o.Unwhole {
+			t.Errorf("of %s: got %+v", o.Name, r)
+		}
+	}
+	owner.health(t, 0)
+	if r := x.repair(t, 0); r.Waiting > 0 {
+		t.Errorf("to a registrar: got %+v", r)
+	}
+	stored := x.put(t, noisy(9, 1<<20))
+	if r := x.repair(t, 0, stored.ID.String()); r.Segments != stored.Segments || r.Waiting > 0 {
+		t.Errorf("of a member's own: got %+v", r)
+	}
+	kill(m.members[2:6]...)
+	if o := owner.run(t, "repair", "first"); o.code != 5 && o.code != 9 { // its manifest cannot be read, or its content repaired
+		t.Errorf("of what is lost: exit status %d: %s%s", o.code, o.stdout, o.stderr)
+	}
+	problem(t, owner.run(t, "repair", "none"), 4)
+	restart(t, m.members[2:6]...)
+	m.settle(t)
+	owner.reads(t, first.ID, content)
+}

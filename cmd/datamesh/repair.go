@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,21 +17,29 @@ import (
 func (c *cli) repairCommand() *cobra.Command {
 	var o node.RepairOptions
 	cmd := &cobra.Command{
-		Use:   "repair",
-		Short: "look at all segments that this node keeps track of now, and restore what is missing",
+		Use:   "repair [ID|NAME]",
+		Short: "restore now what is missing of an object, or of all that this node keeps track of",
 		Long: `Has the node that runs in this home look at all segments that it keeps track of,
 and repair those that are not whole, without waiting for repair.grace. Ends with
 9 if any stays weak. The nodes of a mesh do all this by themselves after the
 grace, and each repair.interval; all read at most repair.rate bytes in a second.
 
 In a large mesh each node keeps track of a part of the segments: ask several. If
-the command is interrupted, what it began goes on.`,
-		Args:              arity(0, 0),
-		ValidArgsFunction: positional(),
+the command is interrupted, what it began goes on.
+
+With ID or NAME it is the segments of that object. Then the node of this home, or
+without one this command, does the work itself: it reads what is left, rebuilds
+what is missing, and gives it to members. It ends when it is interrupted.`,
+		Args:              arity(0, 1),
+		ValidArgsFunction: positional(c.completeObjects),
 	}
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what would be done, and restore nothing")
 	c.completeFlags(cmd, nil)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 1 {
+			o.Object = args[0]
+			return c.withNode(cmd.Context(), func(ops api.Operations) error { return c.repair(cmd.Context(), ops, o) })
+		}
 		asked := false
 		err := c.withService(cmd.Context(), func(ops api.Operations) error {
 			asked = true
@@ -50,7 +59,7 @@ func (c *cli) repair(ctx context.Context, ops api.Operations, o node.RepairOptio
 	r, err := ops.Repair(ctx, o)
 	stop()
 	if err != nil {
-		return fmt.Errorf("repair: %w", err)
+		return fmt.Errorf("%s: %w", strings.TrimSpace("repair "+o.Object), err)
 	}
 	return c.printRepaired(r)
 }

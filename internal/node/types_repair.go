@@ -4,12 +4,13 @@ import "datamesh"
 
 // RepairOptions says how segments are repaired. The zero value is the default.
 type RepairOptions struct {
+	Object   string `json:"object,omitempty"`   // id or name of the one whose segments it is; "": all that the node keeps track of
 	Transfer string `json:"transfer,omitempty"` // the id that it is listed under
 	DryRun   bool   `json:"dry_run,omitempty"`  // only say what would be done
 }
 
 // Repaired is the answer of repair: what was found of the segments that the
-// node keeps track of, and what was done, or would be.
+// node keeps track of, or of an object's, and what was done, or would be.
 type Repaired struct {
 	Segments   int           `json:"segments"`   // that were looked at
 	Waiting    int           `json:"waiting"`    // of these, that were not whole

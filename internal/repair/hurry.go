@@ -127,13 +127,7 @@ func (m *Machine) tried(ev Repaired) {
 	if r == nil || t == nil || !t.hurried {
 		return
 	}
-	for _, p := range ev.Placed {
-		r.Shards++
-		r.Bytes += int64(p.Bytes)
-		if len(r.Placed) < MaxListed {
-			r.Placed = append(r.Placed, p)
-		}
-	}
+	r.given(ev.Placed)
 	if ev.More && ev.Err == nil {
 		return
 	}
@@ -146,10 +140,7 @@ func (m *Machine) tried(ev Repaired) {
 	switch {
 	case ev.Gone:
 	case err != nil:
-		r.Failed++
-		if len(r.Weak) < MaxListed {
-			r.Weak = append(r.Weak, Weak{ev.Segment, err})
-		}
+		r.fail(ev.Segment, err)
 	case len(ev.Placed) > 0:
 		r.Repaired++
 	}

@@ -97,14 +97,19 @@ func (k *Keeper) lookOut(ctx context.Context, x Effect) Event {
 	case Survey:
 		return k.survey(ctx, x.Segment)
 	case Repair:
-		done := begun(x)
-		for _, c := range k.withRoom(x) {
-			done.place(c.Index, c.To)
-		}
-		if len(done.Placed) == 0 {
-			done.Err = errNoRoom(x.Descriptor)
-		}
-		return done
+		return k.wouldRepair(x)
 	}
 	return nil
+}
+
+// wouldRepair is what a repair comes to in which each takes what it is given.
+func (k *Keeper) wouldRepair(x Repair) Repaired {
+	done := begun(x)
+	for _, c := range k.withRoom(x) {
+		done.place(c.Index, c.To)
+	}
+	if len(done.Placed) == 0 {
+		done.Err = errNoRoom(x.Descriptor)
+	}
+	return done
 }

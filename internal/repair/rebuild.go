@@ -28,9 +28,14 @@ func (k *Keeper) survey(ctx context.Context, segment datamesh.SegmentID) Surveye
 		s.Gone, s.Err = errors.Is(err, errs.FileNotFound) || errors.Is(err, errs.Deleted), err
 		return s
 	}
-	s.Descriptor = d
+	return k.surveyOf(ctx, d, holdings)
+}
+
+// surveyOf is the survey of a segment of which this is known already.
+func (k *Keeper) surveyOf(ctx context.Context, d *datamesh.Descriptor, holdings []store.Holding) Surveyed {
+	s := Surveyed{Segment: d.Segment, Descriptor: d}
 	all := registrars(k.net.View(), d)
-	if s.Err = k.gather(ctx, all, segment, &holdings); s.Err != nil {
+	if s.Err = k.gather(ctx, all, d.Segment, &holdings); s.Err != nil {
 		s.Gone = errors.Is(s.Err, errs.Deleted)
 		return s
 	}

@@ -45,7 +45,7 @@ func (n *Node) Delete(ctx context.Context, ref string, o DeleteOptions) (*Remove
 		r.Until = time.Now().UTC().Add(trashTime)
 	}
 	if !o.DryRun {
-		if err := n.note(ctx, id, c, o.Now); err != nil {
+		if err := n.condemn(ctx, id, c, o.Now); err != nil {
 			return nil, err
 		}
 		if err := n.carryOut(ctx, id, c, o.Now); err != nil {
@@ -114,8 +114,8 @@ func (n *Node) hintForget(ctx context.Context, err error, id datamesh.ObjectID) 
 	return err
 }
 
-// note notes in the catalog that an object shall be gone, whoever has stored it.
-func (n *Node) note(ctx context.Context, id datamesh.ObjectID, c *object.Condemned, final bool) error {
+// condemn notes in the catalog that an object shall be gone, whoever has stored it.
+func (n *Node) condemn(ctx context.Context, id datamesh.ObjectID, c *object.Condemned, final bool) error {
 	err := n.catalog.Delete(ctx, id, time.Now(), final)
 	if !errors.Is(err, errs.FileNotFound) {
 		return err

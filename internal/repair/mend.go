@@ -148,4 +148,8 @@ func (nowhere) Report(context.Context, []store.Report) error   { return nil }
 func (nowhere) Drop(context.Context, *datamesh.Deletion) error { return nil }
 func (nowhere) Proven(context.Context, []store.Proof) error    { return nil }
 
+func (nowhere) Deletion(context.Context, datamesh.SegmentID) (*datamesh.Deletion, error) {
+	return nil, errNowhere
+}
+
 var errNowhere = errs.New(errs.FileNotFound, "nothing is kept track of here")

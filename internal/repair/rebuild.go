@@ -267,15 +267,23 @@ func (k *Keeper) give(ctx context.Context, d *datamesh.Descriptor, c Copy, shard
 // it does drops what there is of it here. Whoever only says so is not believed,
 // and who does not know that it was brought back is told.
 func (k *Keeper) deleted(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) bool {
-	w, kept := transfer.Words{List: []transfer.Word{{Segment: segment}}}, map[datamesh.SegmentID]*datamesh.Deletion{}
-	if del, err := k.index.Deletion(ctx, segment); err == nil {
-		w.List[0], kept[segment] = transfer.NewWord(del), del
+	w := transfer.Words{List: []transfer.Word{{Segment: segment}}}
+	last, err := k.index.Deletion(ctx, segment)
+	if err == nil {
+		w.List[0] = transfer.NewWord(last)
 	}
-	if k.exchange(ctx, peer, w, kept) != nil {
+	wanted, newer, err := k.net.Words(ctx, peer, w)
+	if err != nil {
 		return false
 	}
-	del, err := k.index.Deletion(ctx, segment)
-	return err == nil && del.Gone()
+	if len(wanted) > 0 {
+		k.net.Shards(peer).Drop(ctx, last) // if that is lost, it is told when they compare
+	}
+	for _, del := range newer {
+		k.drop(ctx, del)
+		last = del
+	}
+	return last != nil && last.Gone()
 }
 
 // another returns who should have a shard, of those that have room and have not

@@ -147,6 +147,9 @@ func TestFirstHour(t *testing.T) {
 	h.types(t, "L", "datamesh get "+id+" film.mp4", 0)
 	h.holds(t, "L", "film.mp4", film)
 
+	h.types(t, "A", "datamesh rm photo.jpg", 0)
+	h.types(t, "A", "datamesh undelete photo.jpg", 0)
+
 	c.kill()
 	h.types(t, "A", "datamesh get film.mp4 again.mp4", 0)
 	h.holds(t, "A", "again.mp4", film)

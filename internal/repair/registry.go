@@ -73,7 +73,8 @@ func (r *Registry) Proofs(ctx context.Context, segments []datamesh.SegmentID) ([
 }
 
 // Compare compares what a peer says that it holds of the segments that this
-// member keeps track of with what is known here.
+// member keeps track of, and the owners' words that both keep, with what is
+// known here.
 func (r *Registry) Compare(ctx context.Context, from datamesh.PeerID, theirs transfer.Sums) ([]int, error) {
 	if err := r.isMember(from); err != nil {
 		return nil, err
@@ -94,10 +95,19 @@ func (r *Registry) Compare(ctx context.Context, from datamesh.PeerID, theirs tra
 			}
 		}
 		if len(list) < page {
-			return ours.Differ(theirs), nil
+			break
 		}
 		after = list[page-1].Key()
 	}
+	err := words(ctx, r.Index, datamesh.SegmentID{}, last, func(del *datamesh.Deletion) {
+		if from != r.Self && shared(view, del.Descriptor, from, r.Self) {
+			ours.AddWord(transfer.NewWord(del))
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ours.Differ(theirs), nil
 }
 
 // Holds enters what a peer holds in a range.

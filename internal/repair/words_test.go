@@ -128,6 +128,46 @@ func TestWordsAreForgottenByThoseWhoNeedNotKeepThem(t *testing.T) {
 	})
 }
 
+// When all have heard, there is nothing left to tell.
+func TestWordsThatAllHaveAreNotTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 12)
+		defer w.end()
+		all := w.put(20, 4, 2)
+		var keepers []*Keeper
+		for _, m := range w.members {
+			keepers = append(keepers, w.keep(m))
+		}
+		pass(time.Minute)
+		for i, s := range all {
+			w.say(s.Deletion(uint64(1+i%2)), w.members[:8]...)
+		}
+		differ := func() (n int) {
+			for _, k := range keepers {
+				sums, err := k.sums(t.Context(), Announce{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for peer, s := range sums {
+					ranges, err := k.net.Compare(t.Context(), peer, s)
+					if err != nil {
+						t.Fatal(err)
+					}
+					n += len(ranges)
+				}
+			}
+			return n
+		}
+		if differ() == 0 {
+			t.Fatal("nobody has missed a word")
+		}
+		pass(2 * time.Hour)
+		if n := differ(); n > 0 {
+			t.Errorf("%d ranges still differ", n)
+		}
+	})
+}
+
 // What is brought back is brought back by those, too, who were away when the
 // owner said so.
 func TestWhatIsBroughtBackIsWhole(t *testing.T) {

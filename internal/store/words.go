@@ -44,7 +44,8 @@ func (d *Disk) Words(ctx context.Context, after datamesh.SegmentID, limit int) (
 	return words, nil
 }
 
-// Deletion returns the last word on a segment. Kinds: FileNotFound (there is
+// Deletion returns the last word on a segment, whose signature was checked when
+// it came. Kinds: FileNotFound (there is
 // none), Integrity, Unavailable, Database.
 func (d *Disk) Deletion(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Deletion, error) {
 	if err := ctx.Err(); err != nil {
@@ -62,9 +63,9 @@ func (d *Disk) Deletion(ctx context.Context, segment datamesh.SegmentID) (*datam
 	case err != nil:
 		return nil, errs.New(kindOf(err), "deletion of %s: %w", segment, err)
 	}
-	del, err := format.DecodeDeletion(word)
-	if err != nil {
-		return nil, errs.New(errs.Integrity, "deletion of %s: %w", segment, err)
+	del, err := format.ReadDeletion(word)
+	if err != nil || del.Descriptor.Segment != segment {
+		return nil, errs.New(errs.Integrity, "deletion of %s: it cannot be read: %v", segment, err)
 	}
 	return del, nil
 }

@@ -39,7 +39,7 @@ func (k *Keeper) surveyOf(ctx context.Context, d *datamesh.Descriptor, holdings 
 		s.Gone = errors.Is(s.Err, errs.Deleted)
 		return s
 	}
-	s.Holders = k.believe(ctx, d, k.ask(ctx, d, holdings))
+	s.Holders = k.believe(ctx, d, k.ask(ctx, d, holdings, slices.Contains(all, k.self)))
 	return s
 }
 
@@ -81,8 +81,9 @@ func (k *Keeper) gather(ctx context.Context, all []datamesh.PeerID, segment data
 }
 
 // ask asks those that are said to hold shards, and are there, whether they do.
-// It returns them by index, and corrects what the index says of them.
-func (k *Keeper) ask(ctx context.Context, d *datamesh.Descriptor, holdings []store.Holding) [][]datamesh.PeerID {
+// It returns them by index, and corrects what the index says of them; it enters
+// who does if this member is to keep track of that.
+func (k *Keeper) ask(ctx context.Context, d *datamesh.Descriptor, holdings []store.Holding, enter bool) [][]datamesh.PeerID {
 	said := map[datamesh.PeerID][]int{}
 	view := k.net.View()
 	for _, h := range holdings {
@@ -115,7 +116,9 @@ func (k *Keeper) ask(ctx context.Context, d *datamesh.Descriptor, holdings []sto
 				holders[index] = append(holders[index], peer)
 				mu.Unlock()
 			}
-			k.index.Report(ctx, []store.Report{report})
+			if enter {
+				k.index.Report(ctx, []store.Report{report})
+			}
 			return nil
 		})
 	}

@@ -28,6 +28,7 @@ type Disk struct {
 
 	mu       sync.Mutex // guards the rest
 	used     int64
+	full     bool // nothing more can be entered
 	shards   map[datamesh.ShardKey]*kept
 	segments map[datamesh.SegmentID]*row
 	words    map[datamesh.SegmentID]*datamesh.Deletion
@@ -138,7 +139,7 @@ func (d *Disk) keep(desc *datamesh.Descriptor, key datamesh.ShardKey, shard []by
 		*x = kept{bytes: bytes.Clone(shard)}
 		return was, nil
 	}
-	if d.used+int64(len(shard)) > d.capacity {
+	if d.full || d.used+int64(len(shard)) > d.capacity {
 		return false, errs.New(errs.Full, "put %s/%d: %d bytes, %d free", key.Segment, key.Index, len(shard), d.capacity-d.used)
 	}
 	r, err := d.know(desc)
@@ -336,6 +337,25 @@ func (d *Disk) rot(key datamesh.ShardKey, bit int) {
 	}
 }
 
+// tear leaves half of a shard behind, as of one that was being written when
+// the power went, and reports whether it did: what was there before is not
+// touched.
+func (d *Disk) tear(desc *datamesh.Descriptor, key datamesh.ShardKey, shard []byte) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.full || d.deleted(desc.Segment) != nil || d.shards[key] != nil {
+		return false
+	}
+	r, err := d.know(desc)
+	if err != nil {
+		return false
+	}
+	r.shards++
+	d.used += int64(len(shard))
+	d.shards[key], d.keys = &kept{bytes: slices.Concat(shard[:len(shard)/2], make([]byte, len(shard)-len(shard)/2))}, nil
+	return true
+}
+
 // Track returns the segments that are known, in their order.
 func (d *Disk) Track(ctx context.Context, after datamesh.SegmentID, limit int) (list []store.Tracked, err error) {
 	if err := ctx.Err(); err != nil {
@@ -411,6 +431,9 @@ func (d *Disk) Report(ctx context.Context, reports []store.Report) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.full {
+		return errs.New(errs.Full, "report: the disk is full")
+	}
 	for _, r := range reports {
 		for _, h := range r.Holdings {
 			if h.Index < 0 || h.Index >= len(r.Descriptor.Shards) {
@@ -476,6 +499,7 @@ func (d *Disk) Correct(ctx context.Context, peer datamesh.PeerID, after, upto da
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var gone []datamesh.ShardKey
+	left := false // some could not be entered
 	for key := range d.peers[peer] {
 		if _, said := slices.BinarySearchFunc(keys, key, datamesh.ShardKey.Compare); !said && key.Compare(after) > 0 && key.Compare(upto) <= 0 {
 			gone = append(gone, key)
@@ -491,6 +515,8 @@ func (d *Disk) Correct(ctx context.Context, peer datamesh.PeerID, after, upto da
 		case r == nil && first:
 			unknown = append(unknown, key.Segment)
 		case r == nil || key.Index >= len(r.d.Shards) || d.peers[peer][key]:
+		case d.full:
+			left = true
 		default:
 			d.hold(r, store.Holding{Index: key.Index, Peer: peer})
 		}
@@ -498,6 +524,9 @@ func (d *Disk) Correct(ctx context.Context, peer datamesh.PeerID, after, upto da
 	for _, key := range gone {
 		d.unhold(d.segments[key.Segment], store.Holding{Index: key.Index, Peer: peer})
 		d.forgetUnused(key.Segment)
+	}
+	if left {
+		return nil, nil, errs.New(errs.Full, "inventory: the disk is full")
 	}
 	return unknown, deleted, nil
 }

@@ -49,21 +49,45 @@ func (l *network) call(ctx context.Context, peer datamesh.PeerID, silence time.D
 	if err := w.wait(ctx, l.delay()); err != nil {
 		return err
 	}
-	err := errs.New(errs.Unavailable, "%s is silent", peer)
-	if w.reach(from, to) {
+	switch {
+	case w.lost() || !w.reach(from, to):
+	case w.late():
+		w.after(time.Duration(1+w.rand.Int64N(int64(w.cfg.Behind))), func() {
+			if w.reach(from, to) {
+				do(to)
+				to.poke()
+			}
+		})
+	default:
 		done := do(to)
 		to.poke()
 		if err := w.wait(ctx, l.delay()); err != nil {
 			return err
 		}
-		if w.reach(from, to) {
+		if w.reach(from, to) && !w.lost() {
 			return done
 		}
 	}
-	if err := w.wait(ctx, silence-w.now.Sub(began)); err != nil {
+	if err := w.wait(ctx, max(0, silence-w.now.Sub(began))); err != nil {
 		return err
 	}
-	return err
+	return errs.New(errs.Unavailable, "%s is silent", peer)
+}
+
+// lost draws whether a message gets nowhere.
+func (w *World) lost() bool { return w.mishap(w.cfg.Dropped, &w.Stats.Silent) }
+
+// late draws whether a request comes late.
+func (w *World) late() bool { return w.mishap(w.cfg.Late, &w.Stats.Late) }
+
+// mishap draws, until all is calm, whether what has this probability comes
+// about, and counts it.
+func (w *World) mishap(p float64, n *int) bool {
+	if p == 0 || w.calm || w.rand.Float64() >= p {
+		return false
+	}
+	*n++
+	return true
 }
 
 func (l *network) delay() time.Duration {
@@ -160,6 +184,9 @@ func (s *local) Get(ctx context.Context, key datamesh.ShardKey, buf []byte) (*da
 
 func (s *local) Put(ctx context.Context, d *datamesh.Descriptor, index int, shard []byte) error {
 	s.w.Stats.Writes++
+	if err := s.w.wait(ctx, s.w.cfg.Sync); err != nil {
+		return err
+	}
 	return s.Disk.Put(ctx, d, index, shard)
 }
 
@@ -170,10 +197,38 @@ type remote struct {
 }
 
 func (s *remote) Put(ctx context.Context, d *datamesh.Descriptor, index int, shard []byte) error {
-	return s.l.call(ctx, s.peer, silence, 'P', func(to *node) error {
-		s.l.n.w.Stats.Writes++
-		return to.guarded.Put(to.ctx, d, index, shard)
+	w := s.l.n.w
+	if w.cfg.Sync == 0 {
+		return s.l.call(ctx, s.peer, silence, 'P', func(to *node) error {
+			w.Stats.Writes++
+			return to.guarded.Put(to.ctx, d, index, shard)
+		})
+	}
+	var x *write
+	err := s.l.call(ctx, s.peer, silence, 'P', func(to *node) error {
+		w.Stats.Writes++
+		x = to.write(d, index, shard)
+		return nil
 	})
+	if err == nil {
+		err = s.l.acknowledged(ctx, x)
+	}
+	return err
+}
+
+// acknowledged waits until a shard that has come is synced, and that is heard.
+func (l *network) acknowledged(ctx context.Context, x *write) error {
+	w := l.n.w
+	if err := w.wait(ctx, x.at.Sub(w.now)+l.delay()); err != nil {
+		return err
+	}
+	if x.synced && w.reach(l.n, x.to) && !w.lost() {
+		return x.err
+	}
+	if err := w.wait(ctx, silence); err != nil {
+		return err
+	}
+	return errs.New(errs.Unavailable, "%s is silent", x.to.id)
 }
 
 func (s *remote) Get(ctx context.Context, key datamesh.ShardKey, buf []byte) (d *datamesh.Descriptor, shard []byte, err error) {

@@ -43,6 +43,7 @@ type node struct {
 	ticks  int
 	poked  bool // what was heard is about to be told
 	giving bool // a shard is being given up
+	writes []*write
 }
 
 // add adds a node that does not run yet.
@@ -128,6 +129,7 @@ func (n *node) mishaps() {
 	each(w.cfg.Outages, n.leave)
 	each(w.cfg.Disks, n.loseDisk)
 	each(w.cfg.Rot, n.rot)
+	each(w.cfg.Full, n.fill)
 }
 
 func (n *node) view() *ring.View { return n.w.view(n.key, n.states) }
@@ -228,6 +230,7 @@ func (n *node) giveUp() {
 func (n *node) down() {
 	n.up = false
 	n.end()
+	n.crash()
 	n.w.note('d', n.number, 0)
 	n.w.noticed(n)
 }
@@ -286,10 +289,22 @@ func (w *World) join() *node {
 // one sees it gone.
 func (n *node) loseDisk() {
 	n.end()
+	n.writes = nil
 	n.w.note('l', n.number, 0)
 	n.w.affected(n, true)
 	n.newDisk()
 	n.start()
+}
+
+// fill leaves no room on the node's disk for a while.
+func (n *node) fill() {
+	w, disk := n.w, n.disk
+	if disk.full {
+		return
+	}
+	w.Stats.Full++
+	disk.full = true
+	w.after(time.Duration(w.rand.ExpFloat64()*float64(w.cfg.Filled)), func() { disk.full = false })
 }
 
 // rot spoils a shard. It is found out when it is read, or by a scrub.

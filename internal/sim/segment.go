@@ -144,6 +144,16 @@ func (s *segment) there(w *World, index int) bool {
 	return slices.ContainsFunc(s.at[index], func(x int) bool { return w.nodes[x].up })
 }
 
+// toBeHad returns how many of the shards are.
+func (s *segment) toBeHad(w *World) (n int) {
+	for i := range s.at {
+		if s.there(w, i) {
+			n++
+		}
+	}
+	return n
+}
+
 // judge notes whether a segment is whole, or lost.
 func (w *World) judge(s *segment) {
 	if !s.stored {
@@ -221,7 +231,7 @@ func (w *World) Check(quiet bool) (wrong []string) {
 		if s.lost {
 			continue
 		}
-		if err := w.read(s); err != nil && (quiet || s.since.IsZero()) {
+		if err := w.read(s); err != nil && (quiet || s.toBeHad(w) >= s.d.K) {
 			bad(s, "not to be read: %v", err)
 		}
 		if quiet {

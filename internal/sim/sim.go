@@ -42,11 +42,19 @@ type Config struct {
 	Delay           time.Duration // of a message, at most
 
 	Loss    float64       // of nodes, for good; another one joins at once, with nothing
-	Outages float64       // after each of which the node returns as it was
+	Outages float64       // after each of which the node returns with all that it has acknowledged
 	Away    time.Duration // on average
+	Sync    time.Duration // until a shard that has come is acknowledged; in an outage it may be there, torn or not
+	Crashes float64       // the share of shards in the writing of which there is an outage
+	Full    float64       // times at which there is no room on a node for more
+	Filled  time.Duration // how long that lasts, on average
 	Disks   float64       // losses of all that a node has, while it goes on
 	Rot     float64       // shards of a node that rot
-	Scrub   time.Duration // until a shard that has rotted is found and dropped, at most
+	Scrub   time.Duration // until a shard that has rotted, or was torn, is found and dropped, at most
+
+	Dropped float64       // the share of messages, requests and answers, that get nowhere
+	Late    float64       // and of the requests that come late, after others and when nobody waits for an answer
+	Behind  time.Duration // how late, at most
 }
 
 // year is the Julian year.
@@ -84,6 +92,11 @@ type Stats struct {
 	Deaths  int // of nodes, for good
 	Outages int
 	Rotten  int // shards
+	Crashes int // outages in the writing of a shard
+	Torn    int // shards, half of which an outage has left
+	Full    int // times at which there was no room on a node
+	Silent  int // messages that got nowhere
+	Late    int // requests that came late
 	Lost    int // segments of which fewer than k shards were left
 
 	Missing  int           // shards that were nowhere to be had when they were written
@@ -152,11 +165,15 @@ func (w *World) Run(d time.Duration) {
 	w.now = end
 }
 
-// Calm has nothing be lost from now on. Who is away returns.
+// Calm has nothing be lost from now on. Who is away returns, and there is room
+// on all disks.
 func (w *World) Calm() {
 	w.calm = true
 	w.Cut(nil)
 	for _, n := range w.nodes {
+		if n.disk != nil {
+			n.disk.full = false
+		}
 		if !n.gone && !n.up {
 			n.back()
 		}

@@ -107,6 +107,22 @@ func IsTemp(name string) bool {
 	return ok
 }
 
+// leftTime is how old a temporary file is that nobody writes any more.
+const leftTime = time.Hour
+
+// Tidy removes from a directory the temporary files that crashes have left,
+// once they are an hour old: whatever is younger may be on its way. It is for
+// directories in which no file is left for [Reopen]. What it cannot remove
+// stays.
+func Tidy(dir string) {
+	left, _ := filepath.Glob(filepath.Join(dir, ".datamesh-*.tmp")) // the pattern is right
+	for _, name := range left {
+		if info, err := os.Lstat(name); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) >= leftTime {
+			os.Remove(name)
+		}
+	}
+}
+
 // Temp returns the name of the temporary file.
 func (f *File) Temp() string { return f.temp.Name() }
 

@@ -326,3 +326,32 @@ func TestSetTimeDoesNotFollowALink(t *testing.T) {
 		t.Errorf("the other file is of %v, want %v; %v", after.ModTime(), before.ModTime(), err)
 	}
 }
+
+// A crash is a file that was begun and has no end.
+func TestTidyRemovesWhatCrashesHaveLeft(t *testing.T) {
+	dir := t.TempDir()
+	var temps []string
+	for range 2 {
+		f, err := durable.Create(filepath.Join(dir, "x"), 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		temps = append(temps, f.Temp())
+		f.Leave()
+	}
+	other := filepath.Join(dir, "old")
+	if err := os.WriteFile(other, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := time.Now().Add(-time.Hour)
+	for _, name := range []string{temps[0], other} {
+		if err := os.Chtimes(name, before, before); err != nil {
+			t.Fatal(err)
+		}
+	}
+	durable.Tidy(dir)
+	want := map[string]string{"old": "", filepath.Base(temps[1]): ""}
+	if diff := cmp.Diff(want, tree(t, dir)); diff != "" {
+		t.Errorf("left (-want +got):\n%s", diff)
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"datamesh/internal/catalog"
 	"datamesh/internal/config"
 	"datamesh/internal/crypt"
+	"datamesh/internal/durable"
 	"datamesh/internal/errs"
 	"datamesh/internal/keyring"
 	"datamesh/internal/mesh"
@@ -105,6 +107,7 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 	if err := o.Home.Make(); err != nil {
 		return nil, err
 	}
+	durable.Tidy(filepath.Dir(o.Home.Mesh()))
 	cat, err := catalog.Open(ctx, o.Home.Catalog())
 	if err != nil {
 		return nil, err

@@ -29,10 +29,7 @@ type ledger struct {
 func (x *member) ledger(t testing.TB) ledger {
 	t.Helper()
 	l := ledger{map[datamesh.ShardKey]int64{}, map[datamesh.ShardKey]bool{}, map[datamesh.SegmentID]*datamesh.Descriptor{}}
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(x.home, "store", "node.db")+"?_pragma=busy_timeout(10000)&_pragma=query_only(1)")
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := x.index(t)
 	defer db.Close()
 	rows, err := db.Query(`SELECT segment, idx, size, payload IS NULL, descriptor FROM shards JOIN segments USING (segment)`)
 	if err != nil {
@@ -63,6 +60,44 @@ func (x *member) ledger(t testing.TB) ledger {
 		t.Fatalf("%s: %v", x.home, err)
 	}
 	return l
+}
+
+// index opens the index of the member's store beside the process.
+func (x *member) index(t testing.TB) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(x.home, "store", "node.db")+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+// tombstones returns the deletions that a member knows of.
+func (x *member) tombstones(t testing.TB) (list []*datamesh.Deletion) {
+	t.Helper()
+	db := x.index(t)
+	defer db.Close()
+	rows, err := db.Query(`SELECT deletion FROM tombstones`)
+	if err != nil {
+		t.Fatalf("%s: %v", x.home, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var word []byte
+		err := rows.Scan(&word)
+		if err == nil {
+			var del *datamesh.Deletion
+			del, err = format.DecodeDeletion(word)
+			list = append(list, del)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return list
 }
 
 // copies returns at how many of the members each shard is, and the segments.

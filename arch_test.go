@@ -20,7 +20,7 @@ const module = "datamesh"
 // levels has the packages from the bottom up: each may import only packages of
 // a lower level. Every package stands here, so that to add one is a decision.
 var levels = [][]string{
-	{".", "internal/errs"},
+	{".", "internal/errs", "internal/step"},
 	{"internal/durable", "internal/hash"},
 	{"internal/config", "internal/crypt", "internal/durability", "internal/erasure", "internal/placement"},
 	{"internal/format", "internal/keyring", "internal/partial"},

@@ -1,20 +1,54 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"datamesh/internal/step"
 )
 
 // TestMain lets the scripts, and a demo, run this test binary as datamesh.
 func TestMain(m *testing.M) {
 	testscript.Main(cleaned{m}, map[string]func(){"datamesh": func() {
 		completionTime, askNodeTime = time.Minute, 30*time.Second // others may use this machine too
+		if dir := os.Getenv(stepsDir); dir != "" {
+			step.Reached = func(name string) { reached(dir, name) }
+		}
 		main()
 	}})
+}
+
+// stepsDir is the variable that names a directory in which a process writes
+// down which steps it reaches, and finds the one at which it is to die.
+const (
+	stepsDir     = "TEST_DATAMESH_STEPS"
+	stepsReached = "reached"
+	stepToDieAt  = "die"
+)
+
+// reached writes a step down, and kills this process, as a power cut does, if
+// it is to die there.
+func reached(dir, name string) {
+	f, err := os.OpenFile(filepath.Join(dir, stepsReached), os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(name + "\n"); err != nil {
+		panic(err)
+	}
+	if at, err := os.ReadFile(filepath.Join(dir, stepToDieAt)); err != nil || string(at) != name {
+		return
+	}
+	if self, err := os.FindProcess(os.Getpid()); err != nil || self.Kill() != nil {
+		panic("this process does not die")
+	}
+	select {} // until it has
 }
 
 func TestScripts(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
 	"datamesh/internal/hash"
+	"datamesh/internal/step"
 
 	"github.com/gofrs/flock"
 )
@@ -263,6 +264,7 @@ func (f *journalFile) done() bool {
 		return false
 	case f.file.Truncate(0) == nil:
 		f.written, f.synced = 0, 0
+		step.At("object: journal: the file is emptied")
 	}
 	return true
 }
@@ -273,6 +275,7 @@ func (f *journalFile) record(list ...record) error {
 	if err != nil {
 		return err
 	}
+	step.At("object: journal: a record is written")
 	f.syncing.Lock() // whoever waits here may find its record synced by another
 	defer f.syncing.Unlock()
 	if f.synced >= upto {
@@ -288,6 +291,7 @@ func (f *journalFile) record(list ...record) error {
 		return f.failed
 	}
 	f.synced = all
+	step.At("object: journal: a record is durable")
 	return nil
 }
 
@@ -344,6 +348,7 @@ func (f *journalFile) open() error {
 		return err
 	}
 	f.lock, f.file = lock, file
+	step.At("object: journal: the file is made")
 	for _, dir := range []string{f.dir, filepath.Dir(f.dir)} {
 		if err := durable.SyncDir(dir); err != nil {
 			f.failed = fmt.Errorf("journal: %w", err)

@@ -14,6 +14,7 @@ import (
 	"datamesh/internal/format"
 	"datamesh/internal/keyring"
 	"datamesh/internal/placement"
+	"datamesh/internal/step"
 )
 
 // PutOptions says how and under what an object is stored.
@@ -92,6 +93,7 @@ func (o *Objects) Put(ctx context.Context, r io.Reader, opt PutOptions, commit f
 	id, size, err := p.run(ctx, r)
 	result := p.result(id, size)
 	if err == nil {
+		step.At("object: put: all is stored and reported")
 		err = commit(result)
 	}
 	if err != nil {
@@ -102,6 +104,7 @@ func (o *Objects) Put(ctx context.Context, r io.Reader, opt PutOptions, commit f
 		}
 		return PutResult{}, err
 	}
+	step.At("object: put: the object is known to its user")
 	p.entry.end()
 	return result, nil
 }
@@ -186,6 +189,7 @@ func (p *put) segment(ctx context.Context, buf []byte, n int) (*datamesh.Descrip
 	if err != nil {
 		return nil, err
 	}
+	step.At("object: put: a segment is stored")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.placed = append(p.placed, placed{d, holders})

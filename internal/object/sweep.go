@@ -19,6 +19,7 @@ import (
 	"datamesh/internal/format"
 	"datamesh/internal/hash"
 	"datamesh/internal/ring"
+	"datamesh/internal/step"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -112,8 +113,10 @@ func (j *Journal) sweepFile(ctx context.Context, name string, net Net, stored St
 		swept += n
 		all = all && done
 	}
+	step.At("object: sweep: what was left is deleted")
 	if all {
 		os.Remove(name)
+		step.At("object: sweep: the journal is removed")
 		os.Remove(name + lockSuffix)
 	}
 	return swept, nil

@@ -15,6 +15,7 @@ import (
 	"datamesh/internal/hash"
 	"datamesh/internal/placement"
 	"datamesh/internal/ring"
+	"datamesh/internal/step"
 	"datamesh/internal/store"
 	"datamesh/internal/transfer"
 )
@@ -155,6 +156,7 @@ func (k *Keeper) repair(ctx context.Context, r Repair) (done Repaired) {
 	if done.Err, done.Hopeless = err, errors.Is(err, errNoCode); len(shards) == 0 {
 		return done
 	}
+	step.At("repair: rebuild: the shards are there")
 	refused := map[datamesh.PeerID]bool{}
 	for _, c := range copies {
 		if shards[c.Index] == nil {
@@ -170,10 +172,12 @@ func (k *Keeper) repair(ctx context.Context, r Repair) (done Repaired) {
 			continue
 		}
 		k.placed(done.place(c.Index, peer))
+		step.At("repair: rebuild: a shard is given away")
 	}
 	if err := k.report(ctx, d, done.Holders); err != nil {
 		done.Err = errors.Join(done.Err, err)
 	}
+	step.At("repair: rebuild: the registrars know")
 	return done
 }
 

@@ -10,6 +10,7 @@ import (
 	"datamesh/internal/errs"
 	"datamesh/internal/placement"
 	"datamesh/internal/ring"
+	"datamesh/internal/step"
 )
 
 // A Spare shard is one that a peer need not hold.
@@ -181,7 +182,9 @@ func (k *Keeper) giveUpOne(ctx context.Context, key datamesh.ShardKey) (gone boo
 			continue
 		}
 		if k.now().Sub(asked) < pledgeTime/2 {
+			step.At("repair: surplus: another has pledged to keep its copy")
 			err := k.index.Remove(ctx, key)
+			step.At("repair: surplus: the copy is removed")
 			return err == nil, err
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"datamesh"
 	"datamesh/internal/errs"
+	"datamesh/internal/step"
 	"datamesh/internal/store"
 )
 
@@ -252,6 +253,7 @@ func (s *Scrub) check(ctx context.Context, key datamesh.ShardKey, r *Result) tim
 // that nothing could be done.
 func (s *Scrub) mend(ctx context.Context, key datamesh.ShardKey, reason error, r *Result) error {
 	fate, err := s.store.Mend(ctx, key)
+	step.At("scrub: a damaged shard is mended or dropped")
 	if err != nil {
 		return err
 	}
@@ -319,6 +321,7 @@ func (s *Scrub) keep(ctx context.Context) {
 	if err := s.store.SetPosition(ctx, name, s.at.encode()); err != nil {
 		s.failed(ctx, err)
 	}
+	step.At("scrub: the position is written down")
 }
 
 func (s *Scrub) failed(ctx context.Context, err error) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"datamesh/internal/errs"
+	"datamesh/internal/step"
 
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -106,6 +107,7 @@ func (b *batch) removeGone() {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			c.err = errs.New(errs.IO, "store: %w", err)
 		}
+		step.At("store: commit: a file is removed")
 	}
 }
 

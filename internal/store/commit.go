@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"datamesh/internal/errs"
+	"datamesh/internal/step"
 )
 
 // maxBatch bounds how many changes one transaction makes.
@@ -89,7 +90,9 @@ func (d *Disk) apply(changes []*change) error {
 		b.now = c
 		c.err = c.stage(b)
 	}
+	step.At("store: commit: the rows are written, the files have their names")
 	b.syncDirs()
+	step.At("store: commit: the folders are synced")
 	b.exec(`COMMIT`)
 	if b.err != nil {
 		b.undo()
@@ -98,6 +101,7 @@ func (d *Disk) apply(changes []*change) error {
 		}
 		return b.err
 	}
+	step.At("store: commit: the rows are durable")
 	b.removeGone()
 	if d.events.Committed != nil {
 		d.events.Committed(len(changes))

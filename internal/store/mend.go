@@ -10,6 +10,7 @@ import (
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
 	"datamesh/internal/hash"
+	"datamesh/internal/step"
 )
 
 // Verify reads all bytes that are kept of a shard, and checks each. Of a file
@@ -132,6 +133,7 @@ func (d *Disk) rewrite(key datamesh.ShardKey, desc *datamesh.Descriptor, shard [
 		return errs.New(kindOf(err), "mend %s: %w", name(key), err)
 	}
 	defer os.Remove(temp) // gone if it was put in its place
+	step.At("store: mend: the file is written")
 	placed := false
 	err = d.commit(func(b *batch) error {
 		if placed { // it stays where it is, whatever came of the batch: so does its row
@@ -145,6 +147,7 @@ func (d *Disk) rewrite(key datamesh.ShardKey, desc *datamesh.Descriptor, shard [
 			return errs.New(kindOf(err), "mend %s: %w", name(key), err)
 		}
 		placed = true
+		step.At("store: mend: the file has its name")
 		if err := syncDir(d.folder(key.Segment[0])); err != nil {
 			return errs.New(kindOf(err), "mend %s: %w", name(key), err)
 		}

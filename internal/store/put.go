@@ -8,6 +8,7 @@ import (
 	"datamesh"
 	"datamesh/internal/errs"
 	"datamesh/internal/hash"
+	"datamesh/internal/step"
 )
 
 // Put checks the shard and keeps it; nil means that it has been synced. A
@@ -148,6 +149,7 @@ func (d *Disk) put(p *put) (err error) {
 		return errs.New(kindOf(err), "put %s: %w", name(p.key), err)
 	}
 	defer os.Remove(p.temp) // gone if it was put in its place
+	step.At("store: put: the file is written")
 	return d.commit(func(b *batch) error { return d.stagePut(b, p) })
 }
 

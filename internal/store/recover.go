@@ -12,6 +12,7 @@ import (
 	"datamesh"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
+	"datamesh/internal/step"
 )
 
 // recover opens the index and makes it and the files agree. One that is
@@ -62,6 +63,7 @@ func rebuild(path string) (aside string, rows int, err error) {
 	if rows, err = salvage(path, rebuiltPath(path)); err != nil {
 		return "", 0, err
 	}
+	step.At("store: rebuild: what was saved is written")
 	for n := 1; ; n++ {
 		aside = fmt.Sprintf("%s.damaged-%d", path, n)
 		if _, err := os.Lstat(aside); errors.Is(err, fs.ErrNotExist) {
@@ -75,6 +77,7 @@ func rebuild(path string) (aside string, rows int, err error) {
 		if err := syncDir(filepath.Dir(path)); err != nil {
 			return "", 0, errs.New(kindOf(err), "store: sync: %w", err)
 		}
+		step.At("store: rebuild: the damaged index is moved aside")
 	}
 	return aside, rows, finishRebuild(path)
 }
@@ -93,9 +96,11 @@ func finishRebuild(path string) error {
 	removeDB(path)
 	os.Remove(suspectPath(path)) // the new one is not
 	err := syncDir(filepath.Dir(path))
+	step.At("store: rebuild: the log of the damaged index is gone")
 	if err == nil {
 		err = os.Rename(rebuiltPath(path), path)
 	}
+	step.At("store: rebuild: the new index has its name")
 	if err == nil {
 		err = syncDir(filepath.Dir(path))
 	}
@@ -231,6 +236,7 @@ func (d *Disk) settle(found []*header, lost []datamesh.ShardKey) error {
 	if err := d.apply([]*change{c}); err != nil {
 		return err
 	}
+	step.At("store: open: a folder and the index agree")
 	for _, key := range lost {
 		if d.events.Lost != nil {
 			d.events.Lost(key)

@@ -32,7 +32,9 @@ func (k *Keeper) announce(ctx context.Context, x Announce) Announced {
 	}
 	sums, err := k.sums(ctx, x)
 	if err != nil {
-		k.events.failed("what this node holds could not be read", err)
+		if ctx.Err() == nil {
+			k.events.failed("what this node holds could not be read", err)
+		}
 		return Announced{Failed: x.To}
 	}
 	var mu sync.Mutex // guards done
@@ -55,7 +57,7 @@ func (k *Keeper) announce(ctx context.Context, x Announce) Announced {
 	}
 	group.Wait()
 	if len(x.To) == 0 {
-		if err := k.handOver(ctx); err != nil {
+		if err := k.handOver(ctx); err != nil && ctx.Err() == nil {
 			k.events.failed("owners' words could not be handed over", err)
 		}
 	}
@@ -73,7 +75,9 @@ func (k *Keeper) catchUp(ctx context.Context) []datamesh.PeerID {
 		err = errTooFew
 	}
 	if err != nil {
-		k.events.failed("this node was away for long, and does not tell yet what it holds", err)
+		if ctx.Err() == nil {
+			k.events.failed("this node was away for long, and does not tell yet what it holds", err)
+		}
 		return partners(k.net.View(), k.self)
 	}
 	k.absent.Store(false)

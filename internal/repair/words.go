@@ -165,7 +165,9 @@ func (k *Keeper) exchange(ctx context.Context, peer datamesh.PeerID, w transfer.
 // to the registrars.
 func (k *Keeper) drop(ctx context.Context, del *datamesh.Deletion) error {
 	if err := k.index.Drop(ctx, del); err != nil {
-		k.events.failed("an owner's word could not be carried out", err)
+		if ctx.Err() == nil {
+			k.events.failed("an owner's word could not be carried out", err)
+		}
 		return err
 	}
 	if !del.Gone() {

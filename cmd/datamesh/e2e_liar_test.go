@@ -178,6 +178,14 @@ func (liarRegistry) Holds(context.Context, datamesh.PeerID, transfer.Range) ([]d
 	return nil, nil, nil
 }
 
+func (liarRegistry) Words(context.Context, datamesh.PeerID, transfer.Words) ([]datamesh.SegmentID, []*datamesh.Deletion, error) {
+	return nil, nil, nil
+}
+
+func (liarRegistry) Proofs(context.Context, []datamesh.SegmentID) ([]store.Proof, error) {
+	return nil, nil
+}
+
 func (liarRegistry) Spare(datamesh.PeerID, datamesh.ShardKey) {}
 
 func (liarRegistry) Pledge(context.Context, datamesh.PeerID, datamesh.ShardKey) error { return nil }

@@ -47,6 +47,17 @@ func goldenDeletion(t testing.TB) *datamesh.Deletion {
 	return NewDeletion(owner, goldenDescriptor(t), 1<<40)
 }
 
+func goldenReceipt(t testing.TB) *datamesh.Receipt {
+	t.Helper()
+	d := goldenDescriptor(t)
+	r, err := SignReceipt(owner, datamesh.Receipt{Mesh: goldenGenesis().MeshID(), Segment: d.Segment, Index: 3, Shard: d.Shards[3],
+		Placer: seed(0x40), Time: 1_800_000_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 func goldenGenesis() *Genesis {
 	return &Genesis{Version: 1, Random: seed(2), Name: "Zuhause ✓", Founders: [][32]byte{seed(3), seed(4)}}
 }
@@ -105,6 +116,7 @@ type reader func([]byte) error
 var readers = map[string]reader{
 	"descriptor": func(b []byte) error { _, err := DecodeDescriptor(b); return err },
 	"deletion":   func(b []byte) error { _, err := DecodeDeletion(b); return err },
+	"receipt":    func(b []byte) error { _, err := DecodeReceipt(b); return err },
 	"genesis":    func(b []byte) error { _, err := DecodeGenesis(b); return err },
 	"manifest":   func(b []byte) error { _, err := decodeManifest(b); return err },
 	"list":       func(b []byte) error { _, err := DecodeList(b); return err },

@@ -44,6 +44,15 @@ func FuzzDecodeDeletion(f *testing.F) {
 	})
 }
 
+func FuzzDecodeReceipt(f *testing.F) {
+	f.Add(read(f, "receipt.cbor"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if r, err := DecodeReceipt(b); err == nil && !bytes.Equal(EncodeReceipt(r), b) {
+			t.Error("it has another form")
+		}
+	})
+}
+
 func FuzzDecodeGenesis(f *testing.F) {
 	f.Add(read(f, "genesis.cbor"))
 	g, err := NewGenesis("")

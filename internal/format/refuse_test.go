@@ -20,6 +20,7 @@ func goldens(t testing.TB) map[string][]byte {
 	return map[string][]byte{
 		"descriptor": read(t, "descriptor.cbor"),
 		"deletion":   read(t, "deletion.cbor"),
+		"receipt":    read(t, "receipt.cbor"),
 		"genesis":    read(t, "genesis.cbor"),
 		"manifest":   read(t, "manifest.cbor"),
 		"list":       read(t, "list.cbor"),

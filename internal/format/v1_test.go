@@ -48,6 +48,24 @@ func TestV1Deletion(t *testing.T) {
 	}
 }
 
+func TestV1Receipt(t *testing.T) {
+	file := read(t, "receipt.cbor")
+	want := goldenReceipt(t)
+	got, err := DecodeReceipt(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if !bytes.Equal(EncodeReceipt(want), file) {
+		t.Error("it is written otherwise")
+	}
+	if err := CheckReceipt(got, goldenGenesis().MeshID(), goldenDescriptor(t)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestV1Genesis(t *testing.T) {
 	file := read(t, "genesis.cbor")
 	want := goldenGenesis()

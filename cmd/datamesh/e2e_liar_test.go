@@ -186,6 +186,10 @@ func (liarRegistry) Proofs(context.Context, []datamesh.SegmentID) ([]store.Proof
 	return nil, nil
 }
 
+func (liarRegistry) Receipts(context.Context, datamesh.SegmentID) ([]*datamesh.Receipt, error) {
+	return nil, nil
+}
+
 func (liarRegistry) Spare(datamesh.PeerID, datamesh.ShardKey) {}
 
 func (liarRegistry) Pledge(context.Context, datamesh.PeerID, datamesh.ShardKey) error { return nil }

@@ -95,8 +95,13 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		port = m.port
 	}
 	l := n.opt.Config.Member
-	local := n.local(disk)
 	var net atomic.Pointer[mesh.Net] // which may be asked before it is returned
+	local := repair.Signed(n.local(disk), key, func() (datamesh.MeshID, bool) {
+		if n := net.Load(); n != nil {
+			return n.Genesis().MeshID(), true
+		}
+		return datamesh.MeshID{}, false
+	})
 	registry := &repair.Registry{Index: disk, Self: datamesh.PeerID(key.Public().(ed25519.PublicKey)), View: func() *ring.View {
 		if n := net.Load(); n != nil {
 			return n.View()

@@ -158,11 +158,12 @@ func (k *Keeper) repair(ctx context.Context, r Repair) (done Repaired) {
 	}
 	step.At("repair: rebuild: the shards are there")
 	refused := map[datamesh.PeerID]bool{}
+	var receipts []*datamesh.Receipt
 	for _, c := range copies {
 		if shards[c.Index] == nil {
 			continue
 		}
-		peer, err := k.give(ctx, d, c, shards[c.Index], done.Holders, refused)
+		peer, receipt, err := k.give(ctx, d, c, shards[c.Index], done.Holders, refused)
 		if errors.Is(err, errs.Deleted) {
 			done.Gone = true
 			return done
@@ -172,9 +173,12 @@ func (k *Keeper) repair(ctx context.Context, r Repair) (done Repaired) {
 			continue
 		}
 		k.placed(done.place(c.Index, peer))
+		if receipt != nil {
+			receipts = append(receipts, receipt)
+		}
 		step.At("repair: rebuild: a shard is given away")
 	}
-	if err := k.report(ctx, d, done.Holders); err != nil {
+	if err := k.report(ctx, d, done.Holders, receipts); err != nil {
 		done.Err = errors.Join(done.Err, err)
 	}
 	step.At("repair: rebuild: the registrars know")
@@ -236,22 +240,23 @@ func (k *Keeper) isFull(peer datamesh.PeerID) {
 }
 
 // give gives a shard to the peer that is to have it, or the next one that
-// takes it. Kind Deleted: a peer has shown that the owner has deleted the
+// takes it, and returns that one's receipt, or nil if it gives none. Kind Deleted: a peer has shown that the owner has deleted the
 // segment.
-func (k *Keeper) give(ctx context.Context, d *datamesh.Descriptor, c Copy, shard []byte, holders [][]datamesh.PeerID, refused map[datamesh.PeerID]bool) (datamesh.PeerID, error) {
+func (k *Keeper) give(ctx context.Context, d *datamesh.Descriptor, c Copy, shard []byte, holders [][]datamesh.PeerID, refused map[datamesh.PeerID]bool) (datamesh.PeerID, *datamesh.Receipt, error) {
 	for {
+		var receipt *datamesh.Receipt
 		err := k.rate.wait(ctx, len(shard))
 		if err == nil {
-			err = k.net.Shards(c.To).Put(ctx, d, c.Index, shard)
+			receipt, err = k.place(ctx, d, c, shard)
 		}
 		if err == nil {
 			err = k.taken(ctx, d, c)
 		}
 		if err == nil || ctx.Err() != nil {
-			return c.To, err
+			return c.To, receipt, err
 		}
 		if errors.Is(err, errs.Deleted) && k.deleted(ctx, c.To, d.Segment) {
-			return c.To, err
+			return c.To, nil, err
 		}
 		refused[c.To] = true
 		if errors.Is(err, errs.Full) {
@@ -264,7 +269,7 @@ func (k *Keeper) give(ctx context.Context, d *datamesh.Descriptor, c Copy, shard
 			if errors.Is(err, errs.Full) {
 				kind = errs.Full
 			}
-			return c.To, errs.New(kind, "no other member takes shard %s/%d: %v", d.Segment, c.Index, err)
+			return c.To, nil, errs.New(kind, "no other member takes shard %s/%d: %v", d.Segment, c.Index, err)
 		}
 		c.To = next
 	}
@@ -436,9 +441,10 @@ func (k *Keeper) readFrom(ctx context.Context, d *datamesh.Descriptor, key datam
 	return shard, nil
 }
 
-// report tells the registrars who holds a segment. A majority must take it.
-func (k *Keeper) report(ctx context.Context, d *datamesh.Descriptor, holders [][]datamesh.PeerID) error {
-	r := store.Report{Descriptor: d}
+// report tells the registrars who holds a segment, with the receipts of those
+// that were given shards. A majority must take it.
+func (k *Keeper) report(ctx context.Context, d *datamesh.Descriptor, holders [][]datamesh.PeerID, receipts []*datamesh.Receipt) error {
+	r := store.Report{Descriptor: d, Receipts: receipts}
 	for index, who := range holders {
 		for _, peer := range who {
 			r.Holdings = append(r.Holdings, store.Holding{Index: index, Peer: peer})

@@ -25,9 +25,14 @@ type Registry struct {
 
 var _ transfer.Registry = (*Registry)(nil)
 
-// Report enters what a peer reports.
+// Report enters what a peer reports. Kind, beside those of [Index]:
+// Authentication (a receipt is not what it should be; nothing is entered).
 func (r *Registry) Report(ctx context.Context, from datamesh.PeerID, reports []store.Report) error {
-	err := r.Index.Report(ctx, r.ofMembers(reports))
+	reports, err := r.checked(reports)
+	if err != nil {
+		return err
+	}
+	err = r.Index.Report(ctx, r.ofMembers(reports))
 	if k := r.keeper.Load(); k != nil && err == nil {
 		k.hear(Told{from, reports})
 	}

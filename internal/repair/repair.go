@@ -44,6 +44,7 @@ type Index interface {
 	Locate(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error)
 	Proven(ctx context.Context, proofs []store.Proof) error
 	Proofs(ctx context.Context, segments []datamesh.SegmentID) ([]store.Proof, error)
+	Receipts(ctx context.Context, segment datamesh.SegmentID) ([]*datamesh.Receipt, error)
 	Drop(ctx context.Context, del *datamesh.Deletion) error
 	Words(ctx context.Context, after datamesh.SegmentID, limit int) ([]*datamesh.Deletion, error)
 	Deletion(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Deletion, error)

@@ -128,7 +128,7 @@ func (m *member) open(capacity int64) {
 		m.w.t.Fatal(err)
 	}
 	m.registry = &Registry{Index: m.disk, Self: m.id, View: m.View}
-	m.store = m.disk
+	m.store = Signed(m.disk, m.key, func() (datamesh.MeshID, bool) { return m.w.mesh, true })
 }
 
 // run runs the keepers of members until the test, or stop, ends them.

@@ -627,3 +627,8 @@ func (d *Disk) Proven(ctx context.Context, proofs []store.Proof) error { return 
 func (d *Disk) Proofs(ctx context.Context, segments []datamesh.SegmentID) ([]store.Proof, error) {
 	return nil, ctx.Err()
 }
+
+// Receipts returns none: nobody signs any here.
+func (d *Disk) Receipts(ctx context.Context, segment datamesh.SegmentID) ([]*datamesh.Receipt, error) {
+	return nil, ctx.Err()
+}

@@ -85,7 +85,7 @@ func TestCorrectionOnAFullDisk(t *testing.T) {
 	for seed := range uint64(200) {
 		s := storetest.Segment(t, seed, 4, 2, 4*small)
 		samples, keys = append(samples, s), append(keys, s.Keys()...)
-		reports = append(reports, Report{s.Descriptor, []Holding{{0, peer(1)}, {1, peer(1)}}})
+		reports = append(reports, Report{Descriptor: s.Descriptor, Holdings: []Holding{{0, peer(1)}, {1, peer(1)}}})
 	}
 	if err := d.Report(t.Context(), reports); err != nil {
 		t.Fatal(err)

@@ -25,6 +25,7 @@ type Holding struct {
 type Report struct {
 	Descriptor *datamesh.Descriptor
 	Holdings   []Holding
+	Receipts   []*datamesh.Receipt // of those of the shards that were placed anew; who reports has checked them
 }
 
 // Report enters reports in the holder map, all in one transaction; when it
@@ -93,6 +94,7 @@ func (b *batch) enter(r Report, descriptor []byte, now int64) error {
 	for _, h := range r.Holdings {
 		b.hold(h, segment, now)
 	}
+	b.receive(r)
 	return nil
 }
 

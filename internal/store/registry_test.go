@@ -19,7 +19,7 @@ func peer(n byte) datamesh.PeerID { return datamesh.PeerID{n} }
 
 func report(t *testing.T, d *Disk, s *storetest.Sample, holdings ...Holding) {
 	t.Helper()
-	if err := d.Report(t.Context(), []Report{{s.Descriptor, holdings}}); err != nil {
+	if err := d.Report(t.Context(), []Report{{Descriptor: s.Descriptor, Holdings: holdings}}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -80,7 +80,7 @@ func TestTheLastReportCountsWhateverTheClock(t *testing.T) {
 	s := storetest.Segment(t, 1, 4, 2, 4*small)
 	ahead := time.Now().AddDate(1, 0, 0).Unix()
 	for n := range byte(maxHolders) {
-		r := Report{s.Descriptor, []Holding{{0, peer(n)}}}
+		r := Report{Descriptor: s.Descriptor, Holdings: []Holding{{0, peer(n)}}}
 		err := d.commit(func(b *batch) error { return b.enter(r, format.EncodeDescriptor(s.Descriptor), ahead) })
 		if err != nil {
 			t.Fatal(err)
@@ -103,8 +103,8 @@ func TestHoldersOutliveTheShardsAndNotTheSegment(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := d.Report(t.Context(), []Report{
-		{s.Descriptor, []Holding{{0, peer(1)}}},
-		{other.Descriptor, []Holding{{5, peer(2)}}},
+		{Descriptor: s.Descriptor, Holdings: []Holding{{0, peer(1)}}},
+		{Descriptor: other.Descriptor, Holdings: []Holding{{5, peer(2)}}},
 	})
 	if !errors.Is(err, errs.Deleted) {
 		t.Errorf("report of a deleted segment: got %v, want kind Deleted", err)
@@ -121,9 +121,9 @@ func TestReportRefusesWhatIsWrong(t *testing.T) {
 	forged := *s.Descriptor
 	forged.Signature[0] ^= 1
 	for what, r := range map[string]Report{
-		"an index above k+m":  {s.Descriptor, []Holding{{0, peer(1)}, {6, peer(1)}}},
-		"an index below 0":    {s.Descriptor, []Holding{{-1, peer(1)}}},
-		"a forged descriptor": {&forged, []Holding{{0, peer(1)}}},
+		"an index above k+m":  {Descriptor: s.Descriptor, Holdings: []Holding{{0, peer(1)}, {6, peer(1)}}},
+		"an index below 0":    {Descriptor: s.Descriptor, Holdings: []Holding{{-1, peer(1)}}},
+		"a forged descriptor": {Descriptor: &forged, Holdings: []Holding{{0, peer(1)}}},
 	} {
 		if err := d.Report(t.Context(), []Report{r}); !errors.Is(err, errs.Integrity) {
 			t.Errorf("%s: got %v, want kind Integrity", what, err)

@@ -71,6 +71,15 @@ CREATE TABLE IF NOT EXISTS proofs (
 	proven  INTEGER NOT NULL,
 	PRIMARY KEY (segment, idx, peer)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS receipts (
+	id      INTEGER PRIMARY KEY,
+	segment BLOB NOT NULL,
+	receipt BLOB NOT NULL,
+	UNIQUE (segment, receipt)
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS receipts_of_nothing AFTER DELETE ON segments BEGIN
+	DELETE FROM receipts WHERE segment = OLD.segment;
+END;
 CREATE TRIGGER IF NOT EXISTS proofs_of_nobody AFTER DELETE ON holders BEGIN
 	DELETE FROM proofs WHERE segment = OLD.segment AND idx = OLD.idx AND peer = OLD.peer;
 END;

@@ -66,7 +66,10 @@ func batches(reports []store.Report) iter.Seq[[]report] {
 			for _, h := range r.Holdings {
 				w.Holders = append(w.Holders, holding{Index: h.Index, Peer: h.Peer})
 			}
-			n := len(w.Descriptor) + 64*len(w.Holders) + 64
+			for _, x := range r.Receipts {
+				w.Receipts = append(w.Receipts, format.EncodeReceipt(x))
+			}
+			n := len(w.Descriptor) + 64*len(w.Holders) + format.MaxReceipt*len(w.Receipts) + 64
 			if size+n > maxHeader/2 && len(batch) > 0 {
 				if !yield(batch) {
 					return

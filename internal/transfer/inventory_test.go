@@ -424,6 +424,10 @@ func (r onDisk) Proofs(ctx context.Context, segments []datamesh.SegmentID) ([]st
 	return r.Disk.Proofs(ctx, segments)
 }
 
+func (r onDisk) Receipts(ctx context.Context, segment datamesh.SegmentID) ([]*datamesh.Receipt, error) {
+	return r.Disk.Receipts(ctx, segment)
+}
+
 func TestSpareAndPledgeReachTheRegistry(t *testing.T) {
 	r := newRegistry()
 	p := newPair(t)

@@ -47,6 +47,7 @@ const (
 	opPledge
 	opWords
 	opProofs
+	opReceipts
 )
 
 // A request is the header of what a client asks.
@@ -55,7 +56,7 @@ type request struct {
 	Op         uint64   `cbor:"2,keyasint"`
 	Keys       []key    `cbor:"3,keyasint,omitempty"`  // one for get and range, more for has and holds; list: after this one
 	Offset     int      `cbor:"4,keyasint,omitempty"`  // range
-	Count      int      `cbor:"5,keyasint,omitempty"`  // range: bytes; list: keys
+	Count      int      `cbor:"5,keyasint,omitempty"`  // range: bytes; list: keys; put: 1 if a receipt is wanted
 	Descriptor []byte   `cbor:"6,keyasint,omitempty"`  // put
 	Deletion   []byte   `cbor:"7,keyasint,omitempty"`  // drop
 	Reports    []report `cbor:"8,keyasint,omitempty"`  // report
@@ -88,6 +89,8 @@ type response struct {
 	Unknown []datamesh.SegmentID `cbor:"12,keyasint,omitempty"` // holds: segments whose descriptor is wanted; words: on which a word is
 	Deleted [][]byte             `cbor:"13,keyasint,omitempty"` // holds, words: deletions of segments
 	Proofs  []proof              `cbor:"14,keyasint,omitempty"` // proofs
+
+	Receipts [][]byte `cbor:"15,keyasint,omitempty"` // receipts; put: one, if it was wanted
 }
 
 type key struct {
@@ -113,6 +116,7 @@ type proof struct {
 type report struct {
 	Descriptor []byte    `cbor:"1,keyasint"`
 	Holders    []holding `cbor:"2,keyasint"`
+	Receipts   [][]byte  `cbor:"3,keyasint,omitempty"`
 }
 
 // writeMessage writes a header in one piece with its length, and the payload

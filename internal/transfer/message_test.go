@@ -3,6 +3,7 @@ package transfer
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"flag"
 	"io"
 	"os"
@@ -68,7 +69,26 @@ func requests(t testing.TB) map[string]request {
 		"compare": compareRequest(s),
 		"words":   {Version: version, Op: opWords, Words: []Word{{Segment: s.Segment, Generation: 1 << 63}}, Range: []key{{}, {Segment: datamesh.SegmentID{255}}}},
 		"holds":   {Version: version, Op: opHolds, Keys: keys[1:], Range: wireKeys([]datamesh.ShardKey{datamesh.First, s.Key(2)})},
+
+		"proofs":              {Version: version, Op: opProofs, Keys: []key{{Segment: s.Segment}, {Segment: datamesh.SegmentID{1}}}},
+		"receipts":            {Version: version, Op: opReceipts, Keys: []key{{Segment: s.Segment}}},
+		"put-with-receipt":    {Version: version, Op: opPut, Keys: keys[:1], Count: 1, Descriptor: d, Length: 5},
+		"report-with-receipt": {Version: version, Op: opReport, Reports: []report{{Descriptor: d, Holders: []holding{}, Receipts: [][]byte{receiptOf(t, s)}}}},
 	}
+}
+
+// holderKey is of the peer that signs receipts.
+var holderKey = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+
+// receiptOf is the encoded receipt of a sample's shard 1.
+func receiptOf(t testing.TB, s *storetest.Sample) []byte {
+	t.Helper()
+	r, err := format.SignReceipt(holderKey, datamesh.Receipt{Mesh: datamesh.MeshID{1}, Segment: s.Segment, Index: 1,
+		Shard: s.Descriptor.Shards[1], Placer: datamesh.PeerID{2}, Time: 1_800_000_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return format.EncodeReceipt(r)
 }
 
 // compareRequest has the sums of the shards of a sample.
@@ -93,6 +113,8 @@ func responses(t testing.TB) map[string]response {
 		"compare":  {Version: version, Differ: []int{0, 1, 255, 4095}},
 		"words":    {Version: version, Unknown: []datamesh.SegmentID{{2}}, Deleted: [][]byte{format.EncodeDeletion(s.Deletion(8))}},
 		"holds":    {Version: version, Unknown: []datamesh.SegmentID{{1}, s.Segment}, Deleted: [][]byte{format.EncodeDeletion(s.Deletion(7))}},
+		"proofs":   {Version: version, Has: []bool{true, false}, Proofs: []proof{{Segment: s.Segment, Index: 1, Peer: datamesh.PeerID{1}, Age: 3600}}},
+		"receipts": {Version: version, Receipts: [][]byte{receiptOf(t, s)}},
 	}
 }
 
@@ -104,7 +126,7 @@ func TestRequestsKeepTheirBytes(t *testing.T) {
 		if err := readMessage(bytes.NewReader(b), "request", &got); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(req, got, cmp.AllowUnexported(key{}, holding{}, Word{})); diff != "" {
+		if diff := cmp.Diff(req, got, cmp.AllowUnexported(key{}, holding{}, Word{}, proof{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
@@ -118,7 +140,7 @@ func TestResponsesKeepTheirBytes(t *testing.T) {
 		if err := readMessage(bytes.NewReader(b), "response", &got); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(resp, got, cmp.AllowUnexported(key{}, holding{}, Word{})); diff != "" {
+		if diff := cmp.Diff(resp, got, cmp.AllowUnexported(key{}, holding{}, Word{}, proof{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}

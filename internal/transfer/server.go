@@ -38,6 +38,8 @@ type Registry interface {
 	Pledge(ctx context.Context, from datamesh.PeerID, key datamesh.ShardKey) error
 	// Proofs returns what holders of the segments have last proven.
 	Proofs(ctx context.Context, segments []datamesh.SegmentID) ([]store.Proof, error)
+	// Receipts returns the receipts that came with reports of a segment.
+	Receipts(ctx context.Context, segment datamesh.SegmentID) ([]*datamesh.Receipt, error)
 }
 
 // A sizer is a store that can tell how many bytes a shard takes, at least its
@@ -160,7 +162,7 @@ func (s *Server) reserve(ctx context.Context, g *guest, stream mesh.Stream, n in
 // the stream is of no more use.
 func (s *Server) answer(ctx context.Context, from datamesh.PeerID, g *guest, stream mesh.Stream, req *request) error {
 	if req.Op == opPut {
-		return s.put(ctx, g, stream, req)
+		return s.put(ctx, from, g, stream, req)
 	}
 	if req.Length != 0 {
 		return errs.New(errs.Serialization, "request %d with a shard", req.Op)

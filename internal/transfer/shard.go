@@ -12,7 +12,7 @@ import (
 )
 
 // put takes a shard. Its descriptor is verified before its bytes are read.
-func (s *Server) put(ctx context.Context, g *guest, stream mesh.Stream, req *request) error {
+func (s *Server) put(ctx context.Context, from datamesh.PeerID, g *guest, stream mesh.Stream, req *request) error {
 	if len(req.Keys) != 1 || req.Length < 1 || req.Length > maxShard {
 		return errs.New(errs.Serialization, "put of %d bytes", req.Length)
 	}
@@ -33,10 +33,14 @@ func (s *Server) put(ctx context.Context, g *guest, stream mesh.Stream, req *req
 	if err := readShard(stream, buf); err != nil {
 		return err
 	}
+	var resp response
+	if req.Count == 1 {
+		ctx = datamesh.WithReceipt(ctx, from, func(r *datamesh.Receipt) { resp.Receipts = [][]byte{format.EncodeReceipt(r)} })
+	}
 	if err := s.shards.Put(ctx, d, req.Keys[0].Index, buf); err != nil {
 		return respond(stream, failure(err), nil)
 	}
-	return respond(stream, response{}, nil)
+	return respond(stream, resp, nil)
 }
 
 // readShard fills buf, with words of progress on the way.

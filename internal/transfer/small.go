@@ -59,6 +59,8 @@ func (s *Server) small(ctx context.Context, from datamesh.PeerID, req *request) 
 		}
 	case opProofs:
 		resp, err = s.proofs(ctx, req)
+	case opReceipts:
+		resp, err = s.receipts(ctx, req)
 	default:
 		err = errs.New(errs.Invalid, "request %d is not known", req.Op)
 	}
@@ -92,6 +94,13 @@ func decodeReports(in []report) ([]store.Report, error) {
 			return nil, err
 		}
 		out[i] = store.Report{Descriptor: d, Holdings: holders}
+		for _, b := range r.Receipts {
+			x, err := format.DecodeReceipt(b)
+			if err != nil {
+				return nil, fmt.Errorf("report: %w", err)
+			}
+			out[i].Receipts = append(out[i].Receipts, x)
+		}
 	}
 	return out, nil
 }

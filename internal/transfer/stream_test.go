@@ -228,3 +228,9 @@ func (r *registry) Proofs(_ context.Context, segments []datamesh.SegmentID) (lis
 	}
 	return list, r.fail
 }
+
+func (r *registry) Receipts(_ context.Context, segment datamesh.SegmentID) ([]*datamesh.Receipt, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reports[segment].Receipts, r.fail
+}

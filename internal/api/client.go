@@ -129,6 +129,10 @@ func (c *Client) Scrub(ctx context.Context, o node.ScrubOptions) (*node.Scrubbed
 	return ask[node.Scrubbed](ctx, c, "POST", scrubPath, query, nil)
 }
 
+func (c *Client) Receipts(ctx context.Context, ref string) (*node.Receipts, error) {
+	return ask[node.Receipts](ctx, c, "GET", receiptsPath, url.Values{"ref": {ref}}, nil)
+}
+
 func (c *Client) Audit(ctx context.Context, o node.AuditOptions) (*node.Audited, error) {
 	query, err := withOptions(o)
 	if err != nil {

@@ -97,6 +97,7 @@ func testAnswers(t *testing.T, connect func(*testing.T, Operations) Operations) 
 	check("Repair", func(o Operations) (any, error) {
 		return o.Repair(t.Context(), node.RepairOptions{Transfer: "a/b ?&%", DryRun: true})
 	})
+	check("Receipts", func(o Operations) (any, error) { return o.Receipts(t.Context(), "a/b ?&%") })
 	check("Stats", func(o Operations) (any, error) { return o.Stats(t.Context()) })
 	check("Health", func(o Operations) (any, error) { return o.Health(t.Context(), false) })
 	check("a quick Health", func(o Operations) (any, error) { return o.Health(t.Context(), true) })

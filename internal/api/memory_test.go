@@ -143,6 +143,11 @@ func (m *memory) Repair(_ context.Context, o node.RepairOptions) (*node.Repaired
 		Weak: []node.WeakSegment{{Segment: datamesh.SegmentID{5}, Reason: "not " + o.Transfer}}, DryRun: o.DryRun}, nil
 }
 
+func (m *memory) Receipts(_ context.Context, ref string) (*node.Receipts, error) {
+	return &node.Receipts{Segments: 1, Receipts: []node.Receipt{{Segment: datamesh.SegmentID{4}, Index: 2, Holder: datamesh.PeerID{9}, Placer: datamesh.PeerID{8}, Time: time.Unix(7, 0).UTC(), Registrars: 3}},
+		Refused: []node.RefusedReceipt{{Registrar: datamesh.PeerID{7}, Reason: "not " + ref}}, Silent: 1}, nil
+}
+
 func (m *memory) Stats(context.Context) (*node.Stats, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -71,6 +71,10 @@ type Operations interface {
 	// repaired that are not whole, or says what that would come to.
 	Repair(ctx context.Context, o node.RepairOptions) (*node.Repaired, error)
 
+	// Receipts returns what members have signed for that repairs gave shards of
+	// an object.
+	Receipts(ctx context.Context, ref string) (*node.Receipts, error)
+
 	// Stats returns the figures of the node.
 	Stats(ctx context.Context) (*node.Stats, error)
 

@@ -126,6 +126,7 @@ func routes(ops Operations) http.Handler {
 	mux.Handle("POST "+scrubPath, answer(func(r *http.Request) (*node.Scrubbed, error) { return scrub(ops, r) }))
 	mux.Handle("POST "+auditPath, answer(func(r *http.Request) (*node.Audited, error) { return audit(ops, r) }))
 	mux.Handle("POST "+repairPath, answer(func(r *http.Request) (*node.Repaired, error) { return repair(ops, r) }))
+	mux.Handle("GET "+receiptsPath, answer(func(r *http.Request) (*node.Receipts, error) { return ops.Receipts(r.Context(), ref(r)) }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, errs.New(errs.Invalid, "the local API has no %s %s", r.Method, r.URL.Path))
 	})

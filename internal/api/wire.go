@@ -29,6 +29,7 @@ const (
 	scrubPath     = "/v1/scrub"
 	auditPath     = "/v1/audit"
 	repairPath    = "/v1/repair"
+	receiptsPath  = "/v1/receipts"
 )
 
 const (

@@ -79,3 +79,13 @@ func (m *members) Pledge(ctx context.Context, peer datamesh.PeerID, key datamesh
 	}
 	return m.link.client.Pledge(ctx, peer, key)
 }
+
+// Receipts returns those that a registrar keeps of a segment, and why others
+// that it has shown are none.
+func (m *members) Receipts(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (list []*datamesh.Receipt, refused []error, err error) {
+	if peer == m.link.self && m.link.disk != nil {
+		list, err = m.link.disk.Receipts(ctx, segment)
+		return list, nil, err
+	}
+	return m.link.client.Receipts(ctx, peer, segment)
+}

@@ -22,9 +22,10 @@ const maxHolders = 4
 // compares with [store.Disk]. It is safe for concurrent use.
 type Disk struct {
 	capacity int64
-	trusted  func(desc *datamesh.Descriptor) bool // whether it was checked before; may be nil
-	put      func(key datamesh.ShardKey)          // is told of a shard that is there now; may be nil
-	removed  func(key datamesh.ShardKey)          // is told of one that was given up; may be nil
+	trusted  func(desc *datamesh.Descriptor) bool   // whether it was checked before; may be nil
+	put      func(key datamesh.ShardKey)            // is told of a shard that is there now; may be nil
+	removed  func(key datamesh.ShardKey)            // is told of one that was given up; may be nil
+	moved    func(key datamesh.ShardKey, back bool) // is told of one that went to the trash, or came back; may be nil
 
 	mu       sync.Mutex // guards the rest
 	used     int64
@@ -266,40 +267,52 @@ func (d *Disk) discard(key datamesh.ShardKey, final bool) {
 	d.mu.Lock()
 	x := d.shards[key]
 	d.mu.Unlock()
-	if d.take(key) && !final {
-		d.mu.Lock()
-		defer d.mu.Unlock()
+	taken := d.take(key)
+	d.mu.Lock()
+	if taken && !final {
 		d.used += int64(len(x.bytes))
 		d.trash[key] = x
-		return
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if x := d.trash[key]; x != nil && final {
 		d.used -= int64(len(x.bytes))
 		delete(d.trash, key)
+	}
+	d.mu.Unlock()
+	if taken && d.moved != nil {
+		d.moved(key, false)
 	}
 }
 
 // undelete brings back what is in the trash of a segment.
 func (d *Disk) undelete(desc *datamesh.Descriptor) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	for i := range desc.Shards {
 		key := datamesh.ShardKey{Segment: desc.Segment, Index: i}
-		x := d.trash[key]
-		if x == nil {
-			continue
-		}
-		r, err := d.know(desc)
+		back, err := d.restore(desc, key)
 		if err != nil {
 			return err
 		}
-		delete(d.trash, key)
-		r.shards++
-		d.shards[key], d.keys = x, nil
+		if back && d.moved != nil {
+			d.moved(key, true)
+		}
 	}
 	return nil
+}
+
+func (d *Disk) restore(desc *datamesh.Descriptor, key datamesh.ShardKey) (back bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	x := d.trash[key]
+	if x == nil {
+		return false, nil
+	}
+	r, err := d.know(desc)
+	if err != nil {
+		return false, err
+	}
+	delete(d.trash, key)
+	r.shards++
+	d.shards[key], d.keys = x, nil
+	return true, nil
 }
 
 // Remove gives up a shard.

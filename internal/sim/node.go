@@ -72,6 +72,7 @@ func (n *node) newDisk() {
 		return s != nil && s.d == d
 	}
 	n.disk.put = func(key datamesh.ShardKey) { n.w.put(n, key) }
+	n.disk.moved = func(key datamesh.ShardKey, back bool) { n.w.moved(n, key, back) }
 	n.disk.removed = func(key datamesh.ShardKey) { n.w.gaveUp(n, key) }
 }
 

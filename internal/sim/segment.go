@@ -25,6 +25,11 @@ type segment struct {
 	stored bool      // all shards were put, and the registrars told
 	lost   bool      // fewer than k are left
 	since  time.Time // since when a shard is nowhere to be had; zero: all are there
+
+	deleted    bool    // as the owner knows
+	saying     bool    // the owner is about to say otherwise
+	generation uint64  // of the last word that was acknowledged
+	trash      [][]int // as at, of shards that were deleted
 }
 
 // store stores a segment as a put does.
@@ -49,7 +54,7 @@ func (w *World) store(owner ed25519.PrivateKey) error {
 	if err != nil {
 		return err
 	}
-	s := &segment{d: d, data: data, at: make([][]int, k+m)}
+	s := &segment{d: d, data: data, at: make([][]int, k+m), trash: make([][]int, k+m)}
 	w.segments = append(w.segments, s)
 	w.byID[d.Segment] = s
 	view := w.truth()
@@ -108,7 +113,7 @@ func (w *World) gaveUp(n *node, key datamesh.ShardKey) {
 		return // it was spoilt
 	}
 	s.remove(key.Index, n.number)
-	if !s.there(w, key.Index) {
+	if !s.there(w, key.Index) && !s.deleted && !s.saying {
 		w.broken("node %d gave up the last copy of %s/%d", n.number, key.Segment, key.Index)
 	}
 	w.judge(s)
@@ -123,8 +128,10 @@ func (w *World) spoilt(n *node, key datamesh.ShardKey) {
 	w.judge(s)
 }
 
-func (s *segment) remove(index, number int) {
-	s.at[index] = slices.DeleteFunc(s.at[index], func(x int) bool { return x == number })
+func (s *segment) remove(index, number int) { s.at[index] = without(s.at[index], number) }
+
+func without(list []int, number int) []int {
+	return slices.DeleteFunc(list, func(x int) bool { return x == number })
 }
 
 // affected judges the segments of which a node has shards, after it has gone,
@@ -136,6 +143,13 @@ func (w *World) affected(n *node, gone bool) {
 			s.remove(key.Index, n.number)
 		}
 		w.judge(s)
+	}
+	if !gone {
+		return
+	}
+	for key := range n.disk.trash { // whose order does not matter
+		s := w.byID[key.Segment]
+		s.trash[key.Index] = without(s.trash[key.Index], n.number)
 	}
 }
 
@@ -156,12 +170,12 @@ func (s *segment) toBeHad(w *World) (n int) {
 
 // judge notes whether a segment is whole, or lost.
 func (w *World) judge(s *segment) {
-	if !s.stored {
+	if !s.stored || s.deleted || s.saying {
 		return
 	}
 	left, whole := 0, true
 	for i, who := range s.at {
-		if len(who) > 0 {
+		if len(who)+len(s.trash[i]) > 0 { // what is brought back comes by and by
 			left++
 		}
 		whole = whole && s.there(w, i)
@@ -228,7 +242,13 @@ func (w *World) Check(quiet bool) (wrong []string) {
 		wrong = append(wrong, fmt.Sprintf("%s: ", s.d.Segment)+fmt.Sprintf(format, args...))
 	}
 	for _, s := range w.segments {
-		if s.lost {
+		if s.lost || s.saying {
+			continue
+		}
+		if s.deleted {
+			if quiet {
+				w.checkGone(s, bad)
+			}
 			continue
 		}
 		if err := w.read(s); err != nil && (quiet || s.toBeHad(w) >= s.d.K) {

@@ -52,6 +52,8 @@ type Config struct {
 	Rot     float64       // shards of a node that rot
 	Scrub   time.Duration // until a shard that has rotted, or was torn, is found and dropped, at most
 
+	Deletes float64 // words of owners, by which they delete segments or bring them back
+
 	Dropped float64       // the share of messages, requests and answers, that get nowhere
 	Late    float64       // and of the requests that come late, after others and when nobody waits for an answer
 	Behind  time.Duration // how late, at most
@@ -75,7 +77,8 @@ type World struct {
 	calm     bool // nothing is lost any more
 
 	mesh     datamesh.MeshID
-	nodes    []*node // in the order in which they have joined
+	owner    ed25519.PrivateKey // of all segments
+	nodes    []*node            // in the order in which they have joined
 	byPeer   map[datamesh.PeerID]*node
 	segments []*segment
 	byID     map[datamesh.SegmentID]*segment
@@ -97,6 +100,7 @@ type Stats struct {
 	Full    int // times at which there was no room on a node
 	Silent  int // messages that got nowhere
 	Late    int // requests that came late
+	Words   int // of owners
 	Lost    int // segments of which fewer than k shards were left
 
 	Missing  int           // shards that were nowhere to be had when they were written
@@ -124,15 +128,16 @@ func New(cfg Config) (*World, error) {
 			return nil, err
 		}
 	}
-	owner := ed25519.NewKeyFromSeed(w.bytes(ed25519.SeedSize))
+	w.owner = ed25519.NewKeyFromSeed(w.bytes(ed25519.SeedSize))
 	for range cfg.Segments {
-		if err := w.store(owner); err != nil {
+		if err := w.store(w.owner); err != nil {
 			return nil, err
 		}
 	}
 	for _, n := range w.nodes {
 		n.start()
 	}
+	w.change()
 	return w, nil
 }
 

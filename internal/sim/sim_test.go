@@ -78,7 +78,9 @@ func long(t *testing.T, what string) {
 
 func TestTheSameSeedGivesTheSameRun(t *testing.T) {
 	run := func(seed uint64) [32]byte {
-		w := start(t, config(seed, 20, 50).withMishaps())
+		cfg := config(seed, 20, 50).withMishaps()
+		cfg.Deletes = 1000
+		w := start(t, cfg)
 		w.Run(6 * time.Hour)
 		w.quiet()
 		return w.Digest()
@@ -212,6 +214,37 @@ func TestHintsOfWhatIsNotHereCostNothing(t *testing.T) {
 	w.Run(time.Minute)
 	if n := w.Stats.Located - before; n > 0 || told == 0 {
 		t.Errorf("seed %d: %d nodes that are told of a shard that they have not ask %d times who holds it", w.cfg.Seed, told, n)
+	}
+}
+
+// Whatever befalls nodes while owners delete segments and bring them back, from
+// either part of a mesh in two: what was deleted last is nowhere, and what was
+// brought back is whole.
+func TestDeletedSegmentsStayDeleted(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(2) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			cfg := config(seed, 40, 100)
+			cfg.Loss, cfg.Outages, cfg.Away, cfg.Disks, cfg.Deletes = 150, 300, time.Hour, 50, 2000
+			w := start(t, cfg)
+			w.Run(2 * time.Hour)
+			w.Cut(func(a, b int) bool { return (a%3 == 0) != (b%3 == 0) })
+			w.Run(2 * time.Hour)
+			w.Cut(nil)
+			w.Run(2 * time.Hour)
+			w.want(t, false)
+			w.quiet()
+			w.want(t, true)
+			deleted := 0
+			for _, s := range w.segments {
+				if s.deleted && !s.lost {
+					deleted++
+				}
+			}
+			if w.Stats.Words < 30 || deleted == 0 || deleted == len(w.segments) {
+				t.Errorf("seed %d: %d words, and %d segments are deleted", seed, w.Stats.Words, deleted)
+			}
+		})
 	}
 }
 

@@ -129,3 +129,29 @@ func TestInfoSaysHowSafeAnObjectIs(t *testing.T) {
 		t.Errorf("info exited with %d: %s", o.code, o.stderr)
 	}
 }
+
+// A holder that says it has a shard is believed until it is to prove that.
+func TestInfoHasShardsProven(t *testing.T) {
+	t.Parallel()
+	m := emptyMesh(t, "DATAMESH_REPAIR_GRACE=1h")
+	m.grow(t, 6)
+	owner := m.user(t)
+	owner.put(t, noisy(1, 1<<20), "--name", "file")
+	if s := owner.info(t, "file").Safety.Shards; s.Live != 9 || !s.OldestProof.IsZero() {
+		t.Errorf("got %+v, want shards of which some were never proven", s)
+	}
+	began := time.Now()
+	eventually(t, "all shards are proven", func() bool {
+		s := result[node.Info](t, owner.run(t, "info", "file", "--prove")).Safety.Shards
+		return s.Live == 9 && s.Proven == 9 && !s.OldestProof.Before(began.Truncate(time.Second))
+	})
+	_, path := m.members[1].anyFile(t)
+	rot(t, path)
+	if s := owner.info(t, "file"); s.Safety.Shards.Live != 9 || s.Survives != 2 {
+		t.Errorf("got %+v, want what the holder says", s.Safety)
+	}
+	eventually(t, "a proof hits what has rotted", func() bool {
+		s := result[node.Info](t, owner.run(t, "info", "file", "--prove"))
+		return s.Safety.Shards.Live == 8 && s.Survives == 1
+	})
+}

@@ -12,7 +12,8 @@ import (
 )
 
 func (c *cli) infoCommand() *cobra.Command {
-	return &cobra.Command{
+	var prove bool
+	cmd := &cobra.Command{
 		Use:     "info ID|NAME",
 		Aliases: []string{"show"},
 		Short:   "ask the peers where the shards of a file are now, and how safe it is",
@@ -26,7 +27,7 @@ vanish with any of them.`,
 		ValidArgsFunction: positional(c.completeObjects),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.withNode(cmd.Context(), func(ops api.Operations) error {
-				info, err := ops.Info(cmd.Context(), args[0])
+				info, err := ops.Info(cmd.Context(), args[0], prove)
 				if err != nil {
 					return fmt.Errorf("info %s: %w", args[0], err)
 				}
@@ -34,6 +35,9 @@ vanish with any of them.`,
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&prove, "prove", false, "have each holder but this node prove its shards now, by some 18 KiB a shard; one that cannot has none")
+	c.completeFlags(cmd, nil)
+	return cmd
 }
 
 // shardRows is how many shards a screen has room for.

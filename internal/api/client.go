@@ -100,8 +100,8 @@ func (c *Client) Deleted(ctx context.Context) (*node.DeletedObjects, error) {
 	return ask[node.DeletedObjects](ctx, c, "GET", deletedPath, nil, nil)
 }
 
-func (c *Client) Info(ctx context.Context, ref string) (*node.Info, error) {
-	return ask[node.Info](ctx, c, "GET", infoPath, url.Values{"ref": {ref}}, nil)
+func (c *Client) Info(ctx context.Context, ref string, prove bool) (*node.Info, error) {
+	return ask[node.Info](ctx, c, "GET", infoPath, url.Values{"ref": {ref}, "prove": {strconv.FormatBool(prove)}}, nil)
 }
 
 func (c *Client) Peers(ctx context.Context) (*node.Peers, error) {

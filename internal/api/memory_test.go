@@ -101,12 +101,12 @@ func (m *memory) Deleted(context.Context) (*node.DeletedObjects, error) {
 	return &node.DeletedObjects{Objects: []node.DeletedObject{{ID: datamesh.ObjectID{1}, Name: "ü", Deleted: time.Unix(1, 0).UTC(), Done: true}}}, nil
 }
 
-func (m *memory) Info(ctx context.Context, ref string) (*node.Info, error) {
+func (m *memory) Info(ctx context.Context, ref string, prove bool) (*node.Info, error) {
 	o, err := m.find(ref)
 	if err != nil {
 		return nil, err
 	}
-	shard := node.ShardInfo{Index: 0, Peer: datamesh.PeerID{1}, Live: true}
+	shard := node.ShardInfo{Index: 0, Peer: datamesh.PeerID{1}, Live: prove}
 	return &node.Info{ID: o.ID, Name: o.Name, Size: o.Size, Segments: []node.SegmentInfo{{ID: datamesh.SegmentID(o.ID), Shards: []node.ShardInfo{shard}}}}, nil
 }
 

@@ -46,8 +46,9 @@ type Operations interface {
 	// Deleted returns the user's objects that were deleted, the last first.
 	Deleted(ctx context.Context) (*node.DeletedObjects, error)
 
-	// Info asks the peers where the shards of an object are now.
-	Info(ctx context.Context, ref string) (*node.Info, error)
+	// Info asks the peers where the shards of an object are now, and may have
+	// them prove it.
+	Info(ctx context.Context, ref string, prove bool) (*node.Info, error)
 
 	// Peers returns the storage members of the mesh other than the node.
 	Peers(ctx context.Context) (*node.Peers, error)

@@ -111,7 +111,7 @@ func routes(ops Operations) http.Handler {
 	mux.Handle("GET "+deletedPath, answer(func(r *http.Request) (*node.DeletedObjects, error) { return ops.Deleted(r.Context()) }))
 	mux.Handle("DELETE "+deletedPath, answer(func(r *http.Request) (*node.Undeleted, error) { return ops.Undelete(r.Context(), ref(r)) }))
 	mux.Handle("GET "+contentPath, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { get(ops, w, r) }))
-	mux.Handle("GET "+infoPath, answer(func(r *http.Request) (*node.Info, error) { return ops.Info(r.Context(), ref(r)) }))
+	mux.Handle("GET "+infoPath, answer(func(r *http.Request) (*node.Info, error) { return info(ops, r) }))
 	mux.Handle("GET "+peersPath, answer(func(r *http.Request) (*node.Peers, error) { return ops.Peers(r.Context()) }))
 	mux.Handle("GET "+statsPath, answer(func(r *http.Request) (*node.Stats, error) { return ops.Stats(r.Context()) }))
 	mux.Handle("GET "+healthPath, answer(func(r *http.Request) (*node.Health, error) { return health(ops, r) }))
@@ -195,12 +195,29 @@ func remove(ops Operations, r *http.Request) (*node.Removed, error) {
 	return ops.Delete(r.Context(), ref(r), o)
 }
 
-func health(ops Operations, r *http.Request) (*node.Health, error) {
-	quick, err := strconv.ParseBool(cmp.Or(r.URL.Query().Get("quick"), "false"))
+func info(ops Operations, r *http.Request) (*node.Info, error) {
+	prove, err := boolean(r, "prove")
 	if err != nil {
-		return nil, errs.New(errs.Invalid, "quick: %w", err)
+		return nil, err
+	}
+	return ops.Info(r.Context(), ref(r), prove)
+}
+
+func health(ops Operations, r *http.Request) (*node.Health, error) {
+	quick, err := boolean(r, "quick")
+	if err != nil {
+		return nil, err
 	}
 	return ops.Health(r.Context(), quick)
+}
+
+// boolean reads a query parameter that is false unless it is there.
+func boolean(r *http.Request, name string) (bool, error) {
+	x, err := strconv.ParseBool(cmp.Or(r.URL.Query().Get(name), "false"))
+	if err != nil {
+		return false, errs.New(errs.Invalid, "%s: %w", name, err)
+	}
+	return x, nil
 }
 
 func plan(ops Operations, r *http.Request) (*node.Planned, error) {

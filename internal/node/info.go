@@ -8,9 +8,10 @@ import (
 	"datamesh/internal/format"
 )
 
-// Info asks the peers where the shards of an object are now. Kinds: as
+// Info asks the peers where the shards of an object are now, and, if they shall
+// prove, has each prove its shards: one that cannot has none. Kinds: as
 // [object.Objects.Get].
-func (n *Node) Info(ctx context.Context, ref string) (*Info, error) {
+func (n *Node) Info(ctx context.Context, ref string, prove bool) (*Info, error) {
 	id, err := n.resolve(ctx, ref)
 	if err != nil {
 		return nil, err
@@ -24,6 +25,12 @@ func (n *Node) Info(ctx context.Context, ref string) (*Info, error) {
 		return nil, l.absent(err)
 	}
 	r, proofs := l.reckoning(), l.proofs(ctx, state.Segments)
+	if prove {
+		n.prove(ctx, l, state, proofs)
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
 	r.watched(format.Time(state.Manifest.Created), time.Now(), state.Survives < 0)
 	info := &Info{ID: id, Name: state.Manifest.Name, Size: state.Manifest.Size, Survives: state.Survives,
 		Safety: r.safety(state.Segments, proofs), Basis: r.basis}

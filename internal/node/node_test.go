@@ -169,7 +169,7 @@ func TestHomeWithoutAMeshStoresAlone(t *testing.T) {
 	if err != nil || len(list.Objects) != 2 || list.Objects[1].Name != "small" || list.Objects[1].Tags[0] != "x" || list.Objects[0].Size != 300_000 || list.Objects[0].Tags == nil {
 		t.Errorf("list: %+v, %v", list, err)
 	}
-	info, err := n.Info(t.Context(), "large")
+	info, err := n.Info(t.Context(), "large", false)
 	if err != nil || info.Survives != 0 || len(info.Segments) != 2 || len(info.Segments[1].Shards) != 6 || !info.Segments[1].Shards[5].Live {
 		t.Errorf("info: %+v, %v", info, err)
 	}
@@ -272,7 +272,7 @@ func TestAHomeWithoutAMeshSaysSoOfWhatItDoesNotHave(t *testing.T) {
 	n := open(t, options(home(t), Client))
 	id := datamesh.ObjectID{1}.String()
 	_, err := n.Get(t.Context(), id, GetOptions{}, func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
-	_, infoErr := n.Info(t.Context(), id)
+	_, infoErr := n.Info(t.Context(), id, false)
 	for what, err := range map[string]error{"get": err, "info": infoErr} {
 		wantKind(t, what, err, errs.FileNotFound)
 		if !strings.Contains(errs.HintFor(err), "networks use PEER_ID@ADDR") {
@@ -456,7 +456,7 @@ func TestPutsThatMakeNoSense(t *testing.T) {
 	wantKind(t, "a bar that is too high", err, errs.Unavailable)
 	_, err = n.Get(t.Context(), "no such name", GetOptions{}, nil)
 	wantKind(t, "get of no such name", err, errs.FileNotFound)
-	_, err = n.Info(t.Context(), "dmobj1qqqq")
+	_, err = n.Info(t.Context(), "dmobj1qqqq", true)
 	wantKind(t, "info of a mistyped id", err, errs.Invalid)
 	list, err := n.List(t.Context())
 	if err != nil || len(list.Objects) > 0 {

@@ -9,6 +9,7 @@ import (
 	"datamesh"
 	"datamesh/internal/object"
 	"datamesh/internal/placement"
+	"datamesh/internal/repair"
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
 )
@@ -59,6 +60,30 @@ func (l *link) proofsOf(ctx context.Context, peer datamesh.PeerID, segments []da
 		return l.disk.Proofs(ctx, segments)
 	}
 	return l.client.Proofs(ctx, peer, segments)
+}
+
+// prove has the holders of an object prove their shards now. What is proven is
+// added to the proofs; what is refuted is not live, whatever its holder says. Of
+// silence nothing follows.
+func (n *Node) prove(ctx context.Context, l *link, state *object.Info, proofs map[holder]time.Time) {
+	k := repair.NewMender(&members{l}, l.self, 0, repair.Events{})
+	state.Survives = datamesh.MaxShards
+	for i := range state.Segments {
+		s := &state.Segments[i]
+		answers, _ := k.Prove(ctx, s.ID, s.Holders()) // a segment that nobody can describe stays as it is
+		for _, a := range answers {
+			switch a.Outcome {
+			case repair.Proven:
+				proofs[holder{a.Peer, a.Key}] = time.Now()
+			case repair.Refuted:
+				for j := range s.Shards {
+					x := &s.Shards[j]
+					x.Live = x.Live && (x.Index != a.Key.Index || x.Peer != a.Peer)
+				}
+			}
+		}
+		state.Survives = min(state.Survives, placement.Survives(s.Holders(), s.K))
+	}
 }
 
 // labels returns where a member says that it is.

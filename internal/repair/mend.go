@@ -85,6 +85,19 @@ func (k *Keeper) mend(ctx context.Context, segment datamesh.SegmentID, dryRun bo
 	return r
 }
 
+// Prove has holders of a segment, this member aside, prove their shards now,
+// all at once, each a part that is drawn here. Kinds: FileNotFound, Unavailable.
+func (k *Keeper) Prove(ctx context.Context, segment datamesh.SegmentID, holders [][]datamesh.PeerID) ([]Answer, error) {
+	d, _, err := k.find(ctx, segment)
+	if err != nil {
+		return nil, err
+	}
+	if len(holders) != len(d.Shards) {
+		return nil, errs.New(errs.Invalid, "%s has %d shards, not %d", segment, len(d.Shards), len(holders))
+	}
+	return k.challenge(ctx, d, holders), nil
+}
+
 // find asks those that are nearest to a segment for its descriptor, one after
 // the other. Kinds: FileNotFound, Unavailable.
 func (k *Keeper) find(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error) {

@@ -110,3 +110,39 @@ func TestMendLeavesWhatWasDeleted(t *testing.T) {
 		}
 	})
 }
+
+// What is proven to whoever asks is what the holders have now.
+func TestProveAsksTheHoldersThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 7)
+		s := w.put(1, 4, 2)[0]
+		holders := w.held(s)
+		without := w.member(holders[2][0])
+		if err := without.disk.Remove(t.Context(), s.Key(2)); err != nil {
+			t.Fatal(err)
+		}
+		w.kill(w.member(holders[4][0]))
+		answers, err := w.mender().Prove(t.Context(), s.Segment, holders)
+		if err != nil || len(answers) != 6 {
+			t.Fatalf("got %+v, %v", answers, err)
+		}
+		for _, a := range answers {
+			want := Proven
+			switch a.Key.Index {
+			case 2:
+				want = Refuted
+			case 4:
+				want = Silent
+			}
+			if a.Outcome != want || a.Peer != holders[a.Key.Index][0] {
+				t.Errorf("got %+v, want outcome %v", a, want)
+			}
+		}
+		if _, err := w.mender().Prove(t.Context(), datamesh.SegmentID{1}, holders); !errors.Is(err, errs.FileNotFound) {
+			t.Errorf("of a segment that nobody knows: got %v", err)
+		}
+		if _, err := w.mender().Prove(t.Context(), s.Segment, holders[:5]); !errors.Is(err, errs.Invalid) {
+			t.Errorf("of too few shards: got %v", err)
+		}
+	})
+}

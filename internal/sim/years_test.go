@@ -15,30 +15,35 @@ import (
 // so many segments are lost, within what chance explains in 95 % of all cases.
 func TestModelAgreesWithPlans(t *testing.T) {
 	t.Parallel()
-	years := 3500.0
+	seeds, least := 1, 1
 	if os.Getenv("TEST_DATAMESH_FULL") == "1" {
-		years *= 20
+		seeds, least = 20, 16 // fewer agree in one of 300 cases
 	}
-	y := Years{Seed: 1, Nodes: 300, Segments: 50, K: 4, M: 2, Loss: 1, Repair: 7 * 24 * time.Hour}
-	tally, err := y.Run(t.Context(), years, nil)
-	if err != nil {
-		t.Fatal(err)
+	agree, all, losses := 0, 0.0, 0
+	for seed := range seeds {
+		y := Years{Seed: uint64(seed + 1), Nodes: 300, Segments: 50, K: 4, M: 2, Loss: 1, Repair: 7 * 24 * time.Hour}
+		tally, err := y.Run(t.Context(), 3500, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		life, err := durability.Model{K: y.K, M: y.M, Loss: y.Loss, Repair: y.Repair}.MeanLife()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := tally.Years / life
+		off := (float64(tally.Losses) - want) / math.Sqrt(want)
+		t.Logf("seed %d: %d losses in %.0f object-years, %.1f expected, %+.2f standard deviations; %+v", y.Seed, tally.Losses, tally.Years, want, off, tally)
+		if want < 100 || tally.Uneven > 0 {
+			t.Errorf("seed %d: %.1f losses are expected; %d repairs left a segment that survives less than it could", y.Seed, want, tally.Uneven)
+		}
+		if math.Abs(off) <= 1.96 {
+			agree++
+		}
+		all, losses = all+want, losses+tally.Losses
 	}
-	life, err := durability.Model{K: y.K, M: y.M, Loss: y.Loss, Repair: y.Repair}.MeanLife()
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := tally.Years / life
-	off := (float64(tally.Losses) - want) / math.Sqrt(want)
-	t.Logf("seed %d: %d losses in %.0f object-years, %.1f expected, %+.2f standard deviations; %+v", y.Seed, tally.Losses, tally.Years, want, off, tally)
-	if want < 100 {
-		t.Errorf("only %.1f losses are expected", want)
-	}
-	if math.Abs(off) > 1.96 {
-		t.Errorf("seed %d: %d losses, the model expects %.1f: %.2f standard deviations", y.Seed, tally.Losses, want, off)
-	}
-	if tally.Uneven > 0 {
-		t.Errorf("seed %d: %d repairs left a segment that survives less than it could", y.Seed, tally.Uneven)
+	t.Logf("%d of %d seeds agree; %d losses in all, %.1f expected", agree, seeds, losses, all)
+	if agree < least || math.Abs(float64(losses)-all) > 1.96*math.Sqrt(all) {
+		t.Errorf("of %d seeds %d agree; %d losses in all, %.1f expected", seeds, agree, losses, all)
 	}
 }
 

@@ -21,16 +21,18 @@ import (
 // A ledger is what the index of a store has, read beside the process.
 type ledger struct {
 	sizes    map[datamesh.ShardKey]int64 // what each shard takes
-	files    map[datamesh.ShardKey]bool  // those that should be files
+	trash    map[datamesh.ShardKey]int64 // and each that was deleted
+	files    map[datamesh.ShardKey]bool  // those of both that should be files
 	segments map[datamesh.SegmentID]*datamesh.Descriptor
 }
 
 // ledger reads the index of the member's store, whether or not that runs.
 func (x *member) ledger(t testing.TB) ledger {
 	t.Helper()
-	l := ledger{map[datamesh.ShardKey]int64{}, map[datamesh.ShardKey]bool{}, map[datamesh.SegmentID]*datamesh.Descriptor{}}
+	l := ledger{map[datamesh.ShardKey]int64{}, map[datamesh.ShardKey]int64{}, map[datamesh.ShardKey]bool{}, map[datamesh.SegmentID]*datamesh.Descriptor{}}
 	db := x.index(t)
 	defer db.Close()
+	l.readTrash(t, db)
 	rows, err := db.Query(`SELECT segment, idx, size, payload IS NULL, descriptor FROM shards JOIN segments USING (segment)`)
 	if err != nil {
 		t.Fatalf("%s: %v", x.home, err)
@@ -60,6 +62,31 @@ func (x *member) ledger(t testing.TB) ledger {
 		t.Fatalf("%s: %v", x.home, err)
 	}
 	return l
+}
+
+func (l *ledger) readTrash(t testing.TB, db *sql.DB) {
+	t.Helper()
+	rows, err := db.Query(`SELECT segment, idx, size, payload IS NULL FROM trash`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var segment []byte
+		var key datamesh.ShardKey
+		var size int64
+		var inFile bool
+		if err := rows.Scan(&segment, &key.Index, &size, &inFile); err != nil {
+			t.Fatal(err)
+		}
+		copy(key.Segment[:], segment)
+		if l.trash[key] = size; inFile {
+			l.files[key] = true
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // index opens the index of the member's store beside the process.
@@ -179,17 +206,20 @@ func (x *member) inexact(t testing.TB) string {
 	t.Helper()
 	s := result[node.Stats](t, x.run(t, "stats")).Store
 	l := x.ledger(t)
-	used := int64(0)
+	used, trash := int64(0), int64(0)
 	for _, size := range l.sizes {
 		used += size
 	}
-	if s == nil || s.Used+s.Reserve+s.Free != s.Capacity || s.Used != used || s.Shards != int64(len(l.sizes)) {
-		return fmt.Sprintf("%d shards of %d bytes are in the index; the account is %+v", len(l.sizes), used, s)
+	for _, size := range l.trash {
+		trash += size
+	}
+	if s == nil || s.Used+s.Trash+s.Reserve+s.Free != s.Capacity || s.Used != used || s.Trash != trash || s.Shards != int64(len(l.sizes)) {
+		return fmt.Sprintf("%d shards of %d bytes are in the index, and %d bytes of trash; the account is %+v", len(l.sizes), used, trash, s)
 	}
 	files := x.shardFiles(t)
 	for key, path := range files {
-		if info, err := os.Stat(path); err != nil || info.Size() != l.sizes[key] || !l.files[key] {
-			return fmt.Sprintf("the file of %v: %v, of which the index says %d bytes", key, err, l.sizes[key])
+		if info, err := os.Stat(path); err != nil || info.Size() != l.sizes[key]+l.trash[key] || !l.files[key] {
+			return fmt.Sprintf("the file of %v: %v, of which the index says %d bytes", key, err, l.sizes[key]+l.trash[key])
 		}
 	}
 	if len(files) != len(l.files) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"datamesh"
+	"datamesh/internal/node"
 )
 
 // A split is two networks with a cable between them, which can be pulled out.
@@ -90,7 +91,9 @@ func TestMeshThatFellApartIsWholeAgain(t *testing.T) {
 		during[i], more = side.user.puts(t, 100*(i+1), 12)
 		segments += more
 		side.user.readable(t, during[i])
+		segments -= side.user.deletes(t, during[i], 3)
 	}
+	segments -= here.deletes(t, before, 6)
 	eventuallyIn(t, patience, "the six have rebuilt what they can", func() bool {
 		held, known := copies(t, six)
 		for _, d := range known {
@@ -117,4 +120,24 @@ func TestMeshThatFellApartIsWholeAgain(t *testing.T) {
 	}
 	here.readable(t, before)
 	here.elsewhere(t).readable(t, before)
+}
+
+// deletes deletes so many of the objects, of those that can be deleted now, and
+// returns how many segments they had.
+func (u *user) deletes(t *testing.T, objects map[datamesh.ObjectID][]byte, n int) (segments int) {
+	t.Helper()
+	for id := range objects {
+		if n == 0 {
+			return segments
+		}
+		o := u.run(t, "rm", id.String())
+		if o.code == 5 { // too much of its manifest is on the other side
+			continue
+		}
+		segments += result[node.Removed](t, o).Segments
+		delete(objects, id)
+		n--
+	}
+	t.Fatalf("%d objects more should be deleted", n)
+	return 0
 }

@@ -103,7 +103,6 @@ func (v *victim) reached(t *testing.T) []string {
 // object is there or it is not.
 func (v *victim) put(t *testing.T) {
 	t.Helper()
-	const segments = 2 // the manifest's too
 	v.puts++
 	name, content := fmt.Sprint("cut ", v.puts), noisy(byte(v.puts), 300_000)
 	cmd := v.command("put", "-", "--name", name)
@@ -112,7 +111,7 @@ func (v *victim) put(t *testing.T) {
 	v.wakes(t)
 	for _, x := range result[node.List](t, v.run(t, "list")).Objects {
 		if x.Name == name {
-			v.segments += segments
+			v.segments += segmentsOfAPut
 			v.objects[x.ID] = content
 			return
 		}
@@ -121,6 +120,36 @@ func (v *victim) put(t *testing.T) {
 		t.Errorf("a put was acknowledged, and is not in the catalog: %s", o.stdout)
 	}
 }
+
+// last is the name of what was put last.
+func (v *victim) last() string { return fmt.Sprint("cut ", v.puts) }
+
+// settles waits until what was put last is deleted, and the mesh has been told
+// that, or is not deleted.
+func (v *victim) settles(t *testing.T) {
+	t.Helper()
+	eventually(t, v.last()+" is deleted, or is not", func() bool {
+		all := result[node.DeletedObjects](t, v.run(t, "list", "--deleted")).Objects
+		return !slices.ContainsFunc(all, func(x node.DeletedObject) bool { return !x.Done })
+	})
+	listed := map[datamesh.ObjectID]bool{}
+	for _, x := range result[node.List](t, v.run(t, "list")).Objects {
+		listed[x.ID] = true
+		if x.Name == v.last() && v.objects[x.ID] == nil {
+			v.objects[x.ID], v.segments = noisy(byte(v.puts), 300_000), v.segments+segmentsOfAPut
+		}
+	}
+	for id, content := range v.objects {
+		if !listed[id] && bytes.Equal(content, noisy(byte(v.puts), 300_000)) {
+			delete(v.objects, id)
+			v.segments -= segmentsOfAPut
+		}
+	}
+}
+
+// segmentsOfAPut is how many segments an object has that is put on the way: that
+// of the content, and the manifest's.
+const segmentsOfAPut = 2
 
 // wakes starts the victim again if it has died.
 func (v *victim) wakes(t *testing.T) {
@@ -170,8 +199,7 @@ type stepping struct {
 	ready, act func(t *testing.T, v *victim)
 }
 
-// The tasks. To one that deletes objects, or does anything else that has to
-// survive a power cut, a line is added here.
+// The tasks.
 var steppings = []stepping{
 	{"put", func(t *testing.T, v *victim) {
 		kill(v.member) // its next put begins a journal
@@ -233,6 +261,20 @@ var steppings = []stepping{
 		v.mesh.complete(t, v.segments)
 		restart(v.outer, v.other())
 		v.mesh.settle(t)
+	}},
+	{"delete", func(t *testing.T, v *victim) { v.put(t) }, func(t *testing.T, v *victim) {
+		v.run(t, "rm", v.last())
+		v.wakes(t)
+		v.settles(t)
+	}},
+	{"undelete", func(t *testing.T, v *victim) {
+		v.put(t)
+		v.run(t, "rm", v.last())
+		v.settles(t)
+	}, func(t *testing.T, v *victim) {
+		v.run(t, "undelete", v.last())
+		v.wakes(t)
+		v.settles(t)
 	}},
 	{"surplus", nothing, func(t *testing.T, v *victim) {
 		for range 5 { // others may give up theirs

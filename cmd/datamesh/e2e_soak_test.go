@@ -29,7 +29,10 @@ type soak struct {
 	random   *rand.Rand
 	users    []*user // the last ones through services
 	contents map[string][]byte
-	names    []string // of objects whose puts were acknowledged
+	names    []string // of objects whose puts were acknowledged, and that were not deleted
+	deleted  []string
+	unsure   map[string]bool // whether they are deleted: a delete, or an undelete, was cut off or failed
+	busy     map[string]bool // in this round
 	owner    map[string]*user
 	segments map[string]int // of each of them
 	away     map[*member]bool
@@ -44,14 +47,15 @@ type soakAction struct {
 	begin  func(s *soak, t *testing.T) (end func(t *testing.T))
 }
 
-// What happens in a soak. Deletes would be one line more, which also takes the
-// name out of those that have to be there.
+// What happens in a soak.
 var soakActions = []soakAction{
 	{"put", 3, (*soak).put},
 	{"get", 9, (*soak).get},
 	{"kill", 1, func(s *soak, t *testing.T) func(*testing.T) { return s.goes(t, syscall.SIGKILL) }},
 	{"stop", 1, func(s *soak, t *testing.T) func(*testing.T) { return s.goes(t, syscall.SIGTERM) }},
 	{"return", 2, (*soak).returns},
+	{"delete", 2, (*soak).delete},
+	{"undelete", 1, (*soak).undelete},
 }
 
 // put begins to store something of any size up to 2 MiB.
@@ -87,6 +91,7 @@ func (s *soak) get(t *testing.T) func(t *testing.T) {
 		return nil
 	}
 	name := s.names[s.random.IntN(len(s.names))]
+	s.busy[name] = true
 	k := start(t, s.owner[name].command("get", name, "-"))
 	return func(t *testing.T) {
 		o := k.wait(t)
@@ -98,6 +103,66 @@ func (s *soak) get(t *testing.T) func(t *testing.T) {
 		case o.code != 0:
 			t.Errorf("get %s: exited with %d: %s", name, o.code, o.stderr)
 		}
+	}
+}
+
+// takes takes a name at random out of a list, if nobody uses that in this round.
+func (s *soak) takes(list *[]string) (name string, ok bool) {
+	if len(*list) == 0 {
+		return "", false
+	}
+	i := s.random.IntN(len(*list))
+	if name = (*list)[i]; s.busy[name] {
+		return "", false
+	}
+	s.busy[name] = true
+	*list = slices.Delete(*list, i, i+1)
+	return name, true
+}
+
+// delete begins to delete something.
+func (s *soak) delete(t *testing.T) func(t *testing.T) {
+	return s.changes(t, "rm", &s.names, &s.deleted)
+}
+
+// undelete begins to bring back something that was deleted.
+func (s *soak) undelete(t *testing.T) func(t *testing.T) {
+	return s.changes(t, "undelete", &s.deleted, &s.names)
+}
+
+func (s *soak) changes(t *testing.T, how string, from, to *[]string) func(t *testing.T) {
+	name, ok := s.takes(from)
+	if !ok {
+		return nil
+	}
+	k := start(t, s.owner[name].command(how, name))
+	if s.random.IntN(10) == 0 {
+		return func(*testing.T) { k.kill(); s.unsure[name] = true }
+	}
+	return func(t *testing.T) {
+		switch o := k.wait(t); o.code {
+		case 0:
+			*to = append(*to, name)
+		case 5, 8:
+			s.done[how+" in vain"]++
+			s.unsure[name] = true
+		default:
+			t.Errorf("%s %s exited with %d: %s", how, name, o.code, o.stderr)
+		}
+	}
+}
+
+// decides has everything deleted that it is not sure of whether it is.
+func (s *soak) decides(t *testing.T) {
+	for name := range s.unsure {
+		eventually(t, name+" is deleted", func() bool {
+			o := s.owner[name].run(t, "rm", name)
+			if o.code != 0 && o.code != 1 && o.code != 5 && o.code != 8 {
+				t.Fatalf("rm %s exited with %d: %s", name, o.code, o.stderr)
+			}
+			return o.code < 2
+		})
+		s.deleted = append(s.deleted, name)
 	}
 }
 
@@ -140,6 +205,7 @@ func (s *soak) round(t *testing.T) {
 		total += a.weight
 	}
 	var ends []func(*testing.T)
+	clear(s.busy)
 	for range 1 + s.random.IntN(8) {
 		n := s.random.IntN(total)
 		for _, a := range soakActions {
@@ -197,7 +263,7 @@ func TestSoak(t *testing.T) {
 	}
 	t.Logf("the seed is %d", seed)
 	s := &soak{mesh: healing(t, 8, "DATAMESH_PUT_GRACE=3s", "DATAMESH_AUDIT_INTERVAL=1m", "DATAMESH_SCRUB_INTERVAL=1m"),
-		outer: t, random: rand.New(rand.NewPCG(seed, 0)), contents: map[string][]byte{}, owner: map[string]*user{}, segments: map[string]int{}, away: map[*member]bool{}, done: map[string]int{}}
+		outer: t, random: rand.New(rand.NewPCG(seed, 0)), contents: map[string][]byte{}, owner: map[string]*user{}, segments: map[string]int{}, away: map[*member]bool{}, unsure: map[string]bool{}, busy: map[string]bool{}, done: map[string]int{}}
 	s.users = []*user{s.user(t), s.user(t), &s.members[0].user, &s.members[3].user}
 	began := time.Now()
 	var before []weight
@@ -244,6 +310,7 @@ func (s *soak) ends(t *testing.T, before []weight) {
 			s.settle(t)
 		}
 	}
+	s.decides(t)
 	inCatalog, segments := map[string]bool{}, 0
 	for _, u := range s.users {
 		for _, x := range result[node.List](t, u.run(t, "list")).Objects {
@@ -257,6 +324,11 @@ func (s *soak) ends(t *testing.T, before []weight) {
 	for _, name := range s.names {
 		if !inCatalog[name] {
 			t.Errorf("the put of %s was acknowledged, and it is in no catalog", name)
+		}
+	}
+	for _, name := range s.deleted {
+		if inCatalog[name] {
+			t.Errorf("%s was deleted, and is in a catalog", name)
 		}
 	}
 	s.complete(t, segments)

@@ -44,6 +44,12 @@ func (c *Catalog) Delete(ctx context.Context, id datamesh.ObjectID, now time.Tim
 		ON CONFLICT DO UPDATE SET final = max(final, excluded.final), done = 0`, id[:], now.UnixNano(), final)
 }
 
+// Undone notes that the mesh may not know any more that a deleted object shall
+// be gone. Kind: FileNotFound.
+func (c *Catalog) Undone(ctx context.Context, id datamesh.ObjectID) error {
+	return c.change(ctx, id, `UPDATE deletion SET done = 0 WHERE id = ?`, id[:])
+}
+
 // Done notes that the mesh has been told that an object shall be gone. Kind:
 // FileNotFound.
 func (c *Catalog) Done(ctx context.Context, id datamesh.ObjectID) error {

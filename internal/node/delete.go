@@ -10,6 +10,7 @@ import (
 	"datamesh/internal/catalog"
 	"datamesh/internal/errs"
 	"datamesh/internal/object"
+	"datamesh/internal/step"
 )
 
 // trashTime is for how long what was deleted can be brought back, unless a node
@@ -48,6 +49,7 @@ func (n *Node) Delete(ctx context.Context, ref string, o DeleteOptions) (*Remove
 		if err := n.condemn(ctx, id, c, o.Now); err != nil {
 			return nil, err
 		}
+		step.At("node: delete: the catalog has noted it")
 		if err := n.carryOut(ctx, id, c, o.Now); err != nil {
 			return nil, err
 		}
@@ -138,7 +140,9 @@ func (n *Node) carryOut(ctx context.Context, id datamesh.ObjectID, c *object.Con
 		}
 		return errs.WithHint(fmt.Errorf("it is deleted in part: %w", err), "%s", again)
 	}
-	return n.catalog.Done(context.WithoutCancel(ctx), id)
+	err := n.catalog.Done(context.WithoutCancel(ctx), id)
+	step.At("node: delete: the catalog knows that the mesh has been told")
+	return err
 }
 
 // deletedElsewhere notes that an object is gone, as another home of its owner
@@ -183,15 +187,22 @@ func (n *Node) Undelete(ctx context.Context, ref string) (*Undeleted, error) {
 	if err != nil {
 		return nil, err
 	}
+	if e.Final {
+		return nil, errs.New(errs.Deleted, "%s was deleted for good", e.ID)
+	}
+	if err := n.catalog.Undone(ctx, e.ID); err != nil && !errors.Is(err, errs.FileNotFound) {
+		return nil, err
+	}
 	survives, err := l.objects.Undelete(ctx, e.ID)
 	if err != nil {
-		return nil, l.absent(err)
+		return nil, l.absent(err) // it is still deleted, and the mesh is told so again
 	}
 	m, err := l.objects.Manifest(ctx, e.ID)
 	if err != nil {
 		return nil, err
 	}
 	err = n.catalog.Undelete(ctx, e.ID)
+	step.At("node: undelete: the catalog has the object again")
 	if errors.Is(err, errs.FileNotFound) { // another home has deleted it
 		err = n.catalog.Add(ctx, catalog.Entry{ID: e.ID, Name: m.Name, Size: m.Size, Tags: m.Tags, Created: time.Now().UTC()})
 		if errors.Is(err, errs.Exists) {

@@ -153,7 +153,7 @@ func cautions(l *link, members int, r object.PutResult) (all []string) {
 // sweep has the leftovers of gets and puts that died deleted: at once, and in a
 // service now and then, since the peers that have them may be away.
 func (n *Node) sweep(l *link) {
-	for {
+	for retry := firstRetry; ; {
 		if err := partial.Sweep(n.home.Gets(), n.opt.Config.Put.Resume); err != nil {
 			n.log.Warn("leftovers of an interrupted get could not be deleted", "error", err)
 		}
@@ -167,11 +167,15 @@ func (n *Node) sweep(l *link) {
 		if n.opt.Role != Storage {
 			return // it goes on with no deletion: another command may bring back what it deletes
 		}
-		if err := n.finishDeletions(n.ctx, l); err != nil && n.ctx.Err() == nil {
+		pause := sweepInterval
+		if err := n.finishDeletions(n.ctx, l); err == nil {
+			retry = firstRetry
+		} else if n.ctx.Err() == nil {
 			n.log.Warn("a deletion that was interrupted cannot go on yet", "error", err)
+			pause, retry = retry, min(2*retry, sweepInterval)
 		}
 		select {
-		case <-time.After(sweepInterval):
+		case <-time.After(pause):
 		case <-n.ctx.Done():
 			return
 		}
@@ -200,4 +204,7 @@ func (n *Node) stored(ctx context.Context) object.Stored {
 	}
 }
 
-const sweepInterval = 10 * time.Minute
+const (
+	sweepInterval = 10 * time.Minute
+	firstRetry    = 5 * time.Second // of a deletion, which waits longer and longer
+)

@@ -17,6 +17,7 @@ import (
 	"datamesh/internal/keyring"
 	"datamesh/internal/placement"
 	"datamesh/internal/ring"
+	"datamesh/internal/step"
 	"datamesh/internal/transfer"
 
 	"golang.org/x/sync/errgroup"
@@ -183,12 +184,17 @@ func (c *Condemned) Delete(ctx context.Context, final bool) error {
 		}
 		return format.NewDeletion(c.keys.Owner, s.d, generation)
 	}
-	for _, some := range [][]*sentence{c.all[1+c.list:], c.all[1 : 1+c.list], c.all[:1]} {
-		if err := c.o.say(ctx, some, word); err != nil {
-			return err
-		}
+	if err := c.o.say(ctx, c.all[1+c.list:], word); err != nil {
+		return err
 	}
-	return nil
+	step.At("object: delete: the content is deleted")
+	if err := c.o.say(ctx, c.all[1:1+c.list], word); err != nil {
+		return err
+	}
+	step.At("object: delete: the list of the content is deleted")
+	err := c.o.say(ctx, c.all[:1], word)
+	step.At("object: delete: the manifest is deleted")
+	return err
 }
 
 // say sends the owner's words on segments to those who keep them, and to those

@@ -13,6 +13,7 @@ import (
 	"datamesh/internal/keyring"
 	"datamesh/internal/placement"
 	"datamesh/internal/ring"
+	"datamesh/internal/step"
 	"datamesh/internal/store"
 	"datamesh/internal/transfer"
 )
@@ -159,6 +160,7 @@ func (u *undelete) bringBack(ctx context.Context, all []*sentence) error {
 	if err := u.o.say(ctx, gone, func(s *sentence) *datamesh.Deletion { return s.last }); err != nil {
 		return err
 	}
+	step.At("object: undelete: segments are brought back")
 	found := u.o.holdersOf(ctx, all)
 	for _, s := range found {
 		n := placement.Survives(s.holders, s.desc.K)
@@ -167,7 +169,9 @@ func (u *undelete) bringBack(ctx context.Context, all []*sentence) error {
 				"try again when more of the mesh answers")
 		}
 	}
-	return u.o.tell(ctx, found)
+	err := u.o.tell(ctx, found)
+	step.At("object: undelete: the registrars know who holds them")
+	return err
 }
 
 // holdersOf asks all members which shards of segments they have.

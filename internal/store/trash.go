@@ -9,6 +9,7 @@ import (
 	"datamesh"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
+	"datamesh/internal/step"
 )
 
 // discard moves the shards of a segment to the trash. Their files stay where
@@ -78,6 +79,7 @@ func (d *Disk) Purge(ctx context.Context, after time.Duration) (purged int, err 
 			n = d.stagePurge(b, r, `(segment, idx) IN (SELECT segment, idx FROM trash WHERE dropped <= ? ORDER BY dropped LIMIT ?)`,
 				age-int64(after/time.Second), maxBatch)
 		})
+		step.At("store: purge: the trash is emptied")
 		if purged += n; err != nil || n < maxBatch {
 			return purged, err
 		}

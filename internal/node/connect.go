@@ -155,7 +155,7 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 	n.wg.Go(func() { n.gather(made) })
 	n.wg.Go(func() { made.keeper.Run(n.ctx, changed) })
 	n.wg.Go(func() { made.keeper.RunAudits(n.ctx, n.opt.Config.Audit.Interval) })
-	n.wg.Go(func() { n.purge(disk) })
+	n.wg.Go(func() { n.purge(disk, made.keeper) })
 	n.wg.Go(func() { made.scrub.Run(n.ctx) }) // its error is that the node is closed
 	return made, nil
 }

@@ -150,6 +150,9 @@ func (k *Keeper) Lost() {
 // anybody what it holds it asks for owners' words.
 func (k *Keeper) Absent() { k.absent.Store(true) }
 
+// IsAbsent reports whether this member has still to ask, as [Keeper.Absent] says.
+func (k *Keeper) IsAbsent() bool { return k.absent.Load() }
+
 // hear never waits: what the keeper has no time for it finds out later.
 func (k *Keeper) hear(ev Event) {
 	select {

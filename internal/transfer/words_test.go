@@ -72,6 +72,23 @@ func TestWordsAreCompared(t *testing.T) {
 	}
 }
 
+// Of a list all newer words come, however many: whoever asks for an owner's last
+// words must not take one that had no room for one that is not there.
+func TestAllWordsOfAListCome(t *testing.T) {
+	r := newRegistry()
+	c := dialRegistry(t, r)
+	var w Words
+	for _, s := range ordered(t, 1500) {
+		r.drop(s.Deletion(2))
+		w.List = append(w.List, Word{Segment: s.Segment})
+	}
+	w.List[0].Generation, w.List[1].Generation = 3, 2
+	wanted, newer, err := c.Words(t.Context(), anybody, w)
+	if err != nil || len(wanted) != 1 || len(newer) != len(w.List)-2 {
+		t.Errorf("%d are wanted and %d newer of %d, %v, want 1 and all but 2", len(wanted), len(newer), len(w.List), err)
+	}
+}
+
 func TestWordsThatMakeNoSenseAreRefused(t *testing.T) {
 	c := dialRegistry(t, newRegistry())
 	s := ordered(t, 2)

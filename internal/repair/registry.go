@@ -104,13 +104,13 @@ func (r *Registry) Compare(ctx context.Context, from datamesh.PeerID, theirs tra
 		}
 		after = list[page-1].Key()
 	}
-	err := words(ctx, r.Index, datamesh.SegmentID{}, last, func(del *datamesh.Deletion) {
+	for del, err := range words(ctx, r.Index, datamesh.SegmentID{}, last) {
+		if err != nil {
+			return nil, err
+		}
 		if from != r.Self && shared(view, del.Descriptor, from, r.Self) {
 			ours.AddWord(transfer.NewWord(del))
 		}
-	})
-	if err != nil {
-		return nil, err
 	}
 	return ours.Differ(theirs), nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"iter"
 	"maps"
 	"slices"
 
@@ -14,22 +15,24 @@ import (
 	"datamesh/internal/transfer"
 )
 
-// words calls do with the owners' words that are kept here, on segments greater
-// than after and not greater than upto, in their order.
-func words(ctx context.Context, index Index, after, upto datamesh.SegmentID, do func(*datamesh.Deletion)) error {
-	for {
-		list, err := index.Words(ctx, after, page)
-		if err != nil {
-			return err
-		}
-		for _, del := range list {
-			if after = del.Descriptor.Segment; bytes.Compare(after[:], upto[:]) > 0 {
-				return nil
+// words yields the owners' words that are kept here, on segments greater than
+// after and not greater than upto, in their order. It ends after an error.
+func words(ctx context.Context, index Index, after, upto datamesh.SegmentID) iter.Seq2[*datamesh.Deletion, error] {
+	return func(yield func(*datamesh.Deletion, error) bool) {
+		for {
+			list, err := index.Words(ctx, after, page)
+			if err != nil {
+				yield(nil, err)
+				return
 			}
-			do(del)
-		}
-		if len(list) < page {
-			return nil
+			for _, del := range list {
+				if after = del.Descriptor.Segment; bytes.Compare(after[:], upto[:]) > 0 || !yield(del, nil) {
+					return
+				}
+			}
+			if len(list) < page {
+				return
+			}
 		}
 	}
 }
@@ -72,13 +75,23 @@ func (r *Registry) Words(ctx context.Context, from datamesh.PeerID, theirs trans
 	if view == nil {
 		return nil, nil, errs.New(errs.Unavailable, "this peer is still starting")
 	}
-	err = words(ctx, r.Index, previous(theirs.First), theirs.Last, func(del *datamesh.Deletion) {
+	for del, err := range words(ctx, r.Index, previous(theirs.First), theirs.Last) {
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(newer) >= maxNewer {
+			break
+		}
 		if !listed[del.Descriptor.Segment] && shared(view, del.Descriptor, from, r.Self) {
 			newer = append(newer, del)
 		}
-	})
-	return wanted, newer, err
+	}
+	return wanted, newer, nil
 }
+
+// maxNewer is how many words of a range are answered, beside those that were
+// listed: as many as one answer has room for.
+const maxNewer = 1024
 
 // previous returns the id before one, or the first.
 func previous(id datamesh.SegmentID) datamesh.SegmentID {
@@ -93,11 +106,15 @@ func previous(id datamesh.SegmentID) datamesh.SegmentID {
 
 // kept calls do with the owners' words that are this member's to keep.
 func (k *Keeper) kept(ctx context.Context, view *ring.View, do func(*datamesh.Deletion)) error {
-	return words(ctx, k.index, datamesh.SegmentID{}, last, func(del *datamesh.Deletion) {
+	for del, err := range words(ctx, k.index, datamesh.SegmentID{}, last) {
+		if err != nil {
+			return err
+		}
 		if tracks(view, del.Descriptor, k.self) {
 			do(del)
 		}
-	})
+	}
+	return nil
 }
 
 // tellWords compares the words on the segments of a range that are kept here and
@@ -113,19 +130,20 @@ func (k *Keeper) tellWords(ctx context.Context, peer datamesh.PeerID, after, upt
 		clear(kept)
 		return err
 	}
-	var failed error
-	err := words(ctx, k.index, previous(after), upto, func(del *datamesh.Deletion) {
-		if failed != nil || !shared(view, del.Descriptor, k.self, peer) {
-			return
+	for del, err := range words(ctx, k.index, previous(after), upto) {
+		if err != nil {
+			return err
+		}
+		if !shared(view, del.Descriptor, k.self, peer) {
+			continue
 		}
 		w.List = append(w.List, transfer.NewWord(del))
 		kept[del.Descriptor.Segment] = del
 		if len(w.List) == transfer.MaxWords {
-			failed = flush(del.Descriptor.Segment)
+			if err := flush(del.Descriptor.Segment); err != nil {
+				return err
+			}
 		}
-	})
-	if err = errors.Join(err, failed); err != nil {
-		return err
 	}
 	return flush(upto)
 }
@@ -181,23 +199,28 @@ func (k *Keeper) drop(ctx context.Context, del *datamesh.Deletion) error {
 func (k *Keeper) handOver(ctx context.Context) error {
 	view := k.net.View()
 	var some []*datamesh.Deletion
-	var failed error
-	flush := func() {
-		if failed == nil && len(some) > 0 {
-			failed = k.index.ForgetWords(ctx, k.giveWords(ctx, view, some))
-		}
+	flush := func() error {
+		had := k.giveWords(ctx, view, some)
 		some = nil
+		return k.index.ForgetWords(ctx, had)
 	}
-	err := words(ctx, k.index, datamesh.SegmentID{}, last, func(del *datamesh.Deletion) {
+	for del, err := range words(ctx, k.index, datamesh.SegmentID{}, last) {
+		if err != nil {
+			return err
+		}
 		if mayTrack(view, del.Descriptor, k.self) {
-			return
+			continue
 		}
 		if some = append(some, del); len(some) == transfer.MaxWords {
-			flush()
+			if err := flush(); err != nil {
+				return err
+			}
 		}
-	})
-	flush()
-	return errors.Join(err, failed)
+	}
+	if len(some) == 0 {
+		return nil
+	}
+	return flush()
 }
 
 // giveWords gives words to those whose they are to keep, and returns those that all

@@ -10,6 +10,9 @@ import (
 
 	"datamesh"
 	"datamesh/internal/storetest"
+	"datamesh/internal/transfer"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // say has members carry out an owner's word, as those do whom a client tells.
@@ -325,5 +328,25 @@ func deleteAtRandom(t *testing.T, seed uint64) {
 	}
 	if want := int64(6 * len(kept)); used != want {
 		t.Errorf("seed %d: %d shards are held, want %d", seed, used, want)
+	}
+}
+
+// A member that asks for all words of a range does not have all of them brought
+// into memory at once.
+func TestAnswersOfWordsAreBounded(t *testing.T) {
+	w := newWorld(t, 2)
+	m, other := w.members[0], w.members[1]
+	var group errgroup.Group
+	group.SetLimit(256)
+	for seed := range uint64(maxNewer + 100) {
+		s := storetest.Segment(t, seed, 1, 0, 10)
+		group.Go(func() error { return m.disk.Drop(t.Context(), s.Deletion(1)) })
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	_, newer, err := m.registry.Words(t.Context(), other.id, transfer.Words{Between: true, Last: last})
+	if err != nil || len(newer) != maxNewer {
+		t.Errorf("%d words in an answer, %v, want %d", len(newer), err, maxNewer)
 	}
 }

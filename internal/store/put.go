@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"os"
 
@@ -174,6 +175,11 @@ func (d *Disk) stagePut(b *batch, p *put) error {
 
 func (b *batch) deleted(segment datamesh.SegmentID) bool {
 	return b.exists(`SELECT 1 FROM tombstones WHERE segment = ?`, segment[:])
+}
+
+// deletedForEver reports whether a segment was deleted by a final word.
+func (b *batch) deletedForEver(segment datamesh.SegmentID) bool {
+	return b.exists(`SELECT 1 FROM tombstones WHERE segment = ? AND generation >= ?`, segment[:], binary.BigEndian.AppendUint64(nil, datamesh.Final))
 }
 
 // keepDescriptor keeps an encoded descriptor, once for all shards and holders.

@@ -118,8 +118,9 @@ func removeDB(path string) {
 }
 
 // reconcile makes index and files agree, as they may not after a crash: it
-// forgets rows that have no file, and indexes files that have no row, unless
-// their segment was deleted. It returns how many files had no row.
+// forgets rows that have no file, and indexes files that have no row: as trash
+// when their segment was deleted, unless it was for ever. It returns how many
+// files had no row.
 func (d *Disk) reconcile() (found int, err error) {
 	for first := range 256 {
 		n, err := d.reconcileFolder(byte(first))
@@ -246,8 +247,12 @@ func (d *Disk) settle(found []*header, lost []datamesh.ShardKey) error {
 }
 
 func (d *Disk) stageFound(b *batch, h *header) {
-	if b.deleted(h.key.Segment) {
+	switch {
+	case b.deletedForEver(h.key.Segment):
 		b.remove(d.path(h.key))
+		return
+	case b.deleted(h.key.Segment):
+		b.recoverTrash(h.key, h.fileSize(), nil)
 		return
 	}
 	b.keepDescriptor(h.key.Segment, format.EncodeDescriptor(h.descriptor))

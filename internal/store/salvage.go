@@ -26,6 +26,7 @@ func salvage(damaged, path string) (saved int, err error) {
 	s := &salvager{from: from, to: &batch{index: to}}
 	s.deletions()
 	s.shards()
+	s.trash()
 	s.holders()
 	s.commit()
 	if s.to.err != nil {
@@ -88,10 +89,8 @@ func (s *salvager) shards() {
 // shard saves one shard that is a row, if that is whole.
 func (s *salvager) shard(key datamesh.ShardKey) {
 	d, descriptor := s.descriptor(key.Segment)
-	var data []byte
-	err := s.from.QueryRow(`SELECT data FROM shards JOIN payloads ON id = payload WHERE segment = ? AND idx = ?`,
-		key.Segment[:], key.Index).Scan(&data)
-	if d == nil || err != nil || checkShard(d, key.Index, data) != nil {
+	data := s.payload("shards", key, d)
+	if data == nil {
 		return
 	}
 	s.change()
@@ -101,6 +100,39 @@ func (s *salvager) shard(key datamesh.ShardKey) {
 	s.to.keepDescriptor(key.Segment, descriptor)
 	s.to.insertShard(key, int64(len(data)), s.to.insertPayload(data))
 	s.saved++
+}
+
+// trash saves rows of the trash, which have their descriptors in the words that
+// have dropped them.
+func (s *salvager) trash() {
+	s.each(`SELECT segment, idx FROM trash ORDER BY `, `segment, idx`, `segment DESC, idx DESC`, func(rows *sql.Rows) {
+		key, err := scanKey(rows)
+		if err != nil || s.to.deletedForEver(key.Segment) {
+			return
+		}
+		word, _ := s.to.wordOn(key.Segment)
+		del, err := format.ReadDeletion(word)
+		if err != nil {
+			return
+		}
+		data := s.payload("trash", key, del.Descriptor)
+		if data == nil || s.to.exists(`SELECT 1 FROM trash WHERE segment = ? AND idx = ?`, key.Segment[:], key.Index) {
+			return
+		}
+		s.change()
+		s.to.recoverTrash(key, int64(len(data)), s.to.insertPayload(data))
+	})
+}
+
+// payload returns the bytes of a row of a table that is a shard of a segment, or
+// nil.
+func (s *salvager) payload(table string, key datamesh.ShardKey, d *datamesh.Descriptor) (data []byte) {
+	err := s.from.QueryRow(`SELECT data FROM `+table+` JOIN payloads ON id = payload WHERE segment = ? AND idx = ?`,
+		key.Segment[:], key.Index).Scan(&data)
+	if d == nil || err != nil || checkShard(d, key.Index, data) != nil {
+		return nil
+	}
+	return data
 }
 
 func (s *salvager) holders() {

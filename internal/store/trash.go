@@ -41,6 +41,14 @@ func (b *batch) undelete(desc *datamesh.Descriptor, r *removal) {
 	b.exec(`DELETE FROM trash WHERE segment = ?`, segment[:])
 }
 
+// recoverTrash enters what was found of a segment that was deleted. When it was
+// dropped is not known: it is as old as the store, and so stays for its whole
+// time where the index, and the age with it, was made again; if it is what a
+// purge has left behind it goes with the next.
+func (b *batch) recoverTrash(key datamesh.ShardKey, size int64, payload any) {
+	b.exec(`INSERT INTO trash (segment, idx, size, payload, dropped) VALUES (?, ?, ?, ?, 0)`, key.Segment[:], key.Index, size, payload)
+}
+
 // stagePurge removes for ever what of the trash matches.
 func (d *Disk) stagePurge(b *batch, r *removal, match string, args ...any) (shards int) {
 	b.query(func(rows *sql.Rows) error {

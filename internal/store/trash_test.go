@@ -2,6 +2,8 @@ package store
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -70,6 +72,62 @@ func TestTrashAgesWhileTheStoreIsOpen(t *testing.T) {
 	if u := d.Usage(); u.Trash != 0 || u.Shards != 3 {
 		t.Errorf("usage: %+v", u)
 	}
+}
+
+// What is in the trash can be brought back when the index had to be made again;
+// what was deleted for ever cannot. What a purge has left behind goes with the next.
+func TestTrashOutlivesItsIndex(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	opt := Options{Capacity: 1 << 30, Now: func() time.Time { return now }}
+	d := openDisk(t, dir, opt)
+	row, file, gone := storetest.Segment(t, 1, 2, 1, 2*small), storetest.Segment(t, 2, 2, 1, 2*large), storetest.Segment(t, 3, 2, 1, 2*large)
+	now = now.Add(24 * time.Hour)
+	for _, s := range []*storetest.Sample{row, file} {
+		s.Put(t, d, 0)
+		if err := d.Drop(t.Context(), s.Deletion(1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Drop(t.Context(), gone.Deletion(datamesh.Final)); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := os.ReadFile(d.path(file.Key(0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := d.Usage()
+	closeDisk(t, d)
+	db := filepath.Join(dir, "node.db")
+	root := rootPage(t, db, "positions")
+	blank(t, db, func(n int, _ []byte) bool { return n == root })
+
+	d = openDisk(t, dir, opt)
+	checkAccount(t, d)
+	if diff := cmp.Diff(want, d.Usage()); diff != "" {
+		t.Errorf("usage, -want +got:\n%s", diff)
+	}
+	if n, err := d.Purge(t.Context(), time.Hour); n != 0 || err != nil {
+		t.Errorf("purged %d, %v, and nothing had its time", n, err)
+	}
+	if err := d.Drop(t.Context(), row.Deletion(2)); err != nil {
+		t.Fatal(err)
+	}
+	row.Check(t, d, 0)
+	now = now.Add(2 * time.Hour)
+	if n, err := d.Purge(t.Context(), time.Hour); n != 1 || err != nil {
+		t.Errorf("purged %d, %v, want 1", n, err)
+	}
+	path := d.path(file.Key(0))
+	closeDisk(t, d)
+	if err := os.WriteFile(path, kept, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d = openDisk(t, dir, opt)
+	checkAccount(t, d)
+	if n, err := d.Purge(t.Context(), time.Hour); n != 1 || err != nil {
+		t.Errorf("purged %d of what a purge had left, %v", n, err)
+	}
+	checkAccount(t, d)
 }
 
 // Words are kept in the order of their segments, whether they delete or bring

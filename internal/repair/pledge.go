@@ -105,8 +105,8 @@ type guard struct {
 
 // Drop has the registrars told of what an owner's word has brought back.
 func (g *guard) Drop(ctx context.Context, del *datamesh.Deletion) error {
-	err := g.ShardStore.Drop(ctx, del)
-	if k := g.registry.keeper.Load(); k != nil && err == nil && !del.Gone() {
+	back, err := carryOut(ctx, g.ShardStore, g.registry.Index, del)
+	if k := g.registry.keeper.Load(); k != nil && back {
 		k.Lost()
 	}
 	return err

@@ -182,16 +182,37 @@ func (k *Keeper) exchange(ctx context.Context, peer datamesh.PeerID, w transfer.
 // drop carries out an owner's word that others know of. What comes back is told
 // to the registrars.
 func (k *Keeper) drop(ctx context.Context, del *datamesh.Deletion) error {
-	if err := k.index.Drop(ctx, del); err != nil {
+	back, err := carryOut(ctx, k.index, k.index, del)
+	if err != nil {
 		if ctx.Err() == nil {
 			k.events.failed("an owner's word could not be carried out", err)
 		}
 		return err
 	}
-	if !del.Gone() {
+	if back {
 		k.Lost()
 	}
 	return nil
+}
+
+// carryOut has a store carry out an owner's word, and reports whether that has
+// brought something back. A word that anybody says again, or that is on what is
+// not here, is no reason to tell everybody what is held.
+func carryOut(ctx context.Context, s dropper, index Index, del *datamesh.Deletion) (back bool, err error) {
+	segment := del.Descriptor.Segment
+	last, unknown := index.Deletion(ctx, segment)
+	if err := s.Drop(ctx, del); err != nil || del.Gone() {
+		return false, err
+	}
+	if unknown != nil || !last.Gone() || last.Generation >= del.Generation {
+		return false, nil
+	}
+	held, err := index.Held(ctx, datamesh.ShardKey{Segment: segment, Index: -1}, 1)
+	return err == nil && len(held) > 0 && held[0].Descriptor.Segment == segment, nil
+}
+
+type dropper interface {
+	Drop(ctx context.Context, del *datamesh.Deletion) error
 }
 
 // handOver gives the words that are kept here, and are not this member's to

@@ -350,3 +350,40 @@ func TestAnswersOfWordsAreBounded(t *testing.T) {
 		t.Errorf("%d words in an answer, %v, want %d", len(newer), err, maxNewer)
 	}
 }
+
+// All are told what a member holds when a word has brought some of that back,
+// and not when somebody says it again, or says one on what is not there.
+func TestWordsThatBringNothingBackAreNotTold(t *testing.T) {
+	here, elsewhere := storetest.Segment(t, 1, 2, 1, 100), storetest.Segment(t, 2, 2, 1, 100)
+	for _, who := range []string{"a client", "a member"} {
+		w := newWorld(t, 1)
+		m := w.members[0]
+		k := NewKeeper(&seen{w, m.id}, m.registry, Config{Self: m.id}, 0, Events{})
+		here.Put(t, m.disk, 0)
+		drop := k.drop
+		if who == "a client" {
+			drop = m.registry.Guard(m.disk).Drop
+		}
+		for _, tt := range []struct {
+			what string
+			del  *datamesh.Deletion
+			want int
+		}{
+			{"of nothing", elsewhere.Deletion(2), 0},
+			{"of what was never deleted", here.Deletion(2), 0},
+			{"a deletion", here.Deletion(3), 0},
+			{"an older one", here.Deletion(2), 0},
+			{"a deletion of nothing", elsewhere.Deletion(3), 0},
+			{"of nothing in the trash", elsewhere.Deletion(4), 0},
+			{"of what was deleted", here.Deletion(4), 1},
+			{"the same again", here.Deletion(4), 1},
+		} {
+			if err := drop(t.Context(), tt.del); err != nil {
+				t.Fatal(err)
+			}
+			if got := len(k.lost); got != tt.want {
+				t.Errorf("a word by %s, %s: all are told: %d, want %d", who, tt.what, got, tt.want)
+			}
+		}
+	}
+}

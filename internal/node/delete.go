@@ -30,6 +30,9 @@ func (n *Node) Delete(ctx context.Context, ref string, o DeleteOptions) (*Remove
 	if o.Forget {
 		return n.forget(ctx, id, o)
 	}
+	if d, err := n.catalog.DeletedByID(ctx, id); err == nil && !d.Done {
+		o.Now = o.Now || d.Final // as it was begun
+	}
 	l, err := n.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -232,31 +235,48 @@ func (n *Node) Deleted(ctx context.Context) (*DeletedObjects, error) {
 }
 
 // finishDeletions tells the mesh of deletions that were interrupted, and forgets
-// what can long not be brought back any more.
+// what can long not be brought back any more. One that cannot go on does not keep
+// the others from it.
 func (n *Node) finishDeletions(ctx context.Context, l *link) error {
-	n.deleting.Lock()
-	defer n.deleting.Unlock()
-	var open []catalog.DeletedEntry
+	var open []datamesh.ObjectID
 	for e, err := range n.catalog.Deleted(ctx) {
 		if err != nil {
 			return err
 		}
 		if !e.Done {
-			open = append(open, e)
+			open = append(open, e.ID)
 		}
 	}
-	for _, e := range open {
-		c, err := l.objects.Condemn(ctx, e.ID)
-		switch {
-		case errors.Is(err, errs.Deleted):
-			err = n.catalog.Done(ctx, e.ID)
-		case err == nil:
-			err = n.carryOut(ctx, e.ID, c, e.Final)
+	var failed error
+	for _, id := range open {
+		if err := n.finishDeletion(ctx, l, id); err != nil {
+			failed = errors.Join(failed, err)
 		}
-		if err != nil {
-			return err
-		}
-		n.log.Info("an object was deleted, which had been interrupted", "object", e.ID)
 	}
-	return n.catalog.ForgetDeleted(ctx, time.Now().Add(-4*trashTime))
+	return errors.Join(failed, n.catalog.ForgetDeleted(ctx, time.Now().Add(-4*trashTime)))
+}
+
+// finishDeletion tells the mesh of a deletion, unless that was done meanwhile, or
+// the object was brought back.
+func (n *Node) finishDeletion(ctx context.Context, l *link, id datamesh.ObjectID) error {
+	n.deleting.Lock()
+	defer n.deleting.Unlock()
+	e, err := n.catalog.DeletedByID(ctx, id)
+	if errors.Is(err, errs.FileNotFound) || err == nil && e.Done {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c, err := l.objects.Condemn(ctx, id)
+	switch {
+	case errors.Is(err, errs.Deleted):
+		err = n.catalog.Done(ctx, id)
+	case err == nil:
+		err = n.carryOut(ctx, id, c, e.Final)
+	}
+	if err == nil {
+		n.log.Info("an object was deleted, which had been interrupted", "object", id)
+	}
+	return err
 }

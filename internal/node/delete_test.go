@@ -60,3 +60,34 @@ func TestDeletionForEverGoesOnAsOne(t *testing.T) {
 	_, err := n.Undelete(t.Context(), id.String())
 	wantKind(t, "undelete", err, errs.Deleted)
 }
+
+// What an undelete that failed has brought back is deleted again, and an object
+// that is there stays there.
+func TestUndeleteThatFailsIsFollowedByADeletion(t *testing.T) {
+	n := bootstrap(t, home(t))
+	there, gone := n.put(noise(1, 1000), PutOptions{}).ID, n.put(noise(2, 1000), PutOptions{}).ID
+	l, err := n.connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Delete(t.Context(), gone.String(), DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.disk.Purge(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	_, err = n.Undelete(t.Context(), gone.String())
+	wantKind(t, "undelete of what is purged", err, errs.Unavailable)
+	if e, err := n.catalog.DeletedByID(t.Context(), gone); err != nil || e.Done {
+		t.Errorf("done %v, %v: what was brought back stays", e.Done, err)
+	}
+	_, err = n.Undelete(t.Context(), there.String())
+	wantKind(t, "undelete of what is there", err, errs.FileNotFound)
+	if err := n.finishDeletions(t.Context(), l); err != nil {
+		t.Error(err)
+	}
+	if e, err := n.catalog.DeletedByID(t.Context(), gone); err != nil || !e.Done {
+		t.Errorf("done %v, %v", e.Done, err)
+	}
+	n.get(there.String(), noise(1, 1000))
+}

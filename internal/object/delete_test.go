@@ -9,6 +9,7 @@ import (
 	"datamesh"
 	"datamesh/internal/errs"
 	"datamesh/internal/keyring"
+	"datamesh/internal/store"
 	"datamesh/internal/storetest"
 )
 
@@ -230,4 +231,35 @@ func TestUndeleteThatFailsChangesNothing(t *testing.T) {
 		t.Error(err)
 	}
 	u.get(id, content)
+}
+
+// Who says that an object was deleted, and does not show its owner's word, does
+// not have a deletion pass for one that is done.
+func TestDeletingBelievesNobodyThatItIsDone(t *testing.T) {
+	w := newWorld(t, 9)
+	u := newUser(t, w)
+	content := noise(1, 1000)
+	id := u.put(content, options).ID
+	liar := w.nearest(id)[0]
+	liar.locate = func(datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error) {
+		return nil, nil, errs.New(errs.Deleted, "it was deleted")
+	}
+	for _, m := range w.members {
+		m.do(func(method storetest.Method, _ datamesh.ShardKey) storetest.Fault {
+			if method == storetest.Get || method == storetest.GetRange {
+				return storetest.Fail
+			}
+			return storetest.None
+		})
+	}
+	if err := u.delete(id, false); !errors.Is(err, errs.Unavailable) {
+		t.Errorf("while nobody serves it: %v, want kind Unavailable", err)
+	}
+	for _, m := range w.members {
+		m.set(storetest.None)
+	}
+	u.get(id, content)
+	if err := u.delete(id, false); err != nil {
+		t.Error(err)
+	}
 }

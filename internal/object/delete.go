@@ -75,9 +75,8 @@ func (o *Objects) Condemn(ctx context.Context, id datamesh.ObjectID) (*Condemned
 	}
 	for _, s := range c.all {
 		c.StoredBytes += int64(len(s.d.Shards)) * int64(s.d.ShardLen())
-		if string(s.d.Owner[:]) != string(keys.Owner.Public().(ed25519.PublicKey)) {
-			return nil, errs.WithHint(errs.New(errs.Authentication, "%s was stored by another owner, who alone can delete it", id),
-				`see whose keys are in use with "datamesh id"`)
+		if err := ownedBy(keys, s.d); err != nil {
+			return nil, err
 		}
 	}
 	if err := o.recall(ctx, c.all); err != nil {
@@ -87,6 +86,16 @@ func (o *Objects) Condemn(ctx context.Context, id datamesh.ObjectID) (*Condemned
 		return nil, unshown(id, err) // of the list
 	}
 	return c, nil
+}
+
+// ownedBy is nil if the words of the owner of a ring count for a segment. Kind:
+// Authentication.
+func ownedBy(keys *keyring.Ring, d *datamesh.Descriptor) error {
+	if string(d.Owner[:]) == string(keys.Owner.Public().(ed25519.PublicKey)) {
+		return nil
+	}
+	return errs.WithHint(errs.New(errs.Authentication, "%s was stored by another owner, who alone can delete it, or bring it back", datamesh.ObjectID(d.Segment)),
+		`see whose keys are in use with "datamesh id"`)
 }
 
 // unshown returns an error of a segment that cannot be read. If that is because

@@ -94,7 +94,7 @@ func TestDeletedObjectsAreGoneAndCanBeBroughtBack(t *testing.T) {
 	}
 }
 
-// Whoever reads what was sealed to him cannot delete it.
+// Whoever reads what was sealed to him cannot delete it, nor bring it back.
 func TestOnlyTheOwnerDeletes(t *testing.T) {
 	w := newWorld(t, 6)
 	u, other := newUser(t, w), newUser(t, w)
@@ -111,6 +111,12 @@ func TestOnlyTheOwnerDeletes(t *testing.T) {
 		t.Errorf("got %v, want kind Authentication", err)
 	}
 	u.get(id, content)
+	if err := u.delete(id, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Undelete(t.Context(), id); !errors.Is(err, errs.Authentication) {
+		t.Errorf("undelete: got %v, want kind Authentication", err)
+	}
 }
 
 // A word that too few have heard is not said to have been heard, and can be

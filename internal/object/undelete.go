@@ -22,7 +22,7 @@ import (
 // in the trash. It has succeeded when all segments can be read, and returns how
 // many losses they survive: repair does the rest. If it fails the object is
 // deleted as before. Kinds: FileNotFound (nobody knows of a deletion), Deleted
-// (it was final), Unavailable, and those of [Objects.Get].
+// (it was final), Authentication (another owner has stored it), Unavailable, and those of [Objects.Get].
 func (o *Objects) Undelete(ctx context.Context, id datamesh.ObjectID) (survives int, err error) {
 	u := &undelete{o: o, survives: datamesh.MaxShards}
 	if u.keys, err = o.keys(); err != nil {
@@ -46,6 +46,9 @@ type undelete struct {
 func (u *undelete) run(ctx context.Context, id datamesh.ObjectID) error {
 	first, err := u.o.lastWord(ctx, datamesh.SegmentID(id), datamesh.MaxShards, 0) // whatever its code is
 	if err != nil {
+		return err
+	}
+	if err := ownedBy(u.keys, first.Descriptor); err != nil {
 		return err
 	}
 	if err := u.bringBack(ctx, []*sentence{{d: first.Descriptor, last: first}}); err != nil {

@@ -115,7 +115,11 @@ func (k *Keeper) sums(ctx context.Context, x Announce) (map[datamesh.PeerID]tran
 	if err != nil {
 		return nil, err
 	}
-	if err := k.kept(ctx, view, func(del *datamesh.Deletion) { concerned(del.Descriptor) }); err != nil || len(to) == 0 {
+	err = k.kept(ctx, view, func(del *datamesh.Deletion) {
+		n++
+		concerned(del.Descriptor)
+	})
+	if err != nil || len(to) == 0 {
 		return nil, err
 	}
 	var key [32]byte

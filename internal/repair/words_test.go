@@ -332,8 +332,9 @@ func deleteAtRandom(t *testing.T, seed uint64) {
 }
 
 // A member that asks for all words of a range does not have all of them brought
-// into memory at once.
-func TestAnswersOfWordsAreBounded(t *testing.T) {
+// into memory at once, and one that keeps many, and no shards, has not all of them
+// told for one that differs.
+func TestManyWordsAreToldInParts(t *testing.T) {
 	w := newWorld(t, 2)
 	m, other := w.members[0], w.members[1]
 	var group errgroup.Group
@@ -348,6 +349,11 @@ func TestAnswersOfWordsAreBounded(t *testing.T) {
 	_, newer, err := m.registry.Words(t.Context(), other.id, transfer.Words{Between: true, Last: last})
 	if err != nil || len(newer) != maxNewer {
 		t.Errorf("%d words in an answer, %v, want %d", len(newer), err, maxNewer)
+	}
+	k := NewKeeper(&seen{w, m.id}, m.registry, Config{Self: m.id}, 0, Events{})
+	sums, err := k.sums(t.Context(), Announce{})
+	if err != nil || sums[other.id].Len() < 16 {
+		t.Errorf("%d sums, %v, of %d words", sums[other.id].Len(), err, maxNewer+100)
 	}
 }
 

@@ -20,10 +20,10 @@ type Sums struct {
 	sums []uint64
 }
 
-// perRange is about how many shards share a sum, as long as that suffices.
+// perRange is about how many shards and words share a sum, as long as that suffices.
 const perRange = 64
 
-// NewSums returns sums of no shards yet, for about n of them. The key is drawn
+// NewSums returns sums of nothing yet, for about n shards and words. The key is drawn
 // anew for each comparison.
 func NewSums(key [32]byte, n int) Sums {
 	bits := 0

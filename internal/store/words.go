@@ -71,7 +71,9 @@ func (d *Disk) Deletion(ctx context.Context, segment datamesh.SegmentID) (*datam
 }
 
 // ForgetWords forgets words that are of no more use here, unless a higher
-// generation has come, or something in the trash belongs to them. Kinds:
+// generation has come, or something in the trash belongs to them, or a shard that
+// they have brought back: or anybody could say the word before again, and have it
+// deleted for as long as it takes to learn the last. Kinds:
 // Unavailable, Database.
 func (d *Disk) ForgetWords(ctx context.Context, words []*datamesh.Deletion) error {
 	if err := ctx.Err(); err != nil {
@@ -86,7 +88,8 @@ func (d *Disk) ForgetWords(ctx context.Context, words []*datamesh.Deletion) erro
 			segment, generation := w.Descriptor.Segment[:], binary.BigEndian.AppendUint64(nil, w.Generation)
 			for _, table := range []string{"tombstones", "undeletions"} {
 				b.exec(`DELETE FROM `+table+` WHERE segment = ?1 AND generation = ?2
-					AND NOT EXISTS (SELECT 1 FROM trash WHERE segment = ?1)`, segment, generation)
+					AND NOT EXISTS (SELECT 1 FROM trash WHERE segment = ?1)
+					AND NOT EXISTS (SELECT 1 FROM shards WHERE segment = ?1)`, segment, generation)
 			}
 		}
 		return nil

@@ -154,7 +154,7 @@ func became(view, old *ring.View, d *datamesh.Descriptor) []datamesh.PeerID {
 	return slices.DeleteFunc(registrars(view, d), func(peer datamesh.PeerID) bool {
 		is, _ := view.Lookup(peer)
 		was, _ := old.Lookup(peer)
-		return slices.Contains(before, peer) && is.Record.Seq == was.Record.Seq
+		return slices.Contains(before, peer) && !anotherLife(was.Record.Seq, is.Record.Seq)
 	})
 }
 

@@ -27,6 +27,12 @@ func differ(a, b map[datamesh.PeerID]uint64) (moved []datamesh.PeerID) {
 	return moved
 }
 
+// anotherLife reports whether a member has begun anew between two incarnations of
+// its record. A life begins with the time in milliseconds; while it lasts the next
+// number follows, a few times a second at most, when the fill or an address is
+// another, or a rumour is refuted: of that nobody who holds shards takes note.
+func anotherLife(was, is uint64) bool { return is >= was+1000 }
+
 // and returns the changes of the time before now that lasts so long, with those
 // of now.
 func (c changes) and(moved []datamesh.PeerID, now time.Time, lately time.Duration) changes {

@@ -219,11 +219,10 @@ func (m *Machine) setMembers(view *ring.View) {
 	m.sooner(&m.review, settle)
 }
 
-// begunAnew reports whether one of the others that are there has another
-// incarnation than before.
+// begunAnew reports whether one of the others that are there has begun anew.
 func (m *Machine) begunAnew(live map[datamesh.PeerID]uint64) bool {
 	for peer, seq := range live {
-		if was, ok := m.live[peer]; ok && was != seq && peer != m.cfg.Self {
+		if was, ok := m.live[peer]; ok && anotherLife(was, seq) && peer != m.cfg.Self {
 			return true
 		}
 	}

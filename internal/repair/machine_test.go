@@ -388,6 +388,14 @@ func TestChangesAreToldToThoseTheyConcern(t *testing.T) {
 	if next() != nil {
 		t.Error("without a change somebody is told")
 	}
+	full := *d.w.members[7].record
+	full.Seq, full.Used = full.Seq+1, full.Capacity/2
+	d.w.members[7].sign(full)
+	d.w.see()
+	d.step(Members{d.w.View()})
+	if next() != nil {
+		t.Error("somebody is told because a member is fuller than before")
+	}
 	d.w.renew(d.w.members[5])
 	d.step(Members{d.w.View()})
 	if next() != second {

@@ -613,7 +613,7 @@ func (d *Disk) Deletion(ctx context.Context, segment datamesh.SegmentID) (*datam
 }
 
 // ForgetWords forgets words, unless a higher generation has come, or something
-// in the trash belongs to them.
+// that is here, or in the trash, belongs to them.
 func (d *Disk) ForgetWords(ctx context.Context, words []*datamesh.Deletion) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -624,7 +624,8 @@ func (d *Disk) ForgetWords(ctx context.Context, words []*datamesh.Deletion) erro
 		segment := w.Descriptor.Segment
 		used := false
 		for i := range w.Descriptor.Shards {
-			used = used || d.trash[datamesh.ShardKey{Segment: segment, Index: i}] != nil
+			key := datamesh.ShardKey{Segment: segment, Index: i}
+			used = used || d.trash[key] != nil || d.shards[key] != nil
 		}
 		if was := d.words[segment]; was != nil && was.Generation == w.Generation && !used {
 			delete(d.words, segment)

@@ -82,11 +82,14 @@ func TestDiskIsLikeARealOne(t *testing.T) {
 				both("forget", func(x index) (any, error) { return nil, x.Forget(ctx, []datamesh.SegmentID{s.Segment}) })
 			default:
 				if random.IntN(10) == 0 {
-					both("drop", func(x index) (any, error) { return nil, x.Drop(ctx, s.Deletion(uint64(step))) })
+					word := s.Deletion(uint64(step))
+					both("drop", func(x index) (any, error) { return nil, x.Drop(ctx, word) })
+					both("forget words", func(x index) (any, error) { return nil, x.ForgetWords(ctx, []*datamesh.Deletion{word}) })
 				}
 			}
 			limit := 1 + random.IntN(8)
 			both("track", func(x index) (any, error) { return x.Track(ctx, key.Segment, limit) })
+			both("words", func(x index) (any, error) { list, err := x.Words(ctx, key.Segment, limit); return list, err })
 			both("held", func(x index) (any, error) { return x.Held(ctx, key, limit) })
 			both("reported", func(x index) (any, error) { return x.Reported(ctx, who, key, limit) })
 			both("has", func(x index) (any, error) { return x.Has(ctx, s.Keys()) })

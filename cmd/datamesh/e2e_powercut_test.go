@@ -151,6 +151,15 @@ func (v *victim) settles(t *testing.T) {
 // of the content, and the manifest's.
 const segmentsOfAPut = 2
 
+// types runs a command of which the victim may die.
+func (v *victim) types(t *testing.T, args ...string) {
+	t.Helper()
+	if o := v.run(t, args...); o.code != 0 {
+		<-v.task.ended
+	}
+	v.wakes(t)
+}
+
 // wakes starts the victim again if it has died.
 func (v *victim) wakes(t *testing.T) {
 	t.Helper()
@@ -263,8 +272,7 @@ var steppings = []stepping{
 		v.mesh.settle(t)
 	}},
 	{"delete", func(t *testing.T, v *victim) { v.put(t) }, func(t *testing.T, v *victim) {
-		v.run(t, "rm", v.last())
-		v.wakes(t)
+		v.types(t, "rm", v.last())
 		v.settles(t)
 	}},
 	{"undelete", func(t *testing.T, v *victim) {
@@ -272,8 +280,7 @@ var steppings = []stepping{
 		v.run(t, "rm", v.last())
 		v.settles(t)
 	}, func(t *testing.T, v *victim) {
-		v.run(t, "undelete", v.last())
-		v.wakes(t)
+		v.types(t, "undelete", v.last())
 		v.settles(t)
 	}},
 	{"surplus", nothing, func(t *testing.T, v *victim) {
@@ -311,7 +318,9 @@ func (v *victim) other() *member { return v.mesh.members[5] }
 // was acknowledged is there afterwards, and nothing else is.
 func TestPowerCutAtEachStepLosesNothing(t *testing.T) {
 	t.Parallel()
-	onlyInFull(t, "a power cut at each step of writing")
+	if os.Getenv("TEST_DATAMESH_NIGHTLY") != "1" {
+		t.Skip("NOT TESTED: a power cut at each step of writing: run .ci/nightly; it takes ten minutes")
+	}
 	m := emptyMesh(t, "DATAMESH_REPAIR_GRACE=5s", "DATAMESH_REPAIR_INTERVAL=20s", "DATAMESH_PUT_GRACE=3s")
 	exe, err := exec.LookPath("datamesh") // this test, as TestMain has it
 	if err != nil {

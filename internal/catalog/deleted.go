@@ -15,8 +15,9 @@ import (
 type DeletedEntry struct {
 	Entry
 	Deleted time.Time
-	Final   bool // it cannot be brought back
-	Done    bool // the mesh has been told
+	Word    uint64 // the generation of the owner's word on the manifest
+	Final   bool   // it cannot be brought back
+	Done    bool   // the mesh has been told
 }
 
 // additions are what later versions have added to the schema. A catalog of an
@@ -26,6 +27,7 @@ const additions = `
 CREATE TABLE IF NOT EXISTS deletion (
 	id      BLOB    PRIMARY KEY,
 	deleted INTEGER NOT NULL, -- nanoseconds since 1970 in UTC
+	word    INTEGER NOT NULL, -- the generation of the manifest's; a final one is negative
 	final   INTEGER NOT NULL,
 	done    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
@@ -37,11 +39,11 @@ func (c *Catalog) hasDeletions(ctx context.Context) (has bool, err error) {
 	return has, c.classify(ctx, err)
 }
 
-// Delete takes an object out of the list, before the mesh is told that it shall
-// be gone. Kind: FileNotFound.
-func (c *Catalog) Delete(ctx context.Context, id datamesh.ObjectID, now time.Time, final bool) error {
-	return c.change(ctx, id, `INSERT INTO deletion (id, deleted, final, done) SELECT id, ?2, ?3, 0 FROM object WHERE id = ?1
-		ON CONFLICT DO UPDATE SET final = max(final, excluded.final), done = 0`, id[:], now.UnixNano(), final)
+// Delete takes an object out of the list, before the mesh is told, by a word of
+// that generation, that it shall be gone. Kind: FileNotFound.
+func (c *Catalog) Delete(ctx context.Context, id datamesh.ObjectID, now time.Time, word uint64, final bool) error {
+	return c.change(ctx, id, `INSERT INTO deletion (id, deleted, word, final, done) SELECT id, ?2, ?3, ?4, 0 FROM object WHERE id = ?1
+		ON CONFLICT DO UPDATE SET word = excluded.word, final = max(final, excluded.final), done = 0`, id[:], now.UnixNano(), int64(word), final)
 }
 
 // Undone notes that the mesh may not know any more that a deleted object shall
@@ -100,7 +102,7 @@ func (c *Catalog) change(ctx context.Context, id datamesh.ObjectID, statement st
 	return nil
 }
 
-const deletedColumns = `SELECT id, name, size, tags, created, stored, deleted, final, done FROM object JOIN deletion USING (id) `
+const deletedColumns = `SELECT id, name, size, tags, created, stored, deleted, word, final, done FROM object JOIN deletion USING (id) `
 
 // Deleted yields the objects that were deleted, those deleted last first. It
 // ends after the first error.
@@ -151,8 +153,8 @@ func (c *Catalog) deleted(ctx context.Context, query string, arg any) (DeletedEn
 
 // scanDeleted reads a row of deletedColumns. Its error may be [sql.ErrNoRows].
 func (c *Catalog) scanDeleted(ctx context.Context, row scanner) (e DeletedEntry, err error) {
-	var deleted int64
-	e.Entry, err = c.scan(ctx, row, &deleted, &e.Final, &e.Done)
-	e.Deleted = time.Unix(0, deleted).UTC()
+	var deleted, word int64
+	e.Entry, err = c.scan(ctx, row, &deleted, &word, &e.Final, &e.Done)
+	e.Deleted, e.Word = time.Unix(0, deleted).UTC(), uint64(word)
 	return e, err
 }

@@ -121,7 +121,7 @@ func (n *Node) hintForget(ctx context.Context, err error, id datamesh.ObjectID) 
 
 // condemn notes in the catalog that an object shall be gone, whoever has stored it.
 func (n *Node) condemn(ctx context.Context, id datamesh.ObjectID, c *object.Condemned, final bool) error {
-	err := n.catalog.Delete(ctx, id, time.Now(), final)
+	err := n.catalog.Delete(ctx, id, time.Now(), c.Word(final), final)
 	if !errors.Is(err, errs.FileNotFound) {
 		return err
 	}
@@ -130,7 +130,7 @@ func (n *Node) condemn(ctx context.Context, id datamesh.ObjectID, c *object.Cond
 	if err := n.catalog.Add(ctx, e); err != nil && !errors.Is(err, errs.Exists) {
 		return err
 	}
-	return n.catalog.Delete(ctx, id, time.Now(), final)
+	return n.catalog.Delete(ctx, id, time.Now(), c.Word(final), final)
 }
 
 // carryOut tells the mesh that an object shall be gone that the catalog has
@@ -159,7 +159,7 @@ func (n *Node) deletedElsewhere(ctx context.Context, id datamesh.ObjectID, delet
 		if d.Entry, err = n.catalog.ByID(ctx, id); err != nil {
 			return nil, deleted
 		}
-		if err := n.catalog.Delete(ctx, id, time.Now(), false); err != nil {
+		if err := n.catalog.Delete(ctx, id, time.Now(), 0, false); err != nil {
 			return nil, err
 		}
 	}
@@ -272,6 +272,12 @@ func (n *Node) finishDeletion(ctx context.Context, l *link, id datamesh.ObjectID
 	switch {
 	case errors.Is(err, errs.Deleted):
 		err = n.catalog.Done(ctx, id)
+	case err == nil && c.BroughtBackSince(e.Word): // by another home, or this one before it was interrupted
+		if _, err := l.objects.Undelete(ctx, id); err != nil {
+			return err
+		}
+		n.log.Info("a deletion that was interrupted does not go on: the object was brought back", "object", id)
+		return n.catalog.Undelete(ctx, id)
 	case err == nil:
 		err = n.carryOut(ctx, id, c, e.Final)
 	}

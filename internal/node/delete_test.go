@@ -12,7 +12,7 @@ import (
 func (r *running) interrupted(final bool, ids ...datamesh.ObjectID) {
 	r.t.Helper()
 	for _, id := range ids {
-		if err := r.catalog.Delete(r.t.Context(), id, time.Now(), final); err != nil {
+		if err := r.catalog.Delete(r.t.Context(), id, time.Now(), 1, final); err != nil {
 			r.t.Fatal(err)
 		}
 	}
@@ -90,4 +90,34 @@ func TestUndeleteThatFailsIsFollowedByADeletion(t *testing.T) {
 		t.Errorf("done %v, %v", e.Done, err)
 	}
 	n.get(there.String(), noise(1, 1000))
+}
+
+// A deletion that was interrupted does not go on when the object was brought
+// back since, as from another home of its owner.
+func TestDeletionDoesNotOutliveAnUndelete(t *testing.T) {
+	n := bootstrap(t, home(t))
+	content := noise(1, 200_000)
+	id := n.put(content, PutOptions{}).ID
+	l, err := n.connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := l.objects.Condemn(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Delete(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	n.interrupted(false, id) // before it could note that it is done
+	if _, err := l.objects.Undelete(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.finishDeletions(t.Context(), l); err != nil {
+		t.Error(err)
+	}
+	if _, err := n.catalog.ByID(t.Context(), id); err != nil {
+		t.Errorf("what was brought back is not in the catalog: %v", err)
+	}
+	n.get(id.String(), content)
 }

@@ -197,15 +197,9 @@ func (o *Objects) recall(ctx context.Context, all []*sentence) error {
 // gone at once and for ever. Kind: Unavailable.
 func (c *Condemned) Delete(ctx context.Context, final bool) error {
 	word := func(s *sentence) *datamesh.Deletion {
-		generation, ok := uint64(1), true
-		if s.last != nil {
-			if s.last.Final() || s.last.Gone() && !final {
-				return s.last
-			}
-			generation, ok = datamesh.NextGeneration(s.last.Generation, true)
-		}
-		if final || !ok {
-			generation = datamesh.Final
+		generation := s.next(final)
+		if s.last != nil && s.last.Generation == generation {
+			return s.last
 		}
 		return format.NewDeletion(c.keys.Owner, s.d, generation)
 	}
@@ -220,6 +214,36 @@ func (c *Condemned) Delete(ctx context.Context, final bool) error {
 	err := c.o.say(ctx, c.all[:1], word)
 	step.At("object: delete: the manifest is deleted")
 	return err
+}
+
+// next returns the generation of the word by which a segment is deleted: that of
+// the last one, if that deletes it.
+func (s *sentence) next(final bool) uint64 {
+	if s.last != nil && (s.last.Final() || s.last.Gone() && !final) {
+		return s.last.Generation
+	}
+	if next, ok := datamesh.NextGeneration(s.generation(), true); ok && !final {
+		return next
+	}
+	return datamesh.Final
+}
+
+// generation returns that of the last word on a segment.
+func (s *sentence) generation() uint64 {
+	if s.last == nil {
+		return 0
+	}
+	return s.last.Generation
+}
+
+// Word returns the generation of the word by which Delete deletes the manifest.
+func (c *Condemned) Word(final bool) uint64 { return c.all[0].next(final) }
+
+// BroughtBackSince reports whether the owner has said, after a word of that
+// generation on the manifest, that the object shall be there after all.
+func (c *Condemned) BroughtBackSince(word uint64) bool {
+	last := c.all[0].last
+	return last != nil && !last.Gone() && last.Generation > word
 }
 
 // say sends the owner's words on segments to those who keep them, and to those

@@ -1,13 +1,17 @@
 package object
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 
 	"datamesh"
 	"datamesh/internal/errs"
+	"datamesh/internal/format"
 	"datamesh/internal/keyring"
 	"datamesh/internal/store"
 	"datamesh/internal/storetest"
@@ -268,4 +272,89 @@ func TestDeletingBelievesNobodyThatItIsDone(t *testing.T) {
 	if err := u.delete(id, false); err != nil {
 		t.Error(err)
 	}
+}
+
+// Of an object of which only a part was deleted that part can be brought back,
+// and then the deletion is no longer to go on.
+func TestUndeleteOfADeletionThatHasNotEnded(t *testing.T) {
+	for _, some := range []int{1, 2} {
+		w := newWorld(t, 9)
+		u := newUser(t, w)
+		u.content = 64 << 10
+		opt := options
+		opt.MaxList = 1
+		content := noise(1, 300_000)
+		id := u.put(content, opt).ID
+		if _, err := u.Undelete(t.Context(), id); !errors.Is(err, errs.FileNotFound) {
+			t.Errorf("of what is whole: %v, want kind FileNotFound", err)
+		}
+		c, err := u.Condemn(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := c.Word(false)
+		deleted := c.all[1+c.list:]
+		if some == 2 {
+			deleted = c.all[1:]
+		}
+		word := func(s *sentence) *datamesh.Deletion { return format.NewDeletion(u.ring.Owner, s.d, 1) }
+		if err := u.say(t.Context(), deleted, word); err != nil {
+			t.Fatal(err)
+		}
+		if survives, err := u.Undelete(t.Context(), id); err != nil || survives != 2 {
+			t.Errorf("survives %d, %v", survives, err)
+		}
+		u.get(id, content)
+		if c, err = u.Condemn(t.Context(), id); err != nil || !c.BroughtBackSince(said) {
+			t.Errorf("it is not known that it was brought back: %v", err)
+		}
+	}
+}
+
+// A journal that is an old copy, of a put that has succeeded since, does not
+// cost the object: what was deleted for it can be brought back.
+func TestOldCopyOfAJournalCostsNothing(t *testing.T) {
+	w := newWorld(t, 9)
+	u := newUser(t, w)
+	content := noise(1, 300_000)
+	var copied map[string][]byte
+	result, err := u.Put(t.Context(), bytes.NewReader(content), options, func(PutResult) error {
+		copied = u.journals()
+		return nil
+	})
+	if err != nil || len(copied) == 0 {
+		t.Fatalf("put: %v, %d journals", err, len(copied))
+	}
+	if err := u.journal.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range copied {
+		if err := os.WriteFile(filepath.Join(u.dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	u.begin()
+	if swept, err := u.journal.Sweep(t.Context(), w, func(datamesh.ObjectID) (bool, error) { return false, nil }); err != nil || swept == 0 {
+		t.Fatalf("swept %d, %v", swept, err)
+	}
+	if _, err := u.Undelete(t.Context(), result.ID); err != nil {
+		t.Error(err)
+	}
+	u.get(result.ID, content)
+}
+
+// journals returns the files of the user's journals.
+func (u *user) journals() map[string][]byte {
+	u.t.Helper()
+	files := map[string][]byte{}
+	names, err := filepath.Glob(filepath.Join(u.dir, "*"+journalSuffix))
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	for _, name := range names {
+		if files[filepath.Base(name)], err = os.ReadFile(name); err != nil {
+			u.t.Fatal(err)
+		}
+	}
+	return files
 }

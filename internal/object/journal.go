@@ -141,9 +141,10 @@ type entry struct {
 
 // A leftover is a segment of a put that has not ended.
 type leftover struct {
-	deletion *datamesh.Deletion
-	peers    []datamesh.PeerID // that may know of it
-	kept     *kept             // nil: it is of no use to another put
+	deletion *datamesh.Deletion // which can be undone, in case the journal is an old copy, of a put that has succeeded
+	final    *datamesh.Deletion // known to the process that puts, and to no other
+	peers    []datamesh.PeerID  // that may know of it
+	kept     *kept              // nil: it is of no use to another put
 }
 
 func (j *Journal) begin() *entry {
@@ -184,13 +185,14 @@ func (f *journalFile) broken() bool {
 }
 
 // segment records, durably, that shards of a segment will be sent to peers.
-func (e *entry) segment(del *datamesh.Deletion, peers []datamesh.PeerID) error {
+func (e *entry) segment(left leftover, peers []datamesh.PeerID) error {
 	slices.SortFunc(peers, func(a, b datamesh.PeerID) int { return bytes.Compare(a[:], b[:]) })
 	peers = slices.Compact(peers)
 	e.mu.Lock()
-	e.what[del.Descriptor.Segment] = &leftover{deletion: del, peers: slices.Clone(peers)}
+	left.peers = slices.Clone(peers)
+	e.what[left.deletion.Descriptor.Segment] = &left
 	e.mu.Unlock()
-	return e.f.record(e.sending(del, peers))
+	return e.f.record(e.sending(left.deletion, peers))
 }
 
 func (e *entry) sending(del *datamesh.Deletion, peers []datamesh.PeerID) record {

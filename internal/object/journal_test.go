@@ -362,7 +362,7 @@ func TestJournalShrinksAndKeepsWhatIsUnderWay(t *testing.T) {
 		d.Segment[0], d.Segment[1] = byte(i), byte(j)
 		del := &datamesh.Deletion{Descriptor: &d}
 		e := u.journal.begin()
-		if err := e.segment(del, slices.Clone(many)); err != nil {
+		if err := e.segment(leftover{deletion: del}, slices.Clone(many)); err != nil {
 			t.Errorf("segment: %v", err)
 		}
 		return e, del
@@ -426,7 +426,7 @@ func TestPutAfterAFailureOfTheJournalBeginsANewFile(t *testing.T) {
 			u.journal.files[0].file.Close() // no record will be written any more
 			if e := u.journal.begin(); true {
 				d := storetest.Segment(t, 1, 2, 1, 10)
-				wantKind(t, "record", e.segment(d.Deletion(1), nil), errs.IO)
+				wantKind(t, "record", e.segment(leftover{deletion: d.Deletion(1)}, nil), errs.IO)
 				e.end()
 			}
 			if left {

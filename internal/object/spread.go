@@ -47,7 +47,8 @@ func (p *put) spread(ctx context.Context, d *datamesh.Descriptor, shards [][]byt
 	for i := range shards {
 		first[i], _ = s.next()
 	}
-	if err := p.entry.segment(format.NewDeletion(p.keys.Owner, d, datamesh.Final), append(registrars(view, d), first...)); err != nil {
+	left := leftover{deletion: format.NewDeletion(p.keys.Owner, d, 1), final: format.NewDeletion(p.keys.Owner, d, datamesh.Final)}
+	if err := p.entry.segment(left, append(registrars(view, d), first...)); err != nil {
 		return nil, err
 	}
 	holders := s.run(ctx, first)

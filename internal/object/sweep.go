@@ -222,7 +222,7 @@ func deleteAll(ctx context.Context, net Net, what map[datamesh.SegmentID]*leftov
 	byPeer := map[datamesh.PeerID][]*datamesh.Deletion{}
 	for _, l := range what {
 		for _, peer := range l.peers {
-			byPeer[peer] = append(byPeer[peer], l.deletion)
+			byPeer[peer] = append(byPeer[peer], cmp.Or(l.final, l.deletion))
 		}
 	}
 	view, all := net.View(), true

@@ -45,6 +45,9 @@ type undelete struct {
 
 func (u *undelete) run(ctx context.Context, id datamesh.ObjectID) error {
 	first, err := u.o.lastWord(ctx, datamesh.SegmentID(id), datamesh.MaxShards, 0) // whatever its code is
+	if errors.Is(err, errs.FileNotFound) {
+		return u.rest(ctx, id, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -54,6 +57,11 @@ func (u *undelete) run(ctx context.Context, id datamesh.ObjectID) error {
 	if err := u.bringBack(ctx, []*sentence{{d: first.Descriptor, last: first}}); err != nil {
 		return err
 	}
+	return u.content(ctx, id)
+}
+
+// content brings back all but the manifest.
+func (u *undelete) content(ctx context.Context, id datamesh.ObjectID) error {
 	g := u.o.newGet(ctx)
 	defer g.findings()
 	m, err := g.manifest(ctx, id)
@@ -68,6 +76,24 @@ func (u *undelete) run(ctx context.Context, id datamesh.ObjectID) error {
 		return err
 	}
 	return u.segments(ctx, refs)
+}
+
+// rest brings back what was deleted of an object whose manifest was not. If
+// nothing was, it returns the error none. In the end it says of the manifest,
+// too, that it shall be there, so that the deletion, which was interrupted, does
+// not go on.
+func (u *undelete) rest(ctx context.Context, id datamesh.ObjectID, none error) error {
+	c, err := u.o.Condemn(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(c.all, func(s *sentence) bool { return s.last != nil && s.last.Gone() }) {
+		return none
+	}
+	if err := u.content(ctx, id); err != nil {
+		return err
+	}
+	return u.bringBack(ctx, c.all[:1])
 }
 
 func (u *undelete) segments(ctx context.Context, refs []format.SegmentRef) error {
@@ -145,18 +171,18 @@ func (o *Objects) lastWords(ctx context.Context, refs []format.SegmentRef) ([]*s
 func (u *undelete) bringBack(ctx context.Context, all []*sentence) error {
 	var gone []*sentence
 	for _, s := range all {
-		if s.last.Final() {
+		if s.last != nil && s.last.Final() {
 			return errs.New(errs.Deleted, "%s was deleted for good", s.d.Segment)
 		}
 		for m := range u.o.net.View().All() {
 			s.to = append(s.to, m.Record.Peer)
 		}
-		if s.last.Gone() {
+		if s.last == nil || s.last.Gone() {
 			gone = append(gone, s)
 		}
 	}
 	for _, s := range gone {
-		next, _ := datamesh.NextGeneration(s.last.Generation, false)
+		next, _ := datamesh.NextGeneration(s.generation(), false)
 		s.last = format.NewDeletion(u.keys.Owner, s.d, next)
 	}
 	u.back = append(u.back, gone...)

@@ -93,6 +93,18 @@ func wantYears(t *testing.T, cfg Config, x Stats, off float64) {
 	}
 }
 
+// raced is whether the race detector watches.
+var raced bool
+
+// unraced skips, loudly, what takes gigabytes with the race detector, and shows
+// it nothing: of a world one goroutine runs at a time.
+func unraced(t *testing.T) {
+	t.Helper()
+	if raced {
+		t.Skip("NOT TESTED with the race detector: a world takes gigabytes then")
+	}
+}
+
 // long skips, loudly, what takes too long for every day.
 func long(t *testing.T, what string) {
 	t.Helper()
@@ -102,6 +114,7 @@ func long(t *testing.T, what string) {
 }
 
 func TestTheSameSeedGivesTheSameRun(t *testing.T) {
+	unraced(t)
 	run := func(seed uint64) [32]byte {
 		cfg := config(seed, 20, 50).withMishaps()
 		cfg.Deletes = 1000
@@ -122,6 +135,7 @@ func TestTheSameSeedGivesTheSameRun(t *testing.T) {
 // Nodes that are lost for good, after two days on average.
 func TestLostNodesAreMadeGood(t *testing.T) {
 	t.Parallel()
+	unraced(t)
 	seeds, off := uint64(1), 0.3
 	if os.Getenv("TEST_DATAMESH_FULL") == "1" {
 		seeds, off = 20, 0.1
@@ -155,6 +169,7 @@ func TestLostNodesAreMadeGood(t *testing.T) {
 // is read and written to repair is no more than twice what must be.
 func TestNothingAcknowledgedIsLost(t *testing.T) {
 	t.Parallel()
+	unraced(t)
 	seeds := []uint64{10, 20}
 	if os.Getenv("TEST_DATAMESH_FULL") == "1" {
 		seeds = nil
@@ -220,6 +235,7 @@ func (w *World) surplus() (n int) {
 // goes all the same.
 func TestSurplusGoesWhileOthersComeAndGo(t *testing.T) {
 	t.Parallel()
+	unraced(t)
 	w := start(t, config(1, 80, 100))
 	w.nodes[0].leave()
 	w.Run(2 * w.cfg.Grace)
@@ -262,6 +278,7 @@ func TestHintsOfWhatIsNotHereCostNothing(t *testing.T) {
 // brought back is whole.
 func TestDeletedSegmentsStayDeleted(t *testing.T) {
 	t.Parallel()
+	unraced(t)
 	for seed := range uint64(2) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			cfg := config(seed, 40, 100)
@@ -292,6 +309,7 @@ func TestDeletedSegmentsStayDeleted(t *testing.T) {
 // When they meet again there is nothing too many, and nothing is lost.
 func TestPartsMeetAgain(t *testing.T) {
 	t.Parallel()
+	unraced(t)
 	for _, share := range []int{2, 3} {
 		t.Run(fmt.Sprint(share), func(t *testing.T) {
 			w := start(t, config(uint64(share), 40, 100))
@@ -312,6 +330,7 @@ func TestPartsMeetAgain(t *testing.T) {
 // when nothing happens, nor after some are lost.
 func TestInventoriesDoNotGrowWithTheMesh(t *testing.T) {
 	t.Parallel()
+	unraced(t)
 	const deaths, hours = 10, 2
 	told := func(nodes int) (afterLoss, atRest float64) {
 		w := start(t, config(1, nodes, 5*nodes))
@@ -344,6 +363,7 @@ func TestInventoriesDoNotGrowWithTheMesh(t *testing.T) {
 }
 
 func TestAThousandNodes(t *testing.T) {
+	unraced(t)
 	long(t, "a thousand nodes, of which some are lost")
 	cfg := config(1, 1000, 3000)
 	cfg.Loss = 30

@@ -98,6 +98,7 @@ func TestTrashIsEmptied(t *testing.T) {
 	if p.Kind != "Unavailable" {
 		t.Errorf("got %+v", p)
 	}
+	result[node.Removed](t, owner.run(t, "rm", "a")) // the mesh is told again
 	if p := problem(t, owner.run(t, "rm", "a"), 1); p.Kind != "Deleted" {
 		t.Errorf("got %+v, want Deleted: what cannot be brought back stays deleted", p)
 	}

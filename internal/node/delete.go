@@ -39,7 +39,11 @@ func (n *Node) Delete(ctx context.Context, ref string, o DeleteOptions) (*Remove
 	}
 	c, err := l.objects.Condemn(ctx, id)
 	if errors.Is(err, errs.Deleted) && !o.DryRun {
-		return n.deletedElsewhere(ctx, id, errDeleted(ref))
+		err = errDeleted(ref)
+		if o.Now {
+			err = errs.WithHint(err, "what is in the trash goes by itself; to have its room now bring it back first: datamesh undelete %s", ref)
+		}
+		return n.deletedElsewhere(ctx, l, id, err)
 	}
 	if err != nil {
 		return nil, n.hintForget(ctx, l.absent(err), id)
@@ -150,8 +154,11 @@ func (n *Node) carryOut(ctx context.Context, id datamesh.ObjectID, c *object.Con
 
 // deletedElsewhere notes that an object is gone, as another home of its owner
 // has said, or this one before it was interrupted.
-func (n *Node) deletedElsewhere(ctx context.Context, id datamesh.ObjectID, deleted error) (*Removed, error) {
+func (n *Node) deletedElsewhere(ctx context.Context, l *link, id datamesh.ObjectID, deleted error) (*Removed, error) {
 	d, err := n.catalog.DeletedByID(ctx, id)
+	if word, err := l.objects.Word(ctx, id); err == nil {
+		d.Final = d.Final || word.Final()
+	}
 	switch {
 	case err == nil && d.Done:
 		return nil, deleted
@@ -159,7 +166,7 @@ func (n *Node) deletedElsewhere(ctx context.Context, id datamesh.ObjectID, delet
 		if d.Entry, err = n.catalog.ByID(ctx, id); err != nil {
 			return nil, deleted
 		}
-		if err := n.catalog.Delete(ctx, id, time.Now(), 0, false); err != nil {
+		if err := n.catalog.Delete(ctx, id, time.Now(), 0, d.Final); err != nil {
 			return nil, err
 		}
 	}

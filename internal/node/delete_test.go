@@ -121,3 +121,26 @@ func TestDeletionDoesNotOutliveAnUndelete(t *testing.T) {
 	}
 	n.get(id.String(), content)
 }
+
+// Of what another home has deleted for ever nobody is told that it can be brought
+// back.
+func TestWhatIsGoneForEverIsSaidToBe(t *testing.T) {
+	n := bootstrap(t, home(t))
+	l, err := n.connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, final := range []bool{false, true} {
+		id := n.put(noise(1, 100_000), PutOptions{}).ID
+		c, err := l.objects.Condemn(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Delete(t.Context(), final); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := n.Delete(t.Context(), id.String(), DeleteOptions{}); err != nil || r.Until.IsZero() != final {
+			t.Errorf("final %v: got %+v, %v", final, r, err)
+		}
+	}
+}

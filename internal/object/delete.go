@@ -112,7 +112,7 @@ func unshown(id datamesh.ObjectID, err error) error {
 // else of it was deleted before. Its error is nil if it is not deleted, and has
 // the kind Deleted if it is.
 func (o *Objects) finish(ctx context.Context, id datamesh.ObjectID) error {
-	last, err := o.lastWord(ctx, datamesh.SegmentID(id), datamesh.MaxShards, 0) // whatever its code is
+	last, err := o.Word(ctx, id)
 	if err != nil || !last.Gone() {
 		return nil
 	}

@@ -44,7 +44,7 @@ type undelete struct {
 }
 
 func (u *undelete) run(ctx context.Context, id datamesh.ObjectID) error {
-	first, err := u.o.lastWord(ctx, datamesh.SegmentID(id), datamesh.MaxShards, 0) // whatever its code is
+	first, err := u.o.Word(ctx, id)
 	if errors.Is(err, errs.FileNotFound) {
 		return u.rest(ctx, id, err)
 	}
@@ -114,6 +114,12 @@ func (u *undelete) undo(ctx context.Context) {
 			return format.NewDeletion(u.keys.Owner, s.d, next)
 		})
 	}
+}
+
+// Word asks for the owner's last word on the manifest of an object. Kinds:
+// FileNotFound, Unavailable.
+func (o *Objects) Word(ctx context.Context, id datamesh.ObjectID) (*datamesh.Deletion, error) {
+	return o.lastWord(ctx, datamesh.SegmentID(id), datamesh.MaxShards, 0) // whatever its code is
 }
 
 // lastWord asks all registrars of a segment that has a code of at most k+m for

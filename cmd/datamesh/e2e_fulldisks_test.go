@@ -58,7 +58,7 @@ func (x *member) free(t *testing.T) {
 // may stay.
 func TestMeshWithFullDisksGoesOn(t *testing.T) {
 	t.Parallel()
-	onlyInFull(t, "a mesh of which some disks, and then all, are full")
+	onlyNightly(t, "a mesh of which some disks, and then all, are full")
 	m := emptyMesh(t, "DATAMESH_REPAIR_GRACE=2s", "DATAMESH_REPAIR_INTERVAL=20s", "DATAMESH_PUT_GRACE=3s",
 		"DATAMESH_STORE_CAPACITY=30M", "DATAMESH_STORE_RESERVE=1M")
 	first := m.add(t, "bootstrap", "--port", "0")

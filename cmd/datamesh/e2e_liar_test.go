@@ -321,7 +321,7 @@ func (u *user) deleted(t *testing.T) *datamesh.Deletion {
 	var del *datamesh.Deletion
 	eventually(t, "what it left is deleted", func() bool {
 		result[node.Peers](t, u.run(t, "peers"))
-		if u.mesh.shardFiles(t) > 0 {
+		if held, _ := copies(t, u.mesh.members); len(held) > 0 {
 			return false
 		}
 		for _, x := range u.mesh.members {

@@ -22,6 +22,14 @@ import (
 	"datamesh/internal/node"
 )
 
+// onlyNightly skips, loudly, what takes too long for every change.
+func onlyNightly(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("TEST_DATAMESH_NIGHTLY") != "1" {
+		t.Skipf("NOT TESTED: %s: run .ci/nightly; it takes minutes", what)
+	}
+}
+
 // allSteps returns the steps of all packages, as the source names them.
 func allSteps(t *testing.T) (names []string) {
 	t.Helper()
@@ -318,9 +326,7 @@ func (v *victim) other() *member { return v.mesh.members[5] }
 // was acknowledged is there afterwards, and nothing else is.
 func TestPowerCutAtEachStepLosesNothing(t *testing.T) {
 	t.Parallel()
-	if os.Getenv("TEST_DATAMESH_NIGHTLY") != "1" {
-		t.Skip("NOT TESTED: a power cut at each step of writing: run .ci/nightly; it takes ten minutes")
-	}
+	onlyNightly(t, "a power cut at each step of writing")
 	m := emptyMesh(t, "DATAMESH_REPAIR_GRACE=5s", "DATAMESH_REPAIR_INTERVAL=20s", "DATAMESH_PUT_GRACE=3s")
 	exe, err := exec.LookPath("datamesh") // this test, as TestMain has it
 	if err != nil {

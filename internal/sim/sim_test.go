@@ -108,8 +108,8 @@ func unraced(t *testing.T) {
 // long skips, loudly, what takes too long for every day.
 func long(t *testing.T, what string) {
 	t.Helper()
-	if os.Getenv("TEST_DATAMESH_FULL") != "1" {
-		t.Skipf("NOT TESTED: %s: set TEST_DATAMESH_FULL=1; it takes minutes", what)
+	if os.Getenv("TEST_DATAMESH_NIGHTLY") != "1" {
+		t.Skipf("NOT TESTED: %s: set TEST_DATAMESH_NIGHTLY=1; it takes minutes", what)
 	}
 }
 
@@ -137,7 +137,7 @@ func TestLostNodesAreMadeGood(t *testing.T) {
 	t.Parallel()
 	unraced(t)
 	seeds, off := uint64(1), 0.3
-	if os.Getenv("TEST_DATAMESH_FULL") == "1" {
+	if os.Getenv("TEST_DATAMESH_NIGHTLY") == "1" {
 		seeds, off = 20, 0.1
 	}
 	var sum Stats
@@ -171,13 +171,13 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 	t.Parallel()
 	unraced(t)
 	seeds := []uint64{10, 20}
-	if os.Getenv("TEST_DATAMESH_FULL") == "1" {
+	if os.Getenv("TEST_DATAMESH_NIGHTLY") == "1" {
 		seeds = nil
 		for seed := range uint64(40) {
 			seeds = append(seeds, seed)
 		}
 	}
-	all := 0 // runs in which there is some of each
+	all, lost := 0, 0 // runs in which there is some of each, and segments
 	for _, seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			cfg := config(seed, 40, 60).withMishaps()
@@ -190,15 +190,19 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 			w.quiet()
 			w.want(t, true)
 			w.wantThrift(t, 2)
-			if x := w.Stats; x.Lost > 0 {
-				t.Errorf("seed %d: %d segments were lost", seed, x.Lost)
-			} else if min(x.Deaths, x.Outages, x.Torn, x.Full, x.Silent, x.Late, x.Rotten) > 0 {
+			lost += w.Stats.Lost
+			if x := w.Stats; min(x.Deaths, x.Outages, x.Torn, x.Full, x.Silent, x.Late, x.Rotten) > 0 {
 				all++
 			}
 		})
 	}
 	if all == 0 {
 		t.Error("in no run there was some of all mishaps")
+	}
+	// Shards that rot and are not found out, and two losses more within half an
+	// hour, are more than a segment survives.
+	if most := len(seeds) * 60 / 1000; lost > most {
+		t.Errorf("%d segments were lost, want at most %d", lost, most)
 	}
 }
 
@@ -349,7 +353,7 @@ func TestInventoriesDoNotGrowWithTheMesh(t *testing.T) {
 		return afterLoss, atRest
 	}
 	small, large := 80, 160
-	if os.Getenv("TEST_DATAMESH_FULL") == "1" {
+	if os.Getenv("TEST_DATAMESH_NIGHTLY") == "1" {
 		small, large = 100, 1000
 	}
 	lossInSmall, restInSmall := told(small)

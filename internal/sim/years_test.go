@@ -16,7 +16,7 @@ import (
 func TestModelAgreesWithPlans(t *testing.T) {
 	t.Parallel()
 	seeds, least := 1, 1
-	if os.Getenv("TEST_DATAMESH_FULL") == "1" {
+	if os.Getenv("TEST_DATAMESH_NIGHTLY") == "1" {
 		seeds, least = 20, 16 // fewer agree in one of 300 cases
 	}
 	agree, all, losses := 0, 0.0, 0
@@ -50,7 +50,7 @@ func TestModelAgreesWithPlans(t *testing.T) {
 // Half of all nodes are lost a year, and nothing else.
 func TestNothingIsLostAt8And4(t *testing.T) {
 	years := 3000.0
-	if os.Getenv("TEST_DATAMESH_FULL") == "1" {
+	if os.Getenv("TEST_DATAMESH_NIGHTLY") == "1" {
 		years = 200_000
 	}
 	y := Years{Seed: 2, Nodes: 40, Segments: 200, K: 8, M: 4, Loss: math.Ln2, Repair: time.Hour}

@@ -26,6 +26,8 @@ type segment struct {
 	lost   bool      // fewer than k are left
 	since  time.Time // since when a shard is nowhere to be had; zero: all are there
 
+	known []time.Time // by index since when it can be known that the shard is gone for good; zero: it cannot
+
 	deleted    bool    // as the owner knows
 	saying     bool    // the owner is about to say otherwise
 	generation uint64  // of the last word that was acknowledged
@@ -54,7 +56,7 @@ func (w *World) store(owner ed25519.PrivateKey) error {
 	if err != nil {
 		return err
 	}
-	s := &segment{d: d, data: data, at: make([][]int, k+m), trash: make([][]int, k+m)}
+	s := &segment{d: d, data: data, at: make([][]int, k+m), trash: make([][]int, k+m), known: make([]time.Time, k+m)}
 	w.segments = append(w.segments, s)
 	w.byID[d.Segment] = s
 	view := w.truth()
@@ -102,6 +104,7 @@ func (w *World) put(n *node, key datamesh.ShardKey) {
 		w.Stats.Missing++
 	}
 	s.at[key.Index] = append(s.at[key.Index], n.number)
+	s.known[key.Index] = time.Time{}
 	w.judge(s)
 }
 
@@ -109,8 +112,9 @@ func (w *World) put(n *node, key datamesh.ShardKey) {
 func (w *World) gaveUp(n *node, key datamesh.ShardKey) {
 	s := w.byID[key.Segment]
 	w.note('-', n.number, key.Index)
-	if !slices.Contains(s.at[key.Index], n.number) {
-		return // it was spoilt
+	if !slices.Contains(s.at[key.Index], n.number) { // it was spoilt
+		w.known(s, key.Index)
+		return
 	}
 	s.remove(key.Index, n.number)
 	if !s.there(w, key.Index) && !s.deleted && !s.saying {
@@ -141,6 +145,7 @@ func (w *World) affected(n *node, gone bool) {
 		s := w.byID[key.Segment]
 		if gone {
 			s.remove(key.Index, n.number)
+			w.known(s, key.Index)
 		}
 		w.judge(s)
 	}
@@ -150,6 +155,27 @@ func (w *World) affected(n *node, gone bool) {
 	for key := range n.disk.trash { // whose order does not matter
 		s := w.byID[key.Segment]
 		s.trash[key.Index] = without(s.trash[key.Index], n.number)
+	}
+}
+
+// known notes that it can be known that a shard is gone, if nobody has it.
+func (w *World) known(s *segment, index int) {
+	if len(s.at[index]) == 0 && s.known[index].IsZero() {
+		s.known[index] = w.now
+	}
+}
+
+// inTime is how long repair may take beyond the grace, whatever befalls it.
+const inTime = 10 * time.Minute
+
+// excuse notes that a promise was broken if a segment was lost of which a shard
+// could have been rebuilt in time. More than m losses at once, some of them rot
+// that nobody has found yet, are no fault of repair.
+func (w *World) excuse(s *segment) {
+	for i, at := range s.known {
+		if len(s.at[i]) == 0 && !at.IsZero() && w.now.Sub(at) > w.cfg.Detect+w.cfg.Grace+inTime {
+			w.broken("%s is lost, and its shard %d was not rebuilt in %v", s.d.Segment, i, w.now.Sub(at))
+		}
 	}
 }
 
@@ -185,6 +211,7 @@ func (w *World) judge(s *segment) {
 	case left < s.d.K:
 		s.lost = true
 		w.Stats.Lost++
+		w.excuse(s)
 	case !whole && s.since.IsZero():
 		s.since = w.now
 	case whole && !s.since.IsZero():

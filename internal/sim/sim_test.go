@@ -165,8 +165,9 @@ func TestLostNodesAreMadeGood(t *testing.T) {
 }
 
 // All that befalls nodes, disks and messages, together. What was acknowledged is
-// to be read as long as k shards of it are left, without a wrong byte, and what
-// is read and written to repair is no more than twice what must be.
+// to be read as long as k shards of it are left, without a wrong byte; no segment
+// is lost of which a shard could have been rebuilt in time; and what is read and
+// written to repair is no more than twice what must be.
 func TestNothingAcknowledgedIsLost(t *testing.T) {
 	t.Parallel()
 	unraced(t)
@@ -177,7 +178,7 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 			seeds = append(seeds, seed)
 		}
 	}
-	all, lost := 0, 0 // runs in which there is some of each, and segments
+	all := 0 // runs in which there is some of each
 	for _, seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			cfg := config(seed, 40, 60).withMishaps()
@@ -190,7 +191,6 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 			w.quiet()
 			w.want(t, true)
 			w.wantThrift(t, 2)
-			lost += w.Stats.Lost
 			if x := w.Stats; min(x.Deaths, x.Outages, x.Torn, x.Full, x.Silent, x.Late, x.Rotten) > 0 {
 				all++
 			}
@@ -198,11 +198,6 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 	}
 	if all == 0 {
 		t.Error("in no run there was some of all mishaps")
-	}
-	// Shards that rot and are not found out, and two losses more within half an
-	// hour, are more than a segment survives.
-	if most := len(seeds) * 60 / 1000; lost > most {
-		t.Errorf("%d segments were lost, want at most %d", lost, most)
 	}
 }
 

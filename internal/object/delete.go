@@ -57,7 +57,7 @@ func (o *Objects) Condemn(ctx context.Context, id datamesh.ObjectID) (*Condemned
 	found, err := g.segmentsOf(id)
 	switch {
 	case found.manifest == nil:
-		return nil, cmp.Or(o.finish(ctx, id), unshown(id, err))
+		return nil, cmp.Or(o.finish(ctx, id), err)
 	case err != nil && !errors.Is(err, errs.Deleted): // else all is that is on the list
 		for _, f := range found.fetches {
 			f.close()
@@ -82,9 +82,6 @@ func (o *Objects) Condemn(ctx context.Context, id datamesh.ObjectID) (*Condemned
 	if err := o.recall(ctx, c.all); err != nil {
 		return nil, err
 	}
-	if err != nil && !slices.ContainsFunc(c.all[1:], func(s *sentence) bool { return s.last != nil && s.last.Gone() }) {
-		return nil, unshown(id, err) // of the list
-	}
 	return c, nil
 }
 
@@ -96,16 +93,6 @@ func ownedBy(keys *keyring.Ring, d *datamesh.Descriptor) error {
 	}
 	return errs.WithHint(errs.New(errs.Authentication, "%s was stored by another owner, who alone can delete it, or bring it back", datamesh.ObjectID(d.Segment)),
 		`see whose keys are in use with "datamesh id"`)
-}
-
-// unshown returns an error of a segment that cannot be read. If that is because
-// a peer says that it was deleted, the peer has not shown its owner's word: it is
-// not believed, or there would be an end of what nobody has carried out.
-func unshown(id datamesh.ObjectID, err error) error {
-	if errors.Is(err, errs.Deleted) {
-		return errs.New(errs.Unavailable, "%s cannot be read now, and whoever says that it was deleted does not show that", id)
-	}
-	return err
 }
 
 // finish has an object deleted whose manifest is, and so cannot be read. All

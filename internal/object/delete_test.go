@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -272,6 +273,44 @@ func TestDeletingBelievesNobodyThatItIsDone(t *testing.T) {
 	if err := u.delete(id, false); err != nil {
 		t.Error(err)
 	}
+}
+
+// Who was away when an object was brought back still says that it was deleted.
+// He is not believed, whatever else cannot be reached.
+func TestOldWordsAreNotBelieved(t *testing.T) {
+	w := newWorld(t, 9)
+	u := newUser(t, w)
+	content := noise(1, 1000)
+	id := u.put(content, options).ID
+	if err := u.delete(id, false); err != nil {
+		t.Fatal(err)
+	}
+	away := w.nearest(id)[:2]
+	w.kill(away...)
+	if _, err := u.Undelete(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range w.members {
+		m.do(func(method storetest.Method, _ datamesh.ShardKey) storetest.Fault {
+			if method == storetest.Get || method == storetest.GetRange {
+				return storetest.Fail
+			}
+			return storetest.None
+		})
+	}
+	w.see(nil)
+	if _, err := u.Manifest(t.Context(), id); !errors.Is(err, errs.Unavailable) {
+		t.Errorf("while nobody serves it: %v, want kind Unavailable", err)
+	}
+	w.kill(slices.DeleteFunc(slices.Clone(w.members), func(m *member) bool { return slices.Contains(away, m) })...)
+	if _, err := u.Manifest(t.Context(), id); !errors.Is(err, errs.Unavailable) {
+		t.Errorf("with those who were away: %v, want kind Unavailable", err)
+	}
+	for _, m := range w.members {
+		m.set(storetest.None)
+	}
+	w.see(nil)
+	u.get(id, content)
 }
 
 // Of an object of which only a part was deleted that part can be brought back,

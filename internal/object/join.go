@@ -56,7 +56,7 @@ func (f *fetch) checkRebuilt(data [][]byte) error {
 
 // failure tells that too few shards could be had, and who did not serve.
 func (f *fetch) failure() error {
-	if f.deleted {
+	if f.wasDeleted() {
 		return errDeleted(datamesh.ObjectID(f.id))
 	}
 	failed := f.absent()
@@ -84,14 +84,26 @@ func (f *fetch) unknown() error {
 			silent++
 		}
 	}
-	if f.deleted {
-		return errDeleted(datamesh.ObjectID(f.id))
-	}
-	if silent == 0 {
-		return errs.New(errs.FileNotFound, "none of the %d members has %s", asked, datamesh.ObjectID(f.id))
+	switch id := datamesh.ObjectID(f.id); {
+	case f.wasDeleted():
+		return errDeleted(id)
+	case f.deleted:
+		return errs.New(errs.Unavailable, "%s cannot be read now, and those who say that it was deleted do not show its owner's last word", id)
+	case silent == 0:
+		return errs.New(errs.FileNotFound, "none of the %d members has %s", asked, id)
 	}
 	return errs.New(errs.Unavailable, "%d members answered and do not know %s; %d did not answer: %s",
 		asked, datamesh.ObjectID(f.id), silent, reasons(f.absent()))
+}
+
+// wasDeleted reports whether the segment was deleted. Whoever says so may lie,
+// or have been away when it was brought back: the owner's last word decides.
+func (f *fetch) wasDeleted() bool {
+	if !f.deleted {
+		return false
+	}
+	last, err := f.g.o.lastWord(f.ctx, f.id, f.shape.k, f.shape.m)
+	return err == nil && last.Gone()
 }
 
 // absent returns the members that did not answer, and why.

@@ -123,10 +123,13 @@ func (o *Objects) Word(ctx context.Context, id datamesh.ObjectID) (*datamesh.Del
 }
 
 // lastWord asks all registrars of a segment that has a code of at most k+m for
-// its owner's last word. Kinds: FileNotFound, Unavailable.
+// its owner's last word. As many must answer as are a majority when all members
+// are alive: whatever was said and acknowledged then is known to one of those.
+// Kinds: FileNotFound, Unavailable.
 func (o *Objects) lastWord(ctx context.Context, segment datamesh.SegmentID, k, m int) (*datamesh.Deletion, error) {
 	view := o.net.View()
 	peers := ring.Registrars(view, segment, ring.RegistrarCount(k, m, view.Live()))
+	need := ring.RegistrarCount(k, m, known(view))/2 + 1
 	var mu sync.Mutex // guards the rest
 	var last *datamesh.Deletion
 	answered, failed := 0, map[datamesh.PeerID]error{}
@@ -146,10 +149,10 @@ func (o *Objects) lastWord(ctx context.Context, segment datamesh.SegmentID, k, m
 		}
 	})
 	switch {
+	case answered < need:
+		return nil, errors.Join(ctx.Err(), errs.New(errs.Unavailable, "%d of the peers that keep track of %s answered, %d are needed: %s", answered, segment, need, reasons(failed)))
 	case last != nil:
 		return last, nil
-	case answered < len(peers)/2+1:
-		return nil, errors.Join(ctx.Err(), errs.New(errs.Unavailable, "too few of the peers that keep track of %s answered: %s", segment, reasons(failed)))
 	}
 	return nil, errs.WithHint(errs.New(errs.FileNotFound, "nobody knows that %s was deleted", datamesh.ObjectID(segment)),
 		`see what was deleted with "datamesh list --deleted"`)

@@ -81,6 +81,7 @@ func (m *member) holds(peer datamesh.PeerID) int {
 }
 
 func TestEverySegmentIsAuditedOnceInTheInterval(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3)
 		all := w.put(20, 4, 2)
@@ -121,6 +122,7 @@ func TestEverySegmentIsAuditedOnceInTheInterval(t *testing.T) {
 // However short the interval and however late it is, there is one audit a
 // second.
 func TestAuditsDoNotHurry(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2)
 		w.put(30, 4, 2)
@@ -201,6 +203,7 @@ func (b *boaster) Put(context.Context, *datamesh.Descriptor, int, []byte) error 
 // What one claims who has nothing is rebuilt, and elsewhere, however often he
 // repeats it.
 func TestWhoClaimsAllAndHoldsNothingIsFoundOut(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 8)
 		defer w.end()
@@ -248,6 +251,7 @@ func TestWhoClaimsAllAndHoldsNothingIsFoundOut(t *testing.T) {
 // Who serves corrupt bytes has his shards taken out of the map; who is silent,
 // or says that his shard is about to go, has not.
 func TestOnlyWhatIsRefutedIsTakenOut(t *testing.T) {
+	t.Parallel()
 	const n = 2 // segments
 	for what, tt := range map[string]struct {
 		fault storetest.Fault
@@ -356,6 +360,7 @@ func (r *rotten) Put(ctx context.Context, d *datamesh.Descriptor, index int, sha
 
 // An honest peer whose disk has damaged a shard gets it back.
 func TestDamagedShardIsFoundAndRebuilt(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 6)
 		defer w.end()
@@ -390,6 +395,7 @@ func TestDamagedShardIsFoundAndRebuilt(t *testing.T) {
 }
 
 func TestOnePeerIsAuditedAtOnce(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 6)
 		all := w.put(40, 4, 2)
@@ -439,6 +445,7 @@ func TestOnePeerIsAuditedAtOnce(t *testing.T) {
 
 // What the index says no more is no failure: its holder has told of it.
 func TestWhatWasGivenUpMeanwhileIsNoFailure(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 3)
 	s := w.put(1, 4, 2)[0]
 	a := w.auditor(w.members[0])
@@ -455,6 +462,7 @@ func TestWhatWasGivenUpMeanwhileIsNoFailure(t *testing.T) {
 }
 
 func TestAuditsOfWhoIsNoMemberAreForgotten(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 2)
 	var a audits
 	key := datamesh.ShardKey{Segment: datamesh.SegmentID{1}}

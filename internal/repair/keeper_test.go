@@ -52,6 +52,7 @@ func (w *world) wantSafe(what string, all []*storetest.Sample, surplus int) {
 
 // Whoever goes, what it held is rebuilt, once, from k others.
 func TestLostShardsAreRebuilt(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10)
 		defer w.end()
@@ -94,6 +95,7 @@ func TestLostShardsAreRebuilt(t *testing.T) {
 
 // While a member may return nothing is rebuilt of what can lose more.
 func TestMembersThatReturnInTimeCostNothing(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 8)
 		defer w.end()
@@ -112,6 +114,7 @@ func TestMembersThatReturnInTimeCostNothing(t *testing.T) {
 
 // Who returns with an empty disk says so, and gets back what is missing.
 func TestMemberThatLostItsDiskIsMadeWhole(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 6)
 		defer w.end()
@@ -137,6 +140,7 @@ func TestMemberThatLostItsDiskIsMadeWhole(t *testing.T) {
 
 // What doubles up in a small mesh spreads when members join.
 func TestSegmentsSpreadWhenMembersJoin(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1)
 		defer w.end()
@@ -157,6 +161,7 @@ func TestSegmentsSpreadWhenMembersJoin(t *testing.T) {
 
 // Registrars that become that learn who holds what from the holders.
 func TestNewRegistrarsLearnWhoHoldsWhat(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 14)
 		defer w.end()
@@ -189,6 +194,7 @@ func TestNewRegistrarsLearnWhoHoldsWhat(t *testing.T) {
 // A registrar that begins anew without what it knew is told again, though
 // nobody has seen it away.
 func TestRegistrarThatLostItsIndexIsTold(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10)
 		defer w.end()
@@ -225,6 +231,7 @@ func TestRegistrarThatLostItsIndexIsTold(t *testing.T) {
 // A change of the members has those told whom it makes registrars, and no one
 // else; the interval has all told.
 func TestOnlyNewRegistrarsAreToldAfterAChange(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 0)
 	self := w.add(1 << 40)
 	for range 60 {
@@ -261,6 +268,7 @@ func TestOnlyNewRegistrarsAreToldAfterAChange(t *testing.T) {
 
 // Who was away when a segment was deleted learns of it, and brings it to nobody.
 func TestDeletedSegmentsDoNotComeBack(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 8)
 		defer w.end()
@@ -292,6 +300,7 @@ func TestDeletedSegmentsDoNotComeBack(t *testing.T) {
 // Who returns after what it held was rebuilt leaves no shard more than there
 // should be, whoever gives it up.
 func TestMemberThatReturnsLateLeavesNoSurplus(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10)
 		defer w.end()
@@ -334,6 +343,7 @@ func TestMemberThatReturnsLateLeavesNoSurplus(t *testing.T) {
 // A shard is kept when the only other copy does not prove to be there, and when
 // its holder promises nothing.
 func TestNothingIsGivenUpForAnEmptyPromise(t *testing.T) {
+	t.Parallel()
 	for what, lie := range map[string]func(m *member){
 		"has a damaged copy": func(m *member) {
 			m.store = &storetest.Faulty{ShardStore: m.disk, Plan: func(method storetest.Method, _ datamesh.ShardKey) storetest.Fault {
@@ -367,6 +377,7 @@ func TestNothingIsGivenUpForAnEmptyPromise(t *testing.T) {
 // Somebody who has no shard, and answers with what he is served by the one that
 // has it, does not have that one give it up.
 func TestNothingIsGivenUpForAProofThatIsOnesOwn(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 8)
 		defer w.end()
@@ -442,6 +453,7 @@ func (r *relay) GetRange(ctx context.Context, key datamesh.ShardKey, off, n int)
 // it takes and one that does not, is whole again when it has grown together,
 // with what was put on both sides and with nothing twice.
 func TestPartitionLeavesNothingLostAndNothingTwice(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 9)
 		defer w.end()
@@ -506,6 +518,7 @@ func (r *refuser) Put(context.Context, *datamesh.Descriptor, int, []byte) error 
 
 // A peer's bare word that a segment is deleted does not end its repair.
 func TestWordOfADeletionThatIsNotShownDoesNotStopRepair(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10)
 		defer w.end()
@@ -527,6 +540,7 @@ func TestWordOfADeletionThatIsNotShownDoesNotStopRepair(t *testing.T) {
 
 // Whoever asks again and again whether a shard is needed does not keep it from being read.
 func TestSpareOfAStrangerDoesNotHideAShard(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 8)
 		defer w.end()
@@ -561,6 +575,7 @@ func (s *slow) Has(ctx context.Context, keys []datamesh.ShardKey) ([]bool, error
 // Strangers' reports neither hide who holds what, nor that something is lost,
 // nor push those that hold it out of the map.
 func TestReportsOfStrangersDoNotStopRepair(t *testing.T) {
+	t.Parallel()
 	for _, what := range []string{"that all is well", "that others hold all"} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, 10)
@@ -612,6 +627,7 @@ func TestReportsOfStrangersDoNotStopRepair(t *testing.T) {
 
 // A segment that is no code costs a look, and not its bytes again and again.
 func TestWhatIsNoCodeIsNotReadForEver(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10)
 		defer w.end()
@@ -649,6 +665,7 @@ func notCoded(t *testing.T) *storetest.Sample {
 
 // In a full mesh what cannot be placed is not read and sent again and again.
 func TestFullMeshMovesNothing(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10)
 		defer w.end()
@@ -672,6 +689,7 @@ func TestFullMeshMovesNothing(t *testing.T) {
 
 // What would go to members that have no room goes to others.
 func TestFullMembersArePassedOver(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10)
 		defer w.end()
@@ -693,6 +711,7 @@ func TestFullMembersArePassedOver(t *testing.T) {
 // What could not be placed is placed soon after a member says that it has room
 // again, and at once when somebody asks for it.
 func TestRoomThatComesIsUsed(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		room func(w *world)
@@ -757,6 +776,7 @@ func (f *fullStore) Put(context.Context, *datamesh.Descriptor, int, []byte) erro
 // A missing shard is rebuilt though another, that is to be copied too, is not
 // to be had from the one who says that he has it.
 func TestCopyThatFailsDoesNotKeepTheMissingFromBeingRebuilt(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 6)
 		defer w.end()
@@ -790,6 +810,7 @@ func TestCopyThatFailsDoesNotKeepTheMissingFromBeingRebuilt(t *testing.T) {
 // In a mesh that has grown the registrars of what a member holds need not be
 // near to it. It tells them all the same.
 func TestAllRegistrarsOfWhatIsHeldAreTold(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 0)
 	self := w.add(1 << 40)
 	for range 200 {

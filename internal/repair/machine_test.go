@@ -330,6 +330,7 @@ func announces(effects []Effect) (to []datamesh.PeerID, ok bool) {
 
 // A partner that never can be told must not keep all others from being told.
 func TestOneDeafPartnerDoesNotSilenceTheRest(t *testing.T) {
+	t.Parallel()
 	w, m, now := newTestMachine(t, 6)
 	m.Step(now, Members{w.View()})
 	deaf := w.members[3].id
@@ -410,6 +411,7 @@ func TestChangesAreToldToThoseTheyConcern(t *testing.T) {
 
 // One that is dead is not asked for ever.
 func TestTheDeadAreNotTold(t *testing.T) {
+	t.Parallel()
 	w, m, now := newTestMachine(t, 6)
 	m.Step(now, Members{w.View()})
 	m.Step(now.Add(settle), Tick{})
@@ -440,6 +442,7 @@ func TestTheDeadAreNotTold(t *testing.T) {
 // While an announcement is under way the machine does not want to be called
 // again and again at once.
 func TestMachineDoesNotSpinWhileTelling(t *testing.T) {
+	t.Parallel()
 	w, m, now := newTestMachine(t, 6)
 	m.Step(now, Members{w.View()})
 	if _, ok := announces(m.Step(now.Add(settle), Tick{})); !ok {
@@ -456,6 +459,7 @@ func TestMachineDoesNotSpinWhileTelling(t *testing.T) {
 
 // What can lose no more comes before what can, whenever that became so.
 func TestRiskThatGrowsMovesATaskForward(t *testing.T) {
+	t.Parallel()
 	w, m, now := newTestMachine(t, 12)
 	m.Step(now, Members{w.View()})
 	mine := func(from, n int) (all []store.Tracked) {
@@ -520,6 +524,7 @@ func TestRiskThatGrowsMovesATaskForward(t *testing.T) {
 
 // What cannot be read now is tried again soon, and told of.
 func TestSurveyThatFindsTooFewIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	w, m, now := newTestMachine(t, 12)
 	m.Step(now, Members{w.View()})
 	var d *datamesh.Descriptor
@@ -550,6 +555,7 @@ func TestSurveyThatFindsTooFewIsTriedAgain(t *testing.T) {
 
 // Whoever reports often does not keep a segment from being repaired for ever.
 func TestRegistrarThatOnlyReportsDelaysForNoMoreThanSoLong(t *testing.T) {
+	t.Parallel()
 	w, m, now := newTestMachine(t, 12)
 	m.Step(now, Members{w.View()})
 	var d *datamesh.Descriptor

@@ -29,6 +29,7 @@ func ids(all []*storetest.Sample) (segments []datamesh.SegmentID) {
 // Whoever asks mends what is asked for, and nothing else, without a registrar's
 // help, and the registrars are told.
 func TestMendRestoresTheSegmentsOfAnybodyWhoAsks(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 9)
 		all := w.put(20, 4, 2)
@@ -68,6 +69,7 @@ func TestMendRestoresTheSegmentsOfAnybodyWhoAsks(t *testing.T) {
 }
 
 func TestMendTellsWhatItCannotMend(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 6)
 		all := w.put(3, 4, 2)
@@ -91,6 +93,7 @@ func TestMendTellsWhatItCannotMend(t *testing.T) {
 
 // What the owner has deleted is not brought back.
 func TestMendLeavesWhatWasDeleted(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 9)
 		all := w.put(1, 4, 2)
@@ -113,6 +116,7 @@ func TestMendLeavesWhatWasDeleted(t *testing.T) {
 
 // What is proven to whoever asks is what the holders have now.
 func TestProveAsksTheHoldersThemselves(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 7)
 		s := w.put(1, 4, 2)[0]

@@ -49,6 +49,7 @@ func (w *world) now(ask func(k *Keeper) (Round, error)) (sum Round) {
 
 // Nobody has to wait for the grace, and no shard is written twice.
 func TestNowRepairsWithinTheGrace(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 11)
 		defer w.end()
@@ -87,6 +88,7 @@ func TestNowRepairsWithinTheGrace(t *testing.T) {
 
 // Look says what Now then does, and does nothing.
 func TestLookSaysWhatNowDoes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 7) // each is a registrar of all
 		defer w.end()
@@ -118,6 +120,7 @@ func TestLookSaysWhatNowDoes(t *testing.T) {
 
 // What cannot be repaired is told of once, with the reason.
 func TestNowTellsWhatIsLost(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 7)
 		defer w.end()
@@ -155,6 +158,7 @@ func TestNowTellsWhatIsLost(t *testing.T) {
 // Only one call waits at a time. What was begun goes on when nobody waits for
 // it, and is not what the next call is told.
 func TestCallsOfNowDoNotMix(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 7)
 		all := w.put(8, 4, 2)
@@ -201,6 +205,7 @@ func TestCallsOfNowDoNotMix(t *testing.T) {
 
 // What is repaired, read, refused and told of is told of as it happens.
 func TestEventsTellWhatWasDone(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 7)
 		defer w.end()

@@ -47,8 +47,14 @@ func (s *signed) Put(ctx context.Context, d *datamesh.Descriptor, index int, sha
 }
 
 // place gives a shard to a peer, and returns the peer's receipt for it, or nil
-// if it has given none that holds.
+// if it has given none that holds. Of a segment that was brought back the peer
+// is told so first: else anybody could say there that it was deleted.
 func (k *Keeper) place(ctx context.Context, d *datamesh.Descriptor, c Copy, shard []byte) (receipt *datamesh.Receipt, err error) {
+	if last, err := k.index.Deletion(ctx, d.Segment); err == nil && !last.Gone() {
+		if err := k.net.Shards(c.To).Drop(ctx, last); err != nil {
+			return nil, err
+		}
+	}
 	ctx = datamesh.WithReceipt(ctx, k.self, func(r *datamesh.Receipt) { receipt = r })
 	if err := k.net.Shards(c.To).Put(ctx, d, c.Index, shard); err != nil {
 		return nil, err

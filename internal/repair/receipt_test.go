@@ -27,6 +27,7 @@ func (m *member) receipts(s *storetest.Sample) []*datamesh.Receipt {
 // Whoever is given a shard by a repair signs for it, and all registrars keep
 // that.
 func TestRepairsLeaveReceiptsWithTheRegistrars(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 9)
 		all := w.put(5, 4, 2)
@@ -64,6 +65,7 @@ func TestRepairsLeaveReceiptsWithTheRegistrars(t *testing.T) {
 // A registrar takes no receipt that is forged or of something else, and nothing
 // of the report that it came with; one of a stranger it leaves out.
 func TestRegistrarsRefuseReceiptsThatAreNone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 4)
 	s, other := coded(t, 1, 2, 1), coded(t, 2, 2, 1)
 	m, holder := w.members[0], w.members[1]
@@ -126,6 +128,7 @@ func (l *liar) Put(ctx context.Context, d *datamesh.Descriptor, index int, shard
 // A holder that signs for something else keeps its shard, and nobody is told of
 // its receipt, so that the report of the repair is not refused for it.
 func TestRepairGoesOnWithoutAReceiptThatIsNone(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 9)
 		all := w.put(5, 4, 2)

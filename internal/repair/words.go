@@ -160,23 +160,29 @@ func next(id datamesh.SegmentID) datamesh.SegmentID {
 }
 
 // exchange tells a peer of words, sends it those that it wants, and carries out
-// those that it has and are newer.
+// those that it has and are newer. One that has no room for a word may have some
+// for others.
 func (k *Keeper) exchange(ctx context.Context, peer datamesh.PeerID, w transfer.Words, kept map[datamesh.SegmentID]*datamesh.Deletion) error {
 	wanted, newer, err := k.net.Words(ctx, peer, w)
 	if err != nil {
 		return err
 	}
+	var full error
 	for _, segment := range wanted {
-		if err := k.net.Shards(peer).Drop(ctx, kept[segment]); err != nil {
+		if err := k.net.Shards(peer).Drop(ctx, kept[segment]); errors.Is(err, errs.Full) {
+			full = err
+		} else if err != nil {
 			return err
 		}
 	}
 	for _, del := range newer {
-		if err := k.drop(ctx, del); err != nil {
+		if err := k.drop(ctx, del); errors.Is(err, errs.Full) {
+			full = err
+		} else if err != nil {
 			return err
 		}
 	}
-	return nil
+	return full
 }
 
 // drop carries out an owner's word that others know of. What comes back is told

@@ -46,6 +46,7 @@ func (w *world) wantGone(what string, all []*storetest.Sample) {
 // so that a member that was away when something was deleted is told even if
 // nobody is left of those who were there.
 func TestWordsAreHandedOver(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 8)
 		defer w.end()
@@ -82,6 +83,7 @@ func TestWordsAreHandedOver(t *testing.T) {
 // Words that are not a member's to keep are forgotten once all have them whose
 // they are, but not while the trash has what they may bring back.
 func TestWordsAreForgottenByThoseWhoNeedNotKeepThem(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 24)
 		defer w.end()
@@ -133,6 +135,7 @@ func TestWordsAreForgottenByThoseWhoNeedNotKeepThem(t *testing.T) {
 
 // When all have heard, there is nothing left to tell.
 func TestWordsThatAllHaveAreNotTold(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 12)
 		defer w.end()
@@ -174,6 +177,7 @@ func TestWordsThatAllHaveAreNotTold(t *testing.T) {
 // What is brought back is brought back by those, too, who were away when the
 // owner said so.
 func TestWhatIsBroughtBackIsWhole(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 12)
 		defer w.end()
@@ -203,9 +207,41 @@ func TestWhatIsBroughtBackIsWhole(t *testing.T) {
 	})
 }
 
+// Who says an old word again does not have what was brought back since deleted,
+// nor by those who have had nothing of it then.
+func TestOldWordsAreRefusedByNewHolders(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 20) // more than keep words
+		defer w.end()
+		all := w.put(6, 4, 2)
+		w.run(w.members...)
+		pass(time.Minute)
+		for _, generation := range []uint64{1, 2} {
+			for _, s := range all {
+				w.say(s.Deletion(generation), w.members...)
+			}
+		}
+		pass(3 * time.Hour) // whoever need not keep words has forgotten them
+		for _, m := range w.members[:14] { // others than the registrars are to hold something
+			m.store = &fullStore{m.disk}
+		}
+		for _, m := range w.members[:6] {
+			w.kill(m)
+			pass(time.Hour)
+		}
+		w.wantSafe("after a loss", all, 0)
+		for _, s := range all {
+			w.say(s.Deletion(1), w.there(0)...)
+		}
+		w.wantSafe("after an old word", all, 0)
+	})
+}
+
 // Who was away for long asks before it tells what it holds, and a part of the
 // mesh does not answer for all of it.
 func TestLongAbsentMemberAsksFirst(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 9)
 		defer w.end()
@@ -244,8 +280,10 @@ func TestLongAbsentMemberAsksFirst(t *testing.T) {
 // not all reach each other: in the end what was not deleted is whole, what was
 // deleted is nowhere, and there is nothing too many.
 func TestNothingThatIsDeletedReturns(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { deleteAtRandom(t, seed) })
 		})
 	}
@@ -335,6 +373,7 @@ func deleteAtRandom(t *testing.T, seed uint64) {
 // into memory at once, and one that keeps many, and no shards, has not all of them
 // told for one that differs.
 func TestManyWordsAreToldInParts(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 2)
 	m, other := w.members[0], w.members[1]
 	var group errgroup.Group
@@ -360,6 +399,7 @@ func TestManyWordsAreToldInParts(t *testing.T) {
 // All are told what a member holds when a word has brought some of that back,
 // and not when somebody says it again, or says one on what is not there.
 func TestWordsThatBringNothingBackAreNotTold(t *testing.T) {
+	t.Parallel()
 	here, elsewhere := storetest.Segment(t, 1, 2, 1, 100), storetest.Segment(t, 2, 2, 1, 100)
 	for _, who := range []string{"a client", "a member"} {
 		w := newWorld(t, 1)

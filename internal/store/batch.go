@@ -75,7 +75,7 @@ func (b *batch) place(temp, path string) {
 	if b.err != nil {
 		return
 	}
-	if err := os.Rename(temp, path); err != nil {
+	if err := moveInto(temp, path); err != nil {
 		b.fail(err)
 		return
 	}

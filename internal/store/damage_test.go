@@ -482,7 +482,7 @@ func TestForeignFilesAreLeftAlone(t *testing.T) {
 		filepath.Join(d.folder(7), "empty"):                                                 nil,
 	}
 	for path, b := range plant {
-		if err := os.WriteFile(path, b, 0o600); err != nil {
+		if err := errors.Join(makeDir(filepath.Dir(path)), os.WriteFile(path, b, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -4,16 +4,18 @@ import (
 	"context"
 	"database/sql"
 	"encoding/binary"
+	"fmt"
 
 	"datamesh"
+	"datamesh/internal/errs"
 )
 
 // Drop carries out an owner's word, and keeps it, if its generation is the
 // highest so far. One that deletes a segment moves its shards to the trash, or,
 // when it is final, removes them and what is in the trash; what is known of the
 // holders goes. One that brings it back brings back what is in the trash. It
-// needs no free room to speak of. Kinds: Authentication, Unavailable, IO,
-// Database.
+// needs no free room to speak of, unless nothing is here of the segment. Kinds:
+// Authentication, Full, Unavailable, IO, Database.
 func (d *Disk) Drop(ctx context.Context, del *datamesh.Deletion) error {
 	segment := del.Descriptor.Segment
 	if err := ready(ctx, "drop", datamesh.ShardKey{Segment: segment}); err != nil {
@@ -26,6 +28,9 @@ func (d *Disk) Drop(ctx context.Context, del *datamesh.Deletion) error {
 	word, err := owned(del)
 	if err != nil {
 		return err
+	}
+	if err := d.takesWord(segment); err != nil {
+		return fmt.Errorf("drop %s: %w", segment, err)
 	}
 	age := d.age.now()
 	return d.removing(func(b *batch, r *removal) {
@@ -44,6 +49,24 @@ func (d *Disk) Drop(ctx context.Context, del *datamesh.Deletion) error {
 		}
 		b.discard(segment, r, age)
 	})
+}
+
+// takesWord reports with an error of kind Full that there is no room for a word
+// on a segment of which nothing is here.
+func (d *Disk) takesWord(segment datamesh.SegmentID) error {
+	var known bool
+	err := d.index.row(`
+		SELECT EXISTS (SELECT 1 FROM segments WHERE segment = ?1)
+		    OR EXISTS (SELECT 1 FROM tombstones WHERE segment = ?1)
+		    OR EXISTS (SELECT 1 FROM undeletions WHERE segment = ?1)
+		    OR EXISTS (SELECT 1 FROM trash WHERE segment = ?1)`, []any{segment[:]}, &known)
+	if err != nil {
+		return errs.New(kindOf(err), "store: look up %s: %w", segment, err)
+	}
+	if known {
+		return nil
+	}
+	return d.takesRecords()
 }
 
 // keepWord keeps an encoded word if its generation is the highest so far, and

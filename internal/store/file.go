@@ -47,21 +47,14 @@ func parseFileName(s string) (key datamesh.ShardKey, ok bool) {
 	return key, fileName(key) == s
 }
 
-// makeFolders makes the folders of the store, durably, and empties tmp.
+// makeFolders makes the folders of the store, durably, and empties tmp. Those
+// within shards are made when the first shard comes that belongs there.
 func (d *Disk) makeFolders() error {
 	shards := filepath.Join(d.dir, "shards")
 	for _, dir := range []string{d.tempDir(), shards} {
 		if err := makeDir(dir); err != nil {
 			return errs.New(kindOf(err), "store: %w", err)
 		}
-	}
-	for i := range 256 {
-		if err := os.Mkdir(d.folder(byte(i)), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return errs.New(kindOf(err), "store: %w", err)
-		}
-	}
-	if err := syncDir(shards); err != nil {
-		return errs.New(kindOf(err), "store: sync: %w", err)
 	}
 	return d.clearTemp()
 }
@@ -110,6 +103,19 @@ func (d *Disk) writeTemp(parts ...[]byte) (path string, err error) {
 		}
 	}
 	return f.Name(), f.Sync()
+}
+
+// moveInto gives a file another name, and makes the folder of that first, durably,
+// if there is none.
+func moveInto(temp, path string) error {
+	err := os.Rename(temp, path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := makeDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
 }
 
 // A shardFile is the file of a shard of n bytes, open for reading.

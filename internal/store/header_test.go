@@ -51,7 +51,7 @@ func TestGoldenShardFileIsUnderstood(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "shards", fileName(s.Key(2))[:2], fileName(s.Key(2)))
-	if err := os.WriteFile(path, file, 0o600); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, file, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	d := openDisk(t, dir, Options{})

@@ -143,7 +143,7 @@ func (d *Disk) rewrite(key datamesh.ShardKey, desc *datamesh.Descriptor, shard [
 			key.Segment[:], key.Index, fileSize(len(header), len(shard))) {
 			return errNotFound("mend", key)
 		}
-		if err := os.Rename(temp, d.path(key)); err != nil {
+		if err := moveInto(temp, d.path(key)); err != nil {
 			return errs.New(kindOf(err), "mend %s: %w", name(key), err)
 		}
 		placed = true

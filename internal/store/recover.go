@@ -138,7 +138,7 @@ func (d *Disk) reconcileFolder(first byte) (int, error) {
 		return 0, err
 	}
 	files, err := os.ReadDir(d.folder(first))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, errs.New(kindOf(err), "store: %w", err)
 	}
 	var found []*header

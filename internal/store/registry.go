@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"datamesh"
@@ -62,6 +63,16 @@ func (d *Disk) Report(ctx context.Context, reports []Report) error {
 	})
 }
 
+// takesRecords reports with an error of kind Full that there is no room for
+// records on segments of which nothing is here.
+func (d *Disk) takesRecords() error {
+	info, err := os.Stat(d.index.path)
+	if err != nil {
+		return errs.New(kindOf(err), "store: %w", err)
+	}
+	return d.room.fitsRecords(info.Size())
+}
+
 // checkReport returns the encoded descriptor of a report.
 func (d *Disk) checkReport(r Report) ([]byte, error) {
 	was, err := d.known(datamesh.ShardKey{Segment: r.Descriptor.Segment})
@@ -71,6 +82,11 @@ func (d *Disk) checkReport(r Report) ([]byte, error) {
 	descriptor, err := authentic(r.Descriptor, was.descriptor)
 	if err != nil {
 		return nil, err
+	}
+	if was.descriptor == nil {
+		if err := d.takesRecords(); err != nil {
+			return nil, fmt.Errorf("report: %w", err)
+		}
 	}
 	for _, h := range r.Holdings {
 		if err := checkShape(r.Descriptor, h.Index, r.Descriptor.ShardLen()); err != nil {

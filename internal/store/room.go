@@ -103,6 +103,25 @@ func (r *room) fitsDisk(n, left int64) error {
 	return nil
 }
 
+// minIndex is how many bytes of records any store takes.
+const minIndex = 64 << 20
+
+// fitsRecords reports with an error of kind Full that an index of so many bytes
+// is to take no records on segments of which nothing is here: anybody can sign
+// those. They may use half of the reserve of the disk, and, beside as much as
+// there is of shards, since the small ones lie in the index, a quarter of the
+// capacity.
+func (r *room) fitsRecords(index int64) error {
+	r.mu.Lock()
+	limit := max(r.capacity/4, minIndex) + r.used + r.trash
+	r.mu.Unlock()
+	if index > limit {
+		return errs.WithHint(errs.New(errs.Full, "the records of segments take %s, and may take %s", size(index), size(limit)),
+			"add a node that has room, or give the store more: datamesh config set store.capacity SIZE")
+	}
+	return r.fitsDisk(0, max(r.reserve/2, claimed))
+}
+
 // noSpaceFor says that a disk with so much free, of which so much is to be
 // left, has no room for n bytes. What is said reaches who typed a put.
 func noSpaceFor(n, free, left int64) error {

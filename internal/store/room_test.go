@@ -216,3 +216,56 @@ func TestAccountIsExactAtEachStep(t *testing.T) {
 		}
 	}
 }
+
+// Records on segments of which nothing is here are taken while there is room,
+// and those on others always.
+func TestRecordsOfStrangersEndBeforeTheDisk(t *testing.T) {
+	dir := t.TempDir()
+	d := openDisk(t, dir, Options{})
+	held, trashed, registered, gone := storetest.Segment(t, 1, 2, 1, 2*small), storetest.Segment(t, 2, 2, 1, 2*small), storetest.Segment(t, 3, 2, 1, 2*small), storetest.Segment(t, 4, 2, 1, 2*small)
+	held.Put(t, d, 0)
+	trashed.Put(t, d, 0)
+	report := func(s *storetest.Sample) error {
+		return d.Report(t.Context(), []Report{{Descriptor: s.Descriptor, Holdings: []Holding{{Index: 0, Peer: datamesh.PeerID{1}}}}})
+	}
+	drop := func(s *storetest.Sample, generation uint64) error { return d.Drop(t.Context(), s.Deletion(generation)) }
+	if err := errors.Join(report(registered), drop(trashed, 1), drop(gone, 1)); err != nil {
+		t.Fatal(err)
+	}
+	closeDisk(t, d)
+	d = openDisk(t, dir, Options{Reserve: 1 << 60})
+	strange := storetest.Segment(t, 5, 2, 1, 2*small)
+	if err := report(strange); !errors.Is(err, errs.Full) {
+		t.Errorf("report: got %v, want kind Full", err)
+	}
+	if err := drop(strange, 1); !errors.Is(err, errs.Full) {
+		t.Errorf("drop: got %v, want kind Full", err)
+	}
+	if _, err := d.Deletion(t.Context(), strange.Segment); !errors.Is(err, errs.FileNotFound) {
+		t.Errorf("its word: got %v, want kind FileNotFound", err)
+	}
+	if err := errors.Join(report(registered), report(held), drop(trashed, 2), drop(registered, 1), drop(held, 1), drop(gone, 2), drop(gone, 3)); err != nil {
+		t.Errorf("on what is known: %v", err)
+	}
+	checkAccount(t, d)
+}
+
+// What records may take grows with the capacity and with what is stored.
+func TestRecordsHaveALimit(t *testing.T) {
+	for _, c := range []struct {
+		capacity, used, trash, index int64
+		full                         bool
+	}{
+		{1 << 20, 0, 0, 64 << 20, false},
+		{1 << 20, 0, 0, 64<<20 + 1, true},
+		{1 << 30, 0, 0, 256 << 20, false},
+		{1 << 30, 0, 0, 256<<20 + 1, true},
+		{1 << 30, 100, 20, 256<<20 + 120, false},
+		{1 << 30, 100, 20, 256<<20 + 121, true},
+	} {
+		r := &room{dir: t.TempDir(), capacity: c.capacity, used: c.used, trash: c.trash}
+		if err := r.fitsRecords(c.index); errors.Is(err, errs.Full) != c.full {
+			t.Errorf("%+v: got %v", c, err)
+		}
+	}
+}

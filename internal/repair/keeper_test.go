@@ -693,7 +693,7 @@ func TestFullMembersArePassedOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10)
 		defer w.end()
-		all := w.put(200, 4, 2)
+		all := w.put(60, 4, 2)
 		for _, m := range w.members[:3] {
 			m.store = &fullStore{m.disk}
 		}

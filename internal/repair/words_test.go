@@ -276,15 +276,19 @@ func TestLongAbsentMemberAsksFirst(t *testing.T) {
 	})
 }
 
+// seeds is how many runs at random there are: one with the race detector, with
+// which each takes minutes.
+var seeds = 3
+
 // Whatever is put, deleted and brought back while members come and go and do
 // not all reach each other: in the end what was not deleted is whole, what was
 // deleted is nowhere, and there is nothing too many.
 func TestNothingThatIsDeletedReturns(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(3) {
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { deleteAtRandom(t, seed) })
+			synctest.Test(t, func(t *testing.T) { deleteAtRandom(t, uint64(seed)) })
 		})
 	}
 }

@@ -119,10 +119,15 @@ func TestCorrectionOnAFullDisk(t *testing.T) {
 	if err != nil || slices.ContainsFunc(list, func(h Held) bool { return h.Index != 0 }) {
 		t.Errorf("more was entered: %v, %v", keysOf(list), err)
 	}
-	for _, s := range samples[:20] {
+	known := map[datamesh.SegmentID]bool{}
+	for _, h := range list {
+		known[h.Descriptor.Segment] = true
+	}
+	for _, s := range samples[:40] {
 		storetest.FillDisk(disk)
-		if err := d.Drop(t.Context(), s.Deletion(1)); err != nil {
-			t.Fatalf("drop: %v", err)
+		err := d.Drop(t.Context(), s.Deletion(1))
+		if known[s.Segment] && err != nil || !known[s.Segment] && errs.KindOf(err) != errs.Full {
+			t.Fatalf("drop, of a segment that is known %t: %v", known[s.Segment], err)
 		}
 	}
 }

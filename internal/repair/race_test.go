@@ -1,0 +1,5 @@
+//go:build race
+
+package repair
+
+func init() { seeds = 1 }

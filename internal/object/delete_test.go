@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -339,6 +341,9 @@ func TestUndeleteOfADeletionThatHasNotEnded(t *testing.T) {
 		word := func(s *sentence) *datamesh.Deletion { return format.NewDeletion(u.ring.Owner, s.d, 1) }
 		if err := u.say(t.Context(), deleted, word); err != nil {
 			t.Fatal(err)
+		}
+		if _, err := u.Get(t.Context(), id, func(*format.Manifest) (io.Writer, int64, error) { return io.Discard, 0, nil }); !errors.Is(err, errs.Deleted) || !strings.Contains(err.Error(), id.String()) {
+			t.Errorf("get of a part: %v, want kind Deleted, of the object", err)
 		}
 		if survives, err := u.Undelete(t.Context(), id); err != nil || survives != 2 {
 			t.Errorf("survives %d, %v", survives, err)

@@ -23,7 +23,7 @@ import (
 func (o *Objects) Get(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (w io.Writer, from int64, err error)) ([]BadShard, error) {
 	g := o.newGet(ctx)
 	err := g.run(ctx, id, open)
-	return g.findings(), err
+	return g.findings(), ofObject(id, err)
 }
 
 // Manifest reads the manifest of an object. Kinds: as [Objects.Get].

@@ -1,6 +1,7 @@
 package object
 
 import (
+	"errors"
 	"fmt"
 
 	"datamesh"
@@ -119,6 +120,15 @@ func (f *fetch) absent() map[datamesh.PeerID]error {
 		}
 	}
 	return absent
+}
+
+// ofObject says of an object what a get of it has found out of one of its
+// segments, which its owner does not know: that it was deleted.
+func ofObject(id datamesh.ObjectID, err error) error {
+	if errors.Is(err, errs.Deleted) {
+		return errDeleted(id)
+	}
+	return err
 }
 
 func errDeleted(id datamesh.ObjectID) error {

@@ -60,6 +60,7 @@ func (o *Objects) Infos(ctx context.Context, ids ...datamesh.ObjectID) []Answer 
 		if answers[i].Err == nil {
 			answers[i].Info = found[i].info(live)
 		}
+		answers[i].Err = ofObject(ids[i], answers[i].Err)
 	}
 	return answers
 }

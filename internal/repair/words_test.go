@@ -222,7 +222,7 @@ func TestOldWordsAreRefusedByNewHolders(t *testing.T) {
 				w.say(s.Deletion(generation), w.members...)
 			}
 		}
-		pass(3 * time.Hour) // whoever need not keep words has forgotten them
+		pass(3 * time.Hour)                // whoever need not keep words has forgotten them
 		for _, m := range w.members[:14] { // others than the registrars are to hold something
 			m.store = &fullStore{m.disk}
 		}

@@ -74,7 +74,7 @@ func (p *pair) dial(t testing.TB, s serve) *Client {
 }
 
 func (p *pair) dialServer(t testing.TB, shards datamesh.ShardStore, r Registry) *Client {
-	return p.dial(t, NewServer(shards, r).Handle)
+	return p.dial(t, NewServer(shards, nil, r).Handle)
 }
 
 func TestMemoryOfAPeerConforms(t *testing.T) {
@@ -151,7 +151,7 @@ func TestManyTransfersAtOnceShareTheStreams(t *testing.T) {
 	p := newPair(t)
 	var mu sync.Mutex // guards now, most
 	now, most := 0, 0
-	server := NewServer(store.NewMemory(64<<20), newRegistry())
+	server := NewServer(store.NewMemory(64<<20), nil, newRegistry())
 	c := p.dial(t, func(ctx context.Context, from datamesh.PeerID, s mesh.Stream) {
 		mu.Lock()
 		now++

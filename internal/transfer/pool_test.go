@@ -50,7 +50,7 @@ func TestStreamIsUsedForTheNextRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := storetest.Segment(t, 1, 2, 1, 500_000)
 		memory := store.NewMemory(1 << 20)
-		server := NewServer(memory, newRegistry())
+		server := NewServer(memory, nil, newRegistry())
 		c, n := dialCounted(t, func(from datamesh.PeerID, stream mesh.Stream) { server.Handle(t.Context(), from, stream) })
 		shards := c.Shards(anybody)
 		for index := range s.Bytes {

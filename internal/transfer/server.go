@@ -42,13 +42,13 @@ type Registry interface {
 	Receipts(ctx context.Context, segment datamesh.SegmentID) ([]*datamesh.Receipt, error)
 }
 
-// A sizer is a store that can tell how many bytes a shard takes, at least its
-// length, before it is read. Kind: FileNotFound.
-type sizer interface {
+// A Sizer tells how many bytes a shard takes, at least its length, before it is
+// read. Kind: FileNotFound.
+type Sizer interface {
 	Size(ctx context.Context, key datamesh.ShardKey) (int64, error)
 }
 
-var _ sizer = (*store.Disk)(nil)
+var _ Sizer = (*store.Disk)(nil)
 
 const (
 	idleTime     = 2 * time.Minute  // after which a server closes an unused stream
@@ -62,6 +62,7 @@ const (
 // A Server serves a store, and a registry, to peers.
 type Server struct {
 	shards   datamesh.ShardStore
+	sizes    Sizer
 	registry Registry
 	memory   *semaphore.Weighted
 	buffers  buffers
@@ -77,9 +78,10 @@ type guest struct {
 	memory  *semaphore.Weighted
 }
 
-// NewServer returns a server of shards and registry.
-func NewServer(shards datamesh.ShardStore, registry Registry) *Server {
-	return &Server{shards: shards, registry: registry, memory: semaphore.NewWeighted(serverBytes),
+// NewServer returns a server of shards and registry. With no sizes, which those
+// of the shards are, each shard is taken for one of the largest.
+func NewServer(shards datamesh.ShardStore, sizes Sizer, registry Registry) *Server {
+	return &Server{shards: shards, sizes: sizes, registry: registry, memory: semaphore.NewWeighted(serverBytes),
 		guests: map[datamesh.PeerID]*guest{}}
 }
 

@@ -78,9 +78,9 @@ func (s *Server) get(ctx context.Context, g *guest, stream mesh.Stream, req *req
 	}
 	key := shardKeys(req.Keys)[0]
 	n := int64(maxShard)
-	if sized, ok := s.shards.(sizer); ok {
+	if s.sizes != nil {
 		var err error
-		if n, err = sized.Size(ctx, key); err != nil {
+		if n, err = s.sizes.Size(ctx, key); err != nil {
 			return respond(stream, failure(err), nil)
 		}
 	}

@@ -51,7 +51,8 @@ func dial(t *testing.T, serve func(from datamesh.PeerID, s mesh.Stream)) *Client
 // dialServer returns a client of a server of the store.
 func dialServer(t *testing.T, shards datamesh.ShardStore) *Client {
 	t.Helper()
-	server := NewServer(shards, newRegistry())
+	sizes, _ := shards.(Sizer)
+	server := NewServer(shards, sizes, newRegistry())
 	return dial(t, func(from datamesh.PeerID, s mesh.Stream) { server.Handle(t.Context(), from, s) })
 }
 

@@ -58,7 +58,7 @@ func (m *mesh) liar(t *testing.T) *liar {
 		Listen: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
 		Usage:  func() (int64, int64) { return 1 << 40, 0 },
 		Join:   []network.Peer{{ID: door.PeerID, Addr: nearestAddr(door.Addrs)}},
-		Serve:  map[string]func(context.Context, datamesh.PeerID, network.Stream){transfer.Protocol: transfer.NewServer(liarStore{l}, liarRegistry{l}).Handle}})
+		Serve:  map[string]func(context.Context, datamesh.PeerID, network.Stream){transfer.Protocol: transfer.NewServer(liarStore{l}, nil, liarRegistry{l}).Handle}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,7 +76,7 @@ var kinds = [numKinds]struct {
 	Configuration:  {"Configuration", "bad configuration", false, 10, 400, ""},
 	Encryption:     {"Encryption", "cannot seal", false, 1, 500, ""},
 	Decryption:     {"Decryption", "wrong key", false, 6, 403, `it was sealed for another identity; see yours with "datamesh id"`},
-	KeyManagement:  {"KeyManagement", "key error", false, 1, 400, ""},
+	KeyManagement:  {"KeyManagement", "key error", false, 6, 400, ""},
 	Authentication: {"Authentication", "permission denied", false, 6, 403, ""},
 	Storage:        {"Storage", "storage error", true, 1, 503, ""},
 	FileNotFound:   {"FileNotFound", "not found", false, 4, 404, `see what is stored with "datamesh list"`},

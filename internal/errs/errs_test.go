@@ -18,7 +18,7 @@ func TestKindsKeepTheirNumbersNamesAndExitCodes(t *testing.T) {
 	}{
 		{0, "Other", 1},
 		{1, "IO", 1}, {2, "Network", 5}, {3, "Database", 1}, {4, "Configuration", 10},
-		{5, "Encryption", 1}, {6, "Decryption", 6}, {7, "KeyManagement", 1}, {8, "Authentication", 6},
+		{5, "Encryption", 1}, {6, "Decryption", 6}, {7, "KeyManagement", 6}, {8, "Authentication", 6},
 		{9, "Storage", 1}, {10, "FileNotFound", 4}, {11, "Share", 1}, {12, "Backup", 1},
 		{13, "Serialization", 1}, {14, "Encoding", 1}, {15, "Import", 1}, {16, "Export", 1},
 		{17, "Unavailable", 5}, {18, "Full", 12}, {19, "Exists", 1}, {20, "Invalid", 2}, {21, "Integrity", 7},

@@ -161,6 +161,7 @@ type derivationVectors struct {
 	About string `json:"about"`
 	Roots []struct {
 		Root         hexa    `json:"root"`
+		Words        string  `json:"words"`
 		IdentityText string  `json:"identity_text"`
 		OwnerLabel   string  `json:"owner_label"`
 		OwnerSeed    hexa    `json:"owner_seed"`
@@ -191,6 +192,11 @@ func (v derivationVectors) compute(t *testing.T) derivationVectors {
 	for i := range v.Roots {
 		r := &v.Roots[i]
 		root := keyring.Root(r.Root)
+		phrase := root.Phrase()
+		r.Words = strings.Join(phrase[:], " ")
+		if again, err := keyring.ParsePhrase(r.Words); err != nil || again != root {
+			t.Errorf("%s are the words of another root, %v", r.Words, err)
+		}
 		r.IdentityText = secretText(t, "datamesh-root-", r.Root)
 		r.OwnerSeed = root.Owner().Seed()
 		r.OwnerKey = hexa(root.Owner().Public().(ed25519.PublicKey))

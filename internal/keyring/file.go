@@ -32,18 +32,32 @@ const (
 // Export writes the user's root to a new file of mode 0600, which [Import]
 // reads, in a directory that is there. Kinds: Exists, FileNotFound, KeyManagement, IO, Full.
 func Export(identityFile, dst string) error {
-	root, err := readRoot(identityFile)
-	if errors.Is(err, errs.FileNotFound) {
-		return errs.WithHint(err, `"datamesh id" makes an identity, "datamesh keys import FILE" brings one`)
-	}
+	root, err := homeRoot(identityFile)
 	if err != nil {
 		return err
 	}
+	if err := inDir(dst); err != nil {
+		return err
+	}
+	return writeRoot(dst, root)
+}
+
+// homeRoot reads the root of a home, and says what to do if there is none.
+func homeRoot(identityFile string) (Root, error) {
+	root, err := readRoot(identityFile)
+	if errors.Is(err, errs.FileNotFound) {
+		return root, errs.WithHint(err, `"datamesh keys init" makes an identity, "datamesh keys import FILE" brings one`)
+	}
+	return root, err
+}
+
+// inDir checks that the directory of a new file is there.
+func inDir(dst string) error {
 	dir := filepath.Dir(dst)
 	if info, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
 		return errs.WithHint(errs.New(errs.FileNotFound, "there is no directory %s", dir), "make it: mkdir -p %s", dir)
 	}
-	return writeRoot(dst, root)
+	return nil
 }
 
 // Import makes the identity in src the one of identityFile, or, when src
@@ -129,10 +143,15 @@ func writeSecret(file, head, prefix string, secret [32]byte) error {
 	if err := durable.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
-	err = durable.WriteFile(file, 0o600, false, func(w io.Writer) error {
+	return writeNew(file, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "%s%s\n", head, text)
 		return err
 	})
+}
+
+// writeNew writes a secret to a file that is not there yet.
+func writeNew(file string, write func(io.Writer) error) error {
+	err := durable.WriteFile(file, 0o600, false, write)
 	if errors.Is(err, fs.ErrExist) {
 		return errs.WithHint(errs.New(errs.Exists, "%s exists already", file), "name a file that does not exist")
 	}

@@ -1,6 +1,6 @@
 // Package keyring keeps identities on disk: the root of a user, from which
 // everything that user can open or sign is derived, and the key of a node,
-// which is derived from nothing.
+// which is derived from nothing. The root can be written down as 24 words.
 //
 // Whoever reads the identity file can read, forge and delete everything of
 // its user; whoever loses it has lost all that. Key files are made with mode
@@ -73,6 +73,11 @@ func (r *Ring) OwnerKey() datamesh.OwnerKey {
 func (r Root) Owner() ed25519.PrivateKey {
 	seed := r.derive(ownerLabel)
 	return ed25519.NewKeyFromSeed(seed[:])
+}
+
+// ownerKey returns the public half of it.
+func (r Root) ownerKey() datamesh.OwnerKey {
+	return datamesh.OwnerKey(r.Owner().Public().(ed25519.PublicKey))
 }
 
 // Sealing returns the secret of the hybrid identity of an epoch, the first of

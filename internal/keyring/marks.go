@@ -1,0 +1,94 @@
+package keyring
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"datamesh/internal/durable"
+	"datamesh/internal/errs"
+)
+
+// A mark is something that was done with an identity in its home, which notes
+// when it was done last, in a file beside that of the identity. It has no
+// secret.
+type mark string
+
+const (
+	exported mark = "exported" // to a file, or imported from one
+	shown    mark = "shown"    // its words
+	verified mark = "verified" // its words, as somebody has them
+)
+
+func (m mark) file(identityFile string) string { return identityFile + "." + string(m) }
+
+// magic begins the one line of the file: owner and time follow.
+func (m mark) magic() string { return "datamesh-" + string(m) + "-1" }
+
+// MarkExported notes that the identity was exported. Kinds: as [Load].
+func MarkExported(identityFile string, at time.Time) error { return exported.set(identityFile, at) }
+
+// MarkShown notes that the words of the identity were shown. Kinds: as [Load].
+func MarkShown(identityFile string, at time.Time) error { return shown.set(identityFile, at) }
+
+// MarkVerified notes that somebody has the words of the identity. Kinds: as
+// [Load].
+func MarkVerified(identityFile string, at time.Time) error { return verified.set(identityFile, at) }
+
+// Exported returns when the identity was last exported from this home. The
+// zero time means that this is not known to have happened. Kinds: as [Load].
+func Exported(identityFile string) (time.Time, error) { return exported.time(identityFile) }
+
+// Shown returns when the words of the identity were last shown in this home,
+// or the zero time. Kinds: as [Load].
+func Shown(identityFile string) (time.Time, error) { return shown.time(identityFile) }
+
+// Verified returns when the words of the identity were last verified in this
+// home, or the zero time. Kinds: as [Load].
+func Verified(identityFile string) (time.Time, error) { return verified.time(identityFile) }
+
+func (m mark) set(identityFile string, at time.Time) error {
+	root, err := readRoot(identityFile)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(m.file(identityFile), 0o600, true, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s %s %s\n", m.magic(), root.ownerKey(), at.UTC().Format(time.RFC3339))
+		return err
+	})
+}
+
+func (m mark) time(identityFile string) (time.Time, error) {
+	ring, err := Load(identityFile)
+	if err != nil {
+		return time.Time{}, err
+	}
+	b, err := read(m.file(identityFile), anyMode)
+	if errs.KindOf(err) == errs.FileNotFound {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	words := strings.Fields(string(b))
+	if len(words) != 3 || words[0] != m.magic() || words[1] != ring.OwnerKey().String() {
+		return time.Time{}, nil // of another version, or of the identity that was here before
+	}
+	at, err := time.Parse(time.RFC3339, words[2])
+	if err != nil {
+		return time.Time{}, nil
+	}
+	return at, nil
+}
+
+// Private checks that others may not read the key files of a home, as far as
+// they are there. Kinds: KeyManagement, IO.
+func Private(identityFile, nodeKeyFile string) error {
+	for _, file := range []string{identityFile, moreFile(identityFile), nodeKeyFile} {
+		if _, err := read(file, private); err != nil && errs.KindOf(err) != errs.FileNotFound {
+			return err
+		}
+	}
+	return nil
+}

@@ -316,7 +316,7 @@ func (c *cli) noticeIdentity(home config.Home, f func() error) error {
 	err := f()
 	_, after := os.Lstat(home.Identity())
 	if errors.Is(before, fs.ErrNotExist) && after == nil && (err == nil || !c.json) {
-		c.notice("your identity was made and lies in %s. If it is lost, so is everything that was stored with it: copy it to a safe place with \"datamesh keys export FILE\".", home.Identity())
+		c.notice("your identity was made and lies in %s. If it is lost, so is everything that was stored with it: write down its words, which \"datamesh keys init\" shows, or copy it to a safe place with \"datamesh keys export FILE\".", home.Identity())
 	}
 	return err
 }

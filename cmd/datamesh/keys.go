@@ -18,9 +18,9 @@ import (
 func (c *cli) keysCommand() *cobra.Command {
 	keys := c.group(&cobra.Command{
 		Use:   "keys",
-		Short: "carry your identity to another home",
+		Short: "write your identity down, or carry it to another home",
 	})
-	keys.AddCommand(c.keysExportCommand(), c.keysImportCommand())
+	keys.AddCommand(c.keysInitCommand(), c.keysVerifyCommand(), c.keysExportCommand(), c.keysImportCommand())
 	return keys
 }
 

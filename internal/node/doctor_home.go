@@ -69,20 +69,37 @@ func checkKeys(home config.Home) Check {
 	return ok(name, "others cannot read them")
 }
 
-// checkSaved finds out whether the identity is anywhere else.
+// checkSaved finds out whether the identity is anywhere else: in a file, or in
+// the words of somebody who has shown to have them.
 func checkSaved(home config.Home) Check {
 	const name = "identity"
-	at, err := keyring.Exported(home.Identity())
-	switch {
-	case errors.Is(err, errs.FileNotFound):
+	exported, err := keyring.Exported(home.Identity())
+	if errors.Is(err, errs.FileNotFound) {
 		return skipped(name, "this home has none yet")
-	case err != nil:
-		return failedBy(name, err)
-	case at.IsZero():
-		return warning(name, "datamesh keys export FILE, and keep that elsewhere",
-			"it was never exported from this home: if the home is lost, so is all that was stored with it")
 	}
-	return ok(name, "it was exported on %s", at.Local().Format("2006-01-02"))
+	if err != nil {
+		return failedBy(name, err)
+	}
+	verified, err := keyring.Verified(home.Identity())
+	if err != nil {
+		return failedBy(name, err)
+	}
+	shown, err := keyring.Shown(home.Identity())
+	if err != nil {
+		return failedBy(name, err)
+	}
+	const day = "2006-01-02"
+	switch {
+	case !verified.IsZero():
+		return ok(name, "its words were verified on %s", verified.Local().Format(day))
+	case !exported.IsZero():
+		return ok(name, "it was exported on %s", exported.Local().Format(day))
+	case !shown.IsZero():
+		return warning(name, "datamesh keys verify",
+			"its words were shown on %s and never verified: one that was written down wrongly may make them useless", shown.Local().Format(day))
+	}
+	return warning(name, "datamesh keys init, and write the words down; or datamesh keys export FILE, and keep that elsewhere",
+		"it is nowhere but in this home, as far as is known: if the home is lost, so is all that was stored with it")
 }
 
 // checkStore looks for damage in the index of the store, which the store itself

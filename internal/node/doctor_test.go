@@ -200,10 +200,23 @@ func TestDamageOfAHomeIsFound(t *testing.T) {
 		wantStatus(t, name+" of a running node", running[name], want)
 	}
 	n.end()
-	if err := keyring.MarkExported(h.Identity(), time.Now()); err != nil {
+	for _, tt := range []struct {
+		what, want string
+		mark       func(string, time.Time) error
+	}{
+		{"an identity whose words were shown", CheckWarning, keyring.MarkShown},
+		{"one whose words somebody has", CheckOK, keyring.MarkVerified},
+		{"one that is in a file too", CheckOK, keyring.MarkExported},
+	} {
+		if err := tt.mark(h.Identity(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		wantStatus(t, tt.what, checks(t, h)["identity"], tt.want)
+	}
+	if err := os.Remove(h.Identity() + ".verified"); err != nil {
 		t.Fatal(err)
 	}
-	wantStatus(t, "an identity that is elsewhere", checks(t, h)["identity"], CheckOK)
+	wantStatus(t, "an identity that was exported, and shown", checks(t, h)["identity"], CheckOK)
 	junk := func(file string) func() {
 		return func() { os.WriteFile(file, []byte(strings.Repeat("junk ", 1000)), 0o600) }
 	}

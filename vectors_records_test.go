@@ -82,6 +82,50 @@ func (v descriptorVectors) compute(t *testing.T) descriptorVectors {
 	return v
 }
 
+type recordVectors struct {
+	About   string `json:"about"`
+	Records []struct {
+		OwnerSeed hexa   `json:"owner_seed"`
+		Mesh      hexa   `json:"mesh"`
+		Device    hexa   `json:"device"`
+		Seq       uint64 `json:"seq,string"`
+		Base      uint64 `json:"base,string"`
+		Payload   hexa   `json:"payload"`
+
+		Owner     hexa `json:"owner"`
+		Place     hexa `json:"place"`
+		Body      hexa `json:"body"`
+		Digest    hexa `json:"signed_digest"`
+		Signature hexa `json:"signature"`
+		Encoded   hexa `json:"encoded"`
+		Name      hexa `json:"record_digest"`
+	} `json:"records"`
+}
+
+func (v recordVectors) compute(t *testing.T) recordVectors {
+	v.Records = slices.Clone(v.Records)
+	for i := range v.Records {
+		x := &v.Records[i]
+		r, err := format.NewRecord(ed25519.NewKeyFromSeed(x.OwnerSeed), datamesh.MeshID(x.Mesh), [16]byte(x.Device), x.Seq, x.Base, x.Payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.Owner, x.Signature, x.Encoded = r.Owner[:], r.Signature[:], format.EncodeRecord(r)
+		x.Digest = derived("datamesh v1 owner record", x.Body)
+		if !bytes.Contains(x.Encoded, x.Body) || !ed25519.Verify(ed25519.PublicKey(x.Owner), x.Digest, x.Signature) {
+			t.Errorf("record %d: its signature is of another body", i)
+		}
+		x.Place, x.Name = derived("datamesh v1 place of an owner's records", x.Owner), derived("datamesh v1 owner record digest", x.Encoded)
+		if key := format.RecordKey(r); !bytes.Equal(key.Place[:], x.Place) || !bytes.Equal(key.Digest[:], x.Name) {
+			t.Errorf("record %d: its key is %v", i, key)
+		}
+		if got, err := format.DecodeRecord(x.Encoded); err != nil || !cmp.Equal(got, r) {
+			t.Errorf("record %d: read as %v, %v", i, got, err)
+		}
+	}
+	return v
+}
+
 type meshVectors struct {
 	About  string `json:"about"`
 	Meshes []struct {

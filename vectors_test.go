@@ -33,6 +33,7 @@ var vectors = map[string]func(*testing.T, []byte){
 	"manifests.json":   again(manifestVectors.compute),
 	"members.json":     again(memberVectors.compute),
 	"meshes.json":      again(meshVectors.compute),
+	"records.json":     again(recordVectors.compute),
 	"shards.json":      again(shardVectors.compute),
 	"slices.json":      again(sliceVectors.compute),
 }

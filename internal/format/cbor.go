@@ -1,6 +1,6 @@
 // Package format has the bytes of everything that DataMesh keeps or signs:
-// the descriptor, the deletion, the envelope of a manifest and the manifest,
-// the genesis of a mesh. docs/format.md is its specification, and
+// the descriptor, the deletion, the receipt, the record of an owner, the
+// envelope of a manifest and the manifest, the genesis of a mesh. docs/format.md is its specification, and
 // testdata/vectors at the root its test vectors.
 //
 // Each format has a version, a size limit that is checked before anything is

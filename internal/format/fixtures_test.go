@@ -58,6 +58,15 @@ func goldenReceipt(t testing.TB) *datamesh.Receipt {
 	return r
 }
 
+func goldenRecord(t testing.TB) *datamesh.Record {
+	t.Helper()
+	r, err := NewRecord(owner, goldenGenesis().MeshID(), [16]byte(bytes.Repeat([]byte{0x50}, 16)), 1<<40, 1_000_000, []byte("an owner's secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 func goldenGenesis() *Genesis {
 	return &Genesis{Version: 1, Random: seed(2), Name: "Zuhause ✓", Founders: [][32]byte{seed(3), seed(4)}}
 }
@@ -117,6 +126,7 @@ var readers = map[string]reader{
 	"descriptor": func(b []byte) error { _, err := DecodeDescriptor(b); return err },
 	"deletion":   func(b []byte) error { _, err := DecodeDeletion(b); return err },
 	"receipt":    func(b []byte) error { _, err := DecodeReceipt(b); return err },
+	"record":     func(b []byte) error { _, err := DecodeRecord(b); return err },
 	"genesis":    func(b []byte) error { _, err := DecodeGenesis(b); return err },
 	"manifest":   func(b []byte) error { _, err := decodeManifest(b); return err },
 	"list":       func(b []byte) error { _, err := DecodeList(b); return err },

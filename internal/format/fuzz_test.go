@@ -53,6 +53,18 @@ func FuzzDecodeReceipt(f *testing.F) {
 	})
 }
 
+func FuzzDecodeRecord(f *testing.F) {
+	f.Add(read(f, "record.cbor"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if r, err := ReadRecord(b); err == nil && !bytes.Equal(EncodeRecord(r), b) {
+			t.Error("it has another form")
+		}
+		if r, err := DecodeRecord(b); err == nil && !bytes.Equal(EncodeRecord(r), b) {
+			t.Error("it has another form")
+		}
+	})
+}
+
 func FuzzDecodeGenesis(f *testing.F) {
 	f.Add(read(f, "genesis.cbor"))
 	g, err := NewGenesis("")

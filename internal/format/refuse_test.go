@@ -21,6 +21,7 @@ func goldens(t testing.TB) map[string][]byte {
 		"descriptor": read(t, "descriptor.cbor"),
 		"deletion":   read(t, "deletion.cbor"),
 		"receipt":    read(t, "receipt.cbor"),
+		"record":     read(t, "record.cbor"),
 		"genesis":    read(t, "genesis.cbor"),
 		"manifest":   read(t, "manifest.cbor"),
 		"list":       read(t, "list.cbor"),
@@ -138,7 +139,7 @@ func TestReadDescriptorDiffersInTheSignatureAlone(t *testing.T) {
 }
 
 func TestFlippedBitsOfWhatIsSignedAreRefused(t *testing.T) {
-	for _, name := range []string{"descriptor", "deletion"} {
+	for _, name := range []string{"descriptor", "deletion", "record"} {
 		good := goldens(t)[name]
 		for i := 0; i < 8*len(good); i += 3 { // each byte, and each bit of some
 			bad := bytes.Clone(good)
@@ -172,7 +173,7 @@ func TestVersionsOtherThanOursAreRefused(t *testing.T) {
 
 func TestWhatIsTooLongIsRefusedUnread(t *testing.T) {
 	for name, limit := range map[string]int{
-		"descriptor": MaxDescriptor, "deletion": MaxDeletion, "genesis": MaxGenesis,
+		"descriptor": MaxDescriptor, "deletion": MaxDeletion, "genesis": MaxGenesis, "record": MaxRecord,
 		"manifest": MaxManifest, "list": MaxSegmentList,
 	} {
 		b := append(goldens(t)[name], make([]byte, limit)...)

@@ -2,6 +2,7 @@ package format
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -63,6 +64,28 @@ func TestV1Receipt(t *testing.T) {
 	}
 	if err := CheckReceipt(got, goldenGenesis().MeshID(), goldenDescriptor(t)); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestV1Record(t *testing.T) {
+	file := read(t, "record.cbor")
+	want := goldenRecord(t)
+	got, err := DecodeRecord(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if !bytes.Equal(EncodeRecord(want), file) {
+		t.Error("it is written otherwise")
+	}
+	key := RecordKey(got)
+	if got := fmt.Sprintf("%x %x", key.Place, key.Digest); got != "7a38837989e4e6730222fbe9de186b7c2ada9f7c7e198b2fa8c314aa6a33884d e1b311a3f51485f5dc024a989c03065edcf9d1229b0e6deb737497b7703c4dcb" {
+		t.Errorf("its place and digest are %s", got)
+	}
+	if key.Device != want.Device || key.Seq != want.Seq || key.Place != RecordPlace(want.Owner) {
+		t.Errorf("its key is %v", key)
 	}
 }
 

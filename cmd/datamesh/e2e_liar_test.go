@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -188,6 +189,16 @@ func (liarRegistry) Proofs(context.Context, []datamesh.SegmentID) ([]store.Proof
 
 func (liarRegistry) Receipts(context.Context, datamesh.SegmentID) ([]*datamesh.Receipt, error) {
 	return nil, nil
+}
+
+func (liarRegistry) PutRecord(context.Context, datamesh.PeerID, *datamesh.Record) error { return nil }
+
+func (liarRegistry) Records(context.Context, datamesh.RecordKey) iter.Seq2[*datamesh.Record, error] {
+	return func(func(*datamesh.Record, error) bool) {}
+}
+
+func (l liarRegistry) CompareRecords(ctx context.Context, _ datamesh.PeerID, _ transfer.RecordList) ([]datamesh.RecordKey, iter.Seq2[*datamesh.Record, error], error) {
+	return nil, l.Records(ctx, datamesh.RecordKey{}), nil
 }
 
 func (liarRegistry) Spare(datamesh.PeerID, datamesh.ShardKey) {}

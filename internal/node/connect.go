@@ -66,7 +66,7 @@ func (n *Node) connect(ctx context.Context) (*link, error) {
 	}
 	n.link = l
 	l.objects = object.New(&members{l}, n.keys, n.journal, n.opt.Config.Put.Grace)
-	l.objects.Events = n.objectEvents()
+	l.objects.Events, l.objects.Parity = n.objectEvents(), n.opt.Config.Put.Code.M
 	n.wg.Go(func() { n.sweep(l) })
 	return l, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"datamesh"
+	"datamesh/internal/format"
 	"datamesh/internal/repair"
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
@@ -60,13 +61,43 @@ func (m *members) Holds(ctx context.Context, peer datamesh.PeerID, r transfer.Ra
 
 func (m *members) Words(ctx context.Context, peer datamesh.PeerID, w transfer.Words) ([]datamesh.SegmentID, []*datamesh.Deletion, error) {
 	if peer == m.link.self && m.link.disk != nil {
-		registry := m.link.registry
-		if registry == nil { // there is no mesh
-			registry = &repair.Registry{Index: m.link.disk, Self: m.link.self, View: m.link.view}
-		}
-		return registry.Words(ctx, m.link.self, w)
+		return m.own().Words(ctx, m.link.self, w)
 	}
 	return m.link.client.Words(ctx, peer, w)
+}
+
+// own returns this node's registry, also where there is no mesh.
+func (m *members) own() *repair.Registry {
+	if m.link.registry != nil {
+		return m.link.registry
+	}
+	return &repair.Registry{Index: m.link.disk, Self: m.link.self, View: m.link.view}
+}
+
+func (m *members) PutRecord(ctx context.Context, peer datamesh.PeerID, r *datamesh.Record) error {
+	if peer == m.link.self && m.link.disk != nil {
+		return m.own().PutRecord(ctx, m.link.self, r)
+	}
+	return m.link.client.PutRecord(ctx, peer, r)
+}
+
+// Records returns those of an owner that a peer keeps, and why others that it has
+// shown are none.
+func (m *members) Records(ctx context.Context, peer datamesh.PeerID, owner datamesh.OwnerKey) (list []*datamesh.Record, refused []error, err error) {
+	if peer != m.link.self || m.link.disk == nil {
+		return m.link.client.Records(ctx, peer, owner)
+	}
+	for r, err := range m.own().Records(ctx, datamesh.RecordKey{Place: format.RecordPlace(owner)}) {
+		if err != nil {
+			return nil, nil, err
+		}
+		list = append(list, r)
+	}
+	return list, nil, nil
+}
+
+func (m *members) CompareRecords(ctx context.Context, peer datamesh.PeerID, l transfer.RecordList) ([]datamesh.RecordKey, []*datamesh.Record, error) {
+	return m.link.client.CompareRecords(ctx, peer, l) // nobody compares with itself
 }
 
 func (m *members) Spare(ctx context.Context, peer datamesh.PeerID, key datamesh.ShardKey) error {

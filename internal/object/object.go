@@ -35,6 +35,8 @@ type Net interface {
 	Report(ctx context.Context, peer datamesh.PeerID, reports []store.Report) error
 	Locate(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error)
 	Words(ctx context.Context, peer datamesh.PeerID, w transfer.Words) ([]datamesh.SegmentID, []*datamesh.Deletion, error)
+	PutRecord(ctx context.Context, peer datamesh.PeerID, r *datamesh.Record) error
+	Records(ctx context.Context, peer datamesh.PeerID, owner datamesh.OwnerKey) (list []*datamesh.Record, refused []error, err error)
 }
 
 const (
@@ -55,7 +57,8 @@ type Events struct {
 
 // Objects puts and gets objects for one user. It is safe for concurrent use.
 type Objects struct {
-	Events Events // not to be changed once a put or get has begun
+	Events Events // not to be changed once a put or get has begun, nor is Parity
+	Parity int    // m of the code that puts use: so many members may vanish
 
 	net     Net
 	keys    func() (*keyring.Ring, error)

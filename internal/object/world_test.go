@@ -28,6 +28,7 @@ type world struct {
 	t       testing.TB
 	mesh    datamesh.MeshID
 	members []*member
+	client  *transfer.Client // of records; nil: there are none
 
 	mu   sync.Mutex // guards view
 	view *ring.View
@@ -41,6 +42,9 @@ type member struct {
 	inner  datamesh.ShardStore // that answers calls; nil: store
 	deaf   bool                // it takes no reports
 	slow   time.Duration       // that it takes to say who holds what
+	opened sync.Once
+	disk   *store.Disk       // with records, once opened
+	served transfer.Registry // of disk
 
 	mu       sync.Mutex // guards the rest
 	fault    storetest.Fault

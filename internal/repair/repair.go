@@ -30,6 +30,8 @@ type Net interface {
 	Compare(ctx context.Context, peer datamesh.PeerID, sums transfer.Sums) ([]int, error)
 	Holds(ctx context.Context, peer datamesh.PeerID, r transfer.Range) ([]datamesh.SegmentID, []*datamesh.Deletion, error)
 	Words(ctx context.Context, peer datamesh.PeerID, w transfer.Words) ([]datamesh.SegmentID, []*datamesh.Deletion, error)
+	PutRecord(ctx context.Context, peer datamesh.PeerID, r *datamesh.Record) error
+	CompareRecords(ctx context.Context, peer datamesh.PeerID, l transfer.RecordList) ([]datamesh.RecordKey, []*datamesh.Record, error)
 	Spare(ctx context.Context, peer datamesh.PeerID, key datamesh.ShardKey) error
 	Pledge(ctx context.Context, peer datamesh.PeerID, key datamesh.ShardKey) error
 }
@@ -49,6 +51,11 @@ type Index interface {
 	Words(ctx context.Context, after datamesh.SegmentID, limit int) ([]*datamesh.Deletion, error)
 	Deletion(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Deletion, error)
 	ForgetWords(ctx context.Context, words []*datamesh.Deletion) error
+	PutRecord(ctx context.Context, r *datamesh.Record) error
+	RecordKeys(ctx context.Context, after datamesh.RecordKey, limit int) ([]datamesh.RecordKey, error)
+	Record(ctx context.Context, key datamesh.RecordKey) (*datamesh.Record, error)
+	HasRecords(ctx context.Context, keys []datamesh.RecordKey) ([]bool, error)
+	ForgetRecords(ctx context.Context, keys []datamesh.RecordKey) error
 	Forget(ctx context.Context, segments []datamesh.SegmentID) error
 	Remove(ctx context.Context, key datamesh.ShardKey) error
 }

@@ -326,6 +326,37 @@ func (s *seen) Words(ctx context.Context, peer datamesh.PeerID, words transfer.W
 	return m.registry.Words(ctx, s.self, words)
 }
 
+func (s *seen) PutRecord(ctx context.Context, peer datamesh.PeerID, r *datamesh.Record) error {
+	m, err := s.to(peer)
+	if err != nil {
+		return err
+	}
+	return m.registry.PutRecord(ctx, s.self, r)
+}
+
+// perAnswer is how many records one answer has room for.
+const perAnswer = 3
+
+func (s *seen) CompareRecords(ctx context.Context, peer datamesh.PeerID, l transfer.RecordList) (wanted []datamesh.RecordKey, missing []*datamesh.Record, err error) {
+	m, err := s.to(peer)
+	if err != nil {
+		return nil, nil, err
+	}
+	wanted, others, err := m.registry.CompareRecords(ctx, s.self, l)
+	if err != nil {
+		return nil, nil, err
+	}
+	for r, err := range others {
+		if err != nil {
+			return nil, nil, err
+		}
+		if missing = append(missing, r); len(missing) == perAnswer {
+			break
+		}
+	}
+	return wanted, missing, nil
+}
+
 func (s *seen) Spare(ctx context.Context, peer datamesh.PeerID, key datamesh.ShardKey) error {
 	m, err := s.to(peer)
 	if err != nil {

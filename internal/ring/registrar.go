@@ -11,6 +11,10 @@ import (
 // in a mesh of that many live members.
 func RegistrarCount(k, m, live int) int { return min(live, max(k+m, 8)) }
 
+// RecordRegistrarCount returns how many registrars keep the records of an owner
+// in a mesh of that many live members.
+func RecordRegistrarCount(live int) int { return min(live, 12) }
+
 // Registrars returns the n live members whose places are nearest to the key
 // in the XOR metric (Maymounkov, Mazières 2002), nearest first, whatever
 // their room; all of them, if they are fewer.

@@ -22,6 +22,14 @@ func TestRegistrarCount(t *testing.T) {
 	}
 }
 
+func TestRecordRegistrarCount(t *testing.T) {
+	for live, want := range map[int]int{0: 0, 1: 1, 11: 11, 12: 12, 13: 12, 1000: 12} {
+		if got := RecordRegistrarCount(live); got != want {
+			t.Errorf("of %d: %d, want %d", live, got, want)
+		}
+	}
+}
+
 // crowd returns a view of n members, a tenth of them dead.
 func crowd(n int) *View {
 	r := rand.New(rand.NewPCG(1, 2))

@@ -33,6 +33,7 @@ type Disk struct {
 	shards   map[datamesh.ShardKey]*kept
 	segments map[datamesh.SegmentID]*row
 	words    map[datamesh.SegmentID]*datamesh.Deletion
+	records  map[datamesh.RecordKey]*datamesh.Record
 	trash    map[datamesh.ShardKey]*kept                    // counts as used
 	peers    map[datamesh.PeerID]map[datamesh.ShardKey]bool // of whom is reported what
 	keys     []datamesh.ShardKey                            // of the shards, in order; nil when out of date
@@ -60,7 +61,7 @@ var (
 // NewDisk returns an empty disk for shards of capacity bytes in all.
 func NewDisk(capacity int64) *Disk {
 	return &Disk{capacity: capacity, shards: map[datamesh.ShardKey]*kept{}, segments: map[datamesh.SegmentID]*row{},
-		words: map[datamesh.SegmentID]*datamesh.Deletion{}, trash: map[datamesh.ShardKey]*kept{}, peers: map[datamesh.PeerID]map[datamesh.ShardKey]bool{}}
+		words: map[datamesh.SegmentID]*datamesh.Deletion{}, records: map[datamesh.RecordKey]*datamesh.Record{}, trash: map[datamesh.ShardKey]*kept{}, peers: map[datamesh.PeerID]map[datamesh.ShardKey]bool{}}
 }
 
 // know returns what is known of a segment, and enters it if that is nothing.

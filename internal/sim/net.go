@@ -27,6 +27,7 @@ const (
 	rangeBytes  = 80
 	keyBytes    = 36
 	holderBytes = 38
+	recordBytes = 96 // of what names a record
 )
 
 // A network is the mesh as a node sees it.
@@ -158,6 +159,29 @@ func (l *network) Words(ctx context.Context, peer datamesh.PeerID, w transfer.Wo
 		return err
 	})
 	return wanted, newer, err
+}
+
+func (l *network) PutRecord(ctx context.Context, peer datamesh.PeerID, r *datamesh.Record) error {
+	return l.call(ctx, peer, silence, 'e', func(to *node) error { return to.registry.PutRecord(to.ctx, l.n.id, r) })
+}
+
+func (l *network) CompareRecords(ctx context.Context, peer datamesh.PeerID, list transfer.RecordList) (wanted []datamesh.RecordKey, missing []*datamesh.Record, err error) {
+	err = l.call(ctx, peer, inventorySilence, 'k', func(to *node) error {
+		found, others, err := to.registry.CompareRecords(to.ctx, l.n.id, list)
+		if err != nil {
+			return err
+		}
+		wanted, missing = found, nil
+		for r, err := range others {
+			if err != nil {
+				return err
+			}
+			missing = append(missing, r)
+		}
+		l.inventory(peer, callBytes+recordBytes*(len(list.Keys)+len(wanted)))
+		return nil
+	})
+	return wanted, missing, err
 }
 
 func (l *network) Spare(ctx context.Context, peer datamesh.PeerID, key datamesh.ShardKey) error {

@@ -302,7 +302,7 @@ func rootPage(t *testing.T, path, table string) (n int) {
 // the others say.
 func TestDamageOfOneTableLosesNoOther(t *testing.T) {
 	rows, gone := storetest.Segment(t, 1, 4, 2, 4*small), storetest.Segment(t, 2, 4, 2, 4*large)
-	for _, table := range []string{"holders", "tombstones", "positions", "proofs", "receipts", "shards", "segments"} {
+	for _, table := range []string{"holders", "tombstones", "positions", "proofs", "receipts", "records", "shards", "segments"} {
 		t.Run(table, func(t *testing.T) {
 			dir := t.TempDir()
 			db := filepath.Join(dir, "node.db")

@@ -131,3 +131,33 @@ func TestCorrectionOnAFullDisk(t *testing.T) {
 		}
 	}
 }
+
+// TestRecordsOnAFullDisk has others fill the disk to the last byte. An owner can
+// still write what supersedes as much as it takes, and nothing that was taken is
+// lost by what is not.
+func TestRecordsOnAFullDisk(t *testing.T) {
+	disk := storetest.SmallDisk(t)
+	dir, opt := filepath.Join(disk, "store"), Options{Reserve: 8 << 20}
+	d := openDisk(t, dir, opt)
+	payload := make([]byte, 3000)
+	for seq := range uint64(40) {
+		putRecord(t, d, errs.Other, logged(t, 1, 1, seq+1, 0, payload))
+	}
+	closeDisk(t, d)
+	storetest.FillDisk(disk)
+	d = openDisk(t, dir, opt)
+	storetest.FillDisk(disk)
+	putRecord(t, d, errs.Full, logged(t, 1, 1, 41, 0, payload))
+	putRecord(t, d, errs.Full, logged(t, 2, 1, 1, 0, payload))
+	if n := len(recordsIn(t, d)); n != 40 {
+		t.Fatalf("%d records are left of 40", n)
+	}
+	var last *datamesh.Record
+	for seq := range uint64(40) {
+		storetest.FillDisk(disk)
+		last = logged(t, 1, 1, 41+seq, 40+seq, payload)
+		putRecord(t, d, errs.Other, last)
+	}
+	wantRecords(t, "in the end", d, last)
+	closeDisk(t, d)
+}

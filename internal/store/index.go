@@ -111,7 +111,7 @@ func (x *index) prepare(path string) error {
 // looks everywhere.
 func (x *index) check(path string) error {
 	tables := []string{"segments", "shards", "tombstones", "holders"}
-	for _, table := range []string{"positions", "undeletions", "trash", "proofs", "receipts"} {
+	for _, table := range []string{"positions", "undeletions", "trash", "proofs", "receipts", "records"} {
 		var kept bool
 		if err := x.conn.QueryRowContext(context.Background(), `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?)`, table).Scan(&kept); err != nil {
 			return openError(path, err)

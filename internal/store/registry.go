@@ -65,12 +65,18 @@ func (d *Disk) Report(ctx context.Context, reports []Report) error {
 
 // takesRecords reports with an error of kind Full that there is no room for
 // records on segments of which nothing is here.
-func (d *Disk) takesRecords() error {
+func (d *Disk) takesRecords() error { return d.takesSome(1) }
+
+// takesMoreRecords is as takesRecords, of records on what something is here of,
+// but that anybody can make any number of.
+func (d *Disk) takesMoreRecords() error { return d.takesSome(2) }
+
+func (d *Disk) takesSome(shares int64) error {
 	info, err := os.Stat(d.index.path)
 	if err != nil {
 		return errs.New(kindOf(err), "store: %w", err)
 	}
-	return d.room.fitsRecords(info.Size())
+	return d.room.fitsRecords(info.Size(), shares)
 }
 
 // checkReport returns the encoded descriptor of a report.

@@ -107,19 +107,20 @@ func (r *room) fitsDisk(n, left int64) error {
 const minIndex = 64 << 20
 
 // fitsRecords reports with an error of kind Full that an index of so many bytes
-// is to take no records on segments of which nothing is here: anybody can sign
-// those. They may use half of the reserve of the disk, and, beside as much as
-// there is of shards, since the small ones lie in the index, a quarter of the
-// capacity.
-func (r *room) fitsRecords(index int64) error {
+// is to take no records on segments, or of owners, of which nothing is here:
+// anybody can sign those. They may use half of the reserve of the disk, and,
+// beside as much as there is of shards, since the small ones lie in the index, a
+// quarter of the capacity: one share. With two they may use three quarters of the
+// reserve.
+func (r *room) fitsRecords(index, shares int64) error {
 	r.mu.Lock()
-	limit := max(r.capacity/4, minIndex) + r.used + r.trash
+	limit := shares*max(r.capacity/4, minIndex) + r.used + r.trash
 	r.mu.Unlock()
 	if index > limit {
-		return errs.WithHint(errs.New(errs.Full, "the records of segments take %s, and may take %s", size(index), size(limit)),
+		return errs.WithHint(errs.New(errs.Full, "the records of segments and owners take %s, and may take %s", size(index), size(limit)),
 			"add a node that has room, or give the store more: datamesh config set store.capacity SIZE")
 	}
-	return r.fitsDisk(0, max(r.reserve/2, claimed))
+	return r.fitsDisk(0, max(r.reserve>>shares, claimed))
 }
 
 // noSpaceFor says that a disk with so much free, of which so much is to be

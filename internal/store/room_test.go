@@ -264,8 +264,11 @@ func TestRecordsHaveALimit(t *testing.T) {
 		{1 << 30, 100, 20, 256<<20 + 121, true},
 	} {
 		r := &room{dir: t.TempDir(), capacity: c.capacity, used: c.used, trash: c.trash}
-		if err := r.fitsRecords(c.index); errors.Is(err, errs.Full) != c.full {
+		if err := r.fitsRecords(c.index, 1); errors.Is(err, errs.Full) != c.full {
 			t.Errorf("%+v: got %v", c, err)
+		}
+		if err := r.fitsRecords(c.index+max(c.capacity/4, minIndex), 2); errors.Is(err, errs.Full) != c.full {
+			t.Errorf("%+v, twice as much: got %v", c, err)
 		}
 	}
 }

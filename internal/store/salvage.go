@@ -8,8 +8,8 @@ import (
 )
 
 // salvage fills the new database at path with what a damaged one still has to
-// say. Nothing of it is believed but what proves itself: descriptors and
-// deletions are signed, the bytes of a row are hashed, and a holder map is a
+// say. Nothing of it is believed but what proves itself: descriptors, deletions and
+// records are signed, the bytes of a row are hashed, and a holder map is a
 // claim anyway. Shards that are files are left to reconcile. It returns how
 // many rows with shards it has saved. Its errors are those of writing: what
 // cannot be read is lost.
@@ -25,6 +25,7 @@ func salvage(damaged, path string) (saved int, err error) {
 	}
 	s := &salvager{from: from, to: &batch{index: to}}
 	s.deletions()
+	s.records()
 	s.shards()
 	s.trash()
 	s.holders()
@@ -74,6 +75,20 @@ func (s *salvager) words(table string) {
 		if del, err := format.DecodeDeletion(word); err == nil {
 			s.change()
 			s.to.keepWord(del, word)
+		}
+	})
+}
+
+func (s *salvager) records() {
+	const order, reverse = `place, device, seq, digest`, `place DESC, device DESC, seq DESC, digest DESC`
+	s.each(`SELECT record FROM records ORDER BY `, order, reverse, func(rows *sql.Rows) {
+		var record []byte
+		if rows.Scan(&record) != nil {
+			return
+		}
+		if r, err := format.DecodeRecord(record); err == nil {
+			s.change()
+			s.to.keepRecord(format.RecordKey(r), r.Base, record, nil) // again, or more than may be: it is there, or lost
 		}
 	})
 }

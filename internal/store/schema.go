@@ -42,7 +42,8 @@ CREATE TABLE holders (
 // additions are what later versions have added. A row of trash is one of shards
 // that was dropped, and when: after how many seconds for which the store was
 // open. Undeletions are words that bring back, and tombstones words that delete:
-// of a segment there is one of the two at most. A store of an earlier one gets
+// of a segment there is one of the two at most. In records seq and base are 8
+// bytes, big-endian, so that their order is that of the numbers. A store of an earlier one gets
 // them when it is opened; an earlier program does not look at them.
 const additions = `
 CREATE TABLE IF NOT EXISTS positions (
@@ -77,6 +78,15 @@ CREATE TABLE IF NOT EXISTS receipts (
 	receipt BLOB NOT NULL,
 	UNIQUE (segment, receipt)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS records (
+	place  BLOB NOT NULL,
+	device BLOB NOT NULL,
+	seq    BLOB NOT NULL,
+	digest BLOB NOT NULL,
+	base   BLOB NOT NULL,
+	record BLOB NOT NULL,
+	PRIMARY KEY (place, device, seq, digest)
+) STRICT, WITHOUT ROWID;
 CREATE TRIGGER IF NOT EXISTS receipts_of_nothing AFTER DELETE ON segments BEGIN
 	DELETE FROM receipts WHERE segment = OLD.segment;
 END;

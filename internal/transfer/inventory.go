@@ -10,8 +10,8 @@ import (
 	"datamesh/internal/hash"
 )
 
-// Sums say in few bytes which shards a peer holds, and which owners' words it
-// keeps: one sum for each of 2^n ranges of segment ids. Two that differ differ
+// Sums say in few bytes which shards a peer holds, and which owners' words and
+// records it keeps: one sum for each of 2^n ranges of segment ids, and places. Two that differ differ
 // in those, and whoever does not know the key beforehand cannot make others
 // than the same have the same sum.
 type Sums struct {
@@ -20,10 +20,10 @@ type Sums struct {
 	sums []uint64
 }
 
-// perRange is about how many shards and words share a sum, as long as that suffices.
+// perRange is about how many shards, words and records share a sum, as long as that suffices.
 const perRange = 64
 
-// NewSums returns sums of nothing yet, for about n shards and words. The key is drawn
+// NewSums returns sums of nothing yet, for about n shards, words and records. The key is drawn
 // anew for each comparison.
 func NewSums(key [32]byte, n int) Sums {
 	bits := 0
@@ -46,6 +46,12 @@ func (s Sums) Add(k datamesh.ShardKey) {
 func (s Sums) AddWord(w Word) {
 	sum := hash.Keyed(s.key, w.Segment[:], binary.BigEndian.AppendUint64(nil, w.Generation))
 	s.sums[int(binary.BigEndian.Uint32(w.Segment[:4])>>(32-s.bits))] ^= binary.BigEndian.Uint64(sum[:8])
+}
+
+// AddRecord adds an owner's record that this peer and the other keep.
+func (s Sums) AddRecord(k datamesh.RecordKey) {
+	sum := hash.Keyed(s.key, k.Place[:], k.Device[:], binary.BigEndian.AppendUint64(nil, k.Seq), k.Digest[:])
+	s.sums[int(binary.BigEndian.Uint32(k.Place[:4])>>(32-s.bits))] ^= binary.BigEndian.Uint64(sum[:8])
 }
 
 // Len returns how many ranges there are, each of which takes 8 bytes.

@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"iter"
 	"maps"
+	"math"
 	"math/big"
 	"math/rand/v2"
 	"slices"
@@ -170,6 +172,49 @@ func (r onDisk) Holds(ctx context.Context, from datamesh.PeerID, x Range) ([]dat
 
 func (r onDisk) Words(context.Context, datamesh.PeerID, Words) ([]datamesh.SegmentID, []*datamesh.Deletion, error) {
 	return nil, nil, nil
+}
+
+func (r onDisk) PutRecord(ctx context.Context, _ datamesh.PeerID, x *datamesh.Record) error {
+	return r.Disk.PutRecord(ctx, x)
+}
+
+// Records yields those of the disk.
+func (r onDisk) Records(ctx context.Context, after datamesh.RecordKey) iter.Seq2[*datamesh.Record, error] {
+	last := datamesh.RecordKey{Place: after.Place, Seq: math.MaxUint64}
+	last.Device = [16]byte(bytes.Repeat([]byte{0xff}, 16))
+	return r.between(ctx, after, last)
+}
+
+// between yields the records greater than after, and not greater than upto.
+func (r onDisk) between(ctx context.Context, after, upto datamesh.RecordKey) iter.Seq2[*datamesh.Record, error] {
+	return func(yield func(*datamesh.Record, error) bool) {
+		keys, err := r.RecordKeys(ctx, after, math.MaxInt32)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for _, key := range keys {
+			if key.Compare(upto) > 0 || !yield(r.Record(ctx, key)) {
+				return
+			}
+		}
+	}
+}
+
+func (r onDisk) CompareRecords(ctx context.Context, _ datamesh.PeerID, l RecordList) (wanted []datamesh.RecordKey, missing iter.Seq2[*datamesh.Record, error], err error) {
+	has, err := r.HasRecords(ctx, l.Keys)
+	for i, key := range l.Keys {
+		if err == nil && !has[i] {
+			wanted = append(wanted, key)
+		}
+	}
+	return wanted, func(yield func(*datamesh.Record, error) bool) {
+		for x, err := range r.between(ctx, l.After, l.Upto) {
+			if l.Between && !slices.Contains(l.Keys, format.RecordKey(x)) && !yield(x, err) {
+				return
+			}
+		}
+	}, err
 }
 
 // A holder tells a registrar what it holds.

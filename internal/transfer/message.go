@@ -48,6 +48,9 @@ const (
 	opWords
 	opProofs
 	opReceipts
+	opPutRecord
+	opRecords
+	opCompareRecords
 )
 
 // A request is the header of what a client asks.
@@ -66,6 +69,10 @@ type request struct {
 	Sums       []byte   `cbor:"12,keyasint,omitempty"` // compare: 8 bytes for each range
 	Range      []key    `cbor:"13,keyasint,omitempty"` // holds: after the first, up to the second; words: from the first to the second
 	Words      []Word   `cbor:"14,keyasint,omitempty"` // words
+
+	Record     []byte      `cbor:"15,keyasint,omitempty"` // put-record
+	RecordKeys []recordKey `cbor:"16,keyasint,omitempty"` // records: one, after which to begin; compare-records
+	Ends       []recordKey `cbor:"17,keyasint,omitempty"` // compare-records: after the first, up to the second
 }
 
 // A response is the header of an answer. One in which More is set is not the
@@ -91,6 +98,9 @@ type response struct {
 	Proofs  []proof              `cbor:"14,keyasint,omitempty"` // proofs
 
 	Receipts [][]byte `cbor:"15,keyasint,omitempty"` // receipts; put: one, if it was wanted
+
+	Records    [][]byte    `cbor:"16,keyasint,omitempty"` // records, compare-records
+	RecordKeys []recordKey `cbor:"17,keyasint,omitempty"` // compare-records: those that are wanted
 }
 
 type key struct {
@@ -111,6 +121,14 @@ type proof struct {
 	Index   int
 	Peer    datamesh.PeerID
 	Age     int64 // seconds
+}
+
+type recordKey struct {
+	_      struct{} `cbor:",toarray"`
+	Place  [32]byte
+	Device [16]byte
+	Seq    uint64
+	Digest [32]byte
 }
 
 type report struct {

@@ -73,6 +73,9 @@ func requests(t testing.TB) map[string]request {
 		"proofs":              {Version: version, Op: opProofs, Keys: []key{{Segment: s.Segment}, {Segment: datamesh.SegmentID{1}}}},
 		"receipts":            {Version: version, Op: opReceipts, Keys: []key{{Segment: s.Segment}}},
 		"put-with-receipt":    {Version: version, Op: opPut, Keys: keys[:1], Count: 1, Descriptor: d, Length: 5},
+		"put-record":          {Version: version, Op: opPutRecord, Record: format.EncodeRecord(recordOf(t, 1, 1))},
+		"records":             {Version: version, Op: opRecords, RecordKeys: keysOf(recordOf(t, 1, 1))},
+		"compare-records":     {Version: version, Op: opCompareRecords, RecordKeys: keysOf(recordOf(t, 1, 1), recordOf(t, 1, 2)), Ends: keysOf(recordOf(t, 1, 1), recordOf(t, 1, 3))},
 		"report-with-receipt": {Version: version, Op: opReport, Reports: []report{{Descriptor: d, Holders: []holding{}, Receipts: [][]byte{receiptOf(t, s)}}}},
 	}
 }
@@ -115,6 +118,9 @@ func responses(t testing.TB) map[string]response {
 		"holds":    {Version: version, Unknown: []datamesh.SegmentID{{1}, s.Segment}, Deleted: [][]byte{format.EncodeDeletion(s.Deletion(7))}},
 		"proofs":   {Version: version, Has: []bool{true, false}, Proofs: []proof{{Segment: s.Segment, Index: 1, Peer: datamesh.PeerID{1}, Age: 3600}}},
 		"receipts": {Version: version, Receipts: [][]byte{receiptOf(t, s)}},
+		"records":  {Version: version, Records: [][]byte{format.EncodeRecord(recordOf(t, 1, 1))}},
+
+		"compare-records": {Version: version, RecordKeys: keysOf(recordOf(t, 1, 2)), Records: [][]byte{format.EncodeRecord(recordOf(t, 1, 3))}},
 	}
 }
 
@@ -126,7 +132,7 @@ func TestRequestsKeepTheirBytes(t *testing.T) {
 		if err := readMessage(bytes.NewReader(b), "request", &got); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(req, got, cmp.AllowUnexported(key{}, holding{}, Word{}, proof{})); diff != "" {
+		if diff := cmp.Diff(req, got, cmp.AllowUnexported(key{}, holding{}, Word{}, proof{}, recordKey{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
@@ -140,7 +146,7 @@ func TestResponsesKeepTheirBytes(t *testing.T) {
 		if err := readMessage(bytes.NewReader(b), "response", &got); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(resp, got, cmp.AllowUnexported(key{}, holding{}, Word{}, proof{})); diff != "" {
+		if diff := cmp.Diff(resp, got, cmp.AllowUnexported(key{}, holding{}, Word{}, proof{}, recordKey{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"iter"
 	"sync"
 	"time"
 
@@ -13,7 +14,8 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// A Registry is what a registrar keeps: who holds which shards.
+// A Registry is what a registrar keeps: who holds which shards, and the records
+// of owners.
 type Registry interface {
 	// Report takes down who holds what, durably. Kinds: Deleted, Full.
 	Report(ctx context.Context, from datamesh.PeerID, reports []store.Report) error
@@ -40,6 +42,15 @@ type Registry interface {
 	Proofs(ctx context.Context, segments []datamesh.SegmentID) ([]store.Proof, error)
 	// Receipts returns the receipts that came with reports of a segment.
 	Receipts(ctx context.Context, segment datamesh.SegmentID) ([]*datamesh.Receipt, error)
+	// PutRecord keeps an owner's record, durably. Kinds: Authentication, Exists
+	// (it is kept, as is another of its number), Full.
+	PutRecord(ctx context.Context, from datamesh.PeerID, r *datamesh.Record) error
+	// Records yields the records of one owner that are greater than a key, which
+	// has his place, in their order. It ends after an error.
+	Records(ctx context.Context, after datamesh.RecordKey) iter.Seq2[*datamesh.Record, error]
+	// CompareRecords returns which of a peer's records are wanted here, and
+	// yields those that are here and not among them.
+	CompareRecords(ctx context.Context, from datamesh.PeerID, list RecordList) ([]datamesh.RecordKey, iter.Seq2[*datamesh.Record, error], error)
 }
 
 // A Sizer tells how many bytes a shard takes, at least its length, before it is

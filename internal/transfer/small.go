@@ -61,6 +61,15 @@ func (s *Server) small(ctx context.Context, from datamesh.PeerID, req *request) 
 		resp, err = s.proofs(ctx, req)
 	case opReceipts:
 		resp, err = s.receipts(ctx, req)
+	case opPutRecord:
+		var r *datamesh.Record
+		if r, err = format.DecodeRecord(req.Record); err == nil {
+			err = s.registry.PutRecord(ctx, from, r)
+		}
+	case opRecords:
+		resp, err = s.records(ctx, req)
+	case opCompareRecords:
+		resp, err = s.compareRecords(ctx, from, req)
 	default:
 		err = errs.New(errs.Invalid, "request %d is not known", req.Op)
 	}

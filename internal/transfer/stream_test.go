@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"errors"
+	"iter"
 	"net"
 	"slices"
 	"sync"
@@ -228,6 +229,16 @@ func (r *registry) Proofs(_ context.Context, segments []datamesh.SegmentID) (lis
 		list = append(list, r.proofs[segment]...)
 	}
 	return list, r.fail
+}
+
+func (*registry) PutRecord(context.Context, datamesh.PeerID, *datamesh.Record) error { return errTest }
+
+func (*registry) Records(context.Context, datamesh.RecordKey) iter.Seq2[*datamesh.Record, error] {
+	return func(yield func(*datamesh.Record, error) bool) { yield(nil, errTest) }
+}
+
+func (*registry) CompareRecords(context.Context, datamesh.PeerID, RecordList) ([]datamesh.RecordKey, iter.Seq2[*datamesh.Record, error], error) {
+	return nil, nil, errTest
 }
 
 func (r *registry) Receipts(_ context.Context, segment datamesh.SegmentID) ([]*datamesh.Receipt, error) {

@@ -1,0 +1,185 @@
+package transfer
+
+import (
+	"context"
+	"iter"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+	"datamesh/internal/store"
+)
+
+// MaxRecordKeys is how many keys a [RecordList] has at most.
+const MaxRecordKeys = 2048
+
+// A RecordList says which records a peer keeps, in the order of their keys.
+type RecordList struct {
+	Keys []datamesh.RecordKey
+
+	// Between says that these are all records greater than After, and not greater
+	// than Upto, of owners whose records both peers keep.
+	Between     bool
+	After, Upto datamesh.RecordKey
+}
+
+// holds reports whether a key is between the two that all are between.
+func (l *RecordList) holds(k datamesh.RecordKey) bool {
+	return l.Between && k.Compare(l.After) > 0 && k.Compare(l.Upto) <= 0
+}
+
+// PutRecord gives a record to a peer, which keeps it. Kinds: Exists (it is kept,
+// as is another of its number), Full, Network, Unavailable, Authentication.
+func (c *Client) PutRecord(ctx context.Context, peer datamesh.PeerID, r *datamesh.Record) error {
+	_, _, err := c.call(ctx, peer, request{Op: opPutRecord, Record: format.EncodeRecord(r)}, exchange{silence: putSilence})
+	return err
+}
+
+// Records asks a peer for all records of an owner that it keeps. They are signed
+// by the owner; whether they are of the mesh is for the caller to check. What is
+// none of his is returned as an error in refused. Kinds of the other error:
+// Network, Unavailable, Serialization (these are more than an owner can have).
+func (c *Client) Records(ctx context.Context, peer datamesh.PeerID, owner datamesh.OwnerKey) (list []*datamesh.Record, refused []error, err error) {
+	after, bytes := datamesh.RecordKey{Place: format.RecordPlace(owner)}, 0
+	for {
+		resp, _, err := c.call(ctx, peer, request{Op: opRecords, RecordKeys: wireRecordKeys([]datamesh.RecordKey{after})}, exchange{silence: getSilence})
+		if err != nil {
+			return nil, nil, err
+		}
+		more := false
+		for _, b := range resp.Records {
+			r, err := format.DecodeRecord(b)
+			if err == nil && r.Owner != owner {
+				err = errs.New(errs.Authentication, "record of another owner, %s", r.Owner)
+			}
+			if err != nil {
+				refused = append(refused, err)
+				continue
+			}
+			key := format.RecordKey(r)
+			if key.Compare(after) <= 0 {
+				return nil, nil, errs.New(errs.Serialization, "records: they are out of order")
+			}
+			list, after, more = append(list, r), key, true
+			bytes += len(b)
+		}
+		if len(list) > maxRecords || bytes > maxRecordBytes {
+			return nil, nil, errs.New(errs.Serialization, "%d records with %d bytes, more than are kept of an owner", len(list), bytes)
+		}
+		if !more { // or what comes is none of his
+			return list, refused, nil
+		}
+	}
+}
+
+// What a client takes of an owner's records from one peer: more than that may
+// keep, since some may come and go meanwhile.
+const (
+	maxRecords     = 2 * store.MaxRecordDevices * store.MaxRecordsOfDevice
+	maxRecordBytes = 2 * store.MaxRecordBytes
+)
+
+// records answers what Records asks, with as many as one answer has room for.
+func (s *Server) records(ctx context.Context, req *request) (resp response, err error) {
+	if len(req.RecordKeys) != 1 {
+		return resp, errs.New(errs.Invalid, "records: %d keys", len(req.RecordKeys))
+	}
+	resp.Records, err = encodeRecords(s.registry.Records(ctx, recordKeys(req.RecordKeys)[0]), 0)
+	return resp, err
+}
+
+// encodeRecords encodes as many records as an answer has room for that has so
+// many bytes already.
+func encodeRecords(records iter.Seq2[*datamesh.Record, error], size int) (encoded [][]byte, err error) {
+	for r, err := range records {
+		if err != nil {
+			return nil, err
+		}
+		b := format.EncodeRecord(r)
+		if size += len(b) + 8; size > maxHeader-4<<10 {
+			break
+		}
+		encoded = append(encoded, b)
+	}
+	return encoded, nil
+}
+
+// CompareRecords compares the records that both keep with those of a peer. It
+// returns those of the list that the peer wants, and, if the list has all between
+// two, some that it has there and are not listed: as many as one answer has room
+// for. Kinds: Network, Unavailable, Invalid, Serialization, Authentication (a
+// record that its owner did not sign).
+func (c *Client) CompareRecords(ctx context.Context, peer datamesh.PeerID, l RecordList) (wanted []datamesh.RecordKey, missing []*datamesh.Record, err error) {
+	req := request{Op: opCompareRecords, RecordKeys: wireRecordKeys(l.Keys)}
+	if l.Between {
+		req.Ends = wireRecordKeys([]datamesh.RecordKey{l.After, l.Upto})
+	}
+	resp, _, err := c.call(ctx, peer, req, exchange{silence: inventorySilence})
+	if err != nil {
+		return nil, nil, err
+	}
+	open := make(map[datamesh.RecordKey]bool, len(l.Keys)) // whether it may still be wanted
+	for _, k := range l.Keys {
+		open[k] = true
+	}
+	wanted = recordKeys(resp.RecordKeys)
+	for _, k := range wanted {
+		if !open[k] {
+			return nil, nil, errs.New(errs.Serialization, "records: one is wanted of which nothing was said")
+		}
+		open[k] = false
+	}
+	for _, b := range resp.Records {
+		r, err := format.DecodeRecord(b)
+		if err != nil {
+			return nil, nil, err
+		}
+		k := format.RecordKey(r)
+		if _, listed := open[k]; listed || !l.holds(k) {
+			return nil, nil, errs.New(errs.Serialization, "records: one came that was not asked for")
+		}
+		open[k] = false
+		missing = append(missing, r)
+	}
+	return wanted, missing, nil
+}
+
+// compareRecords answers what CompareRecords asks.
+func (s *Server) compareRecords(ctx context.Context, from datamesh.PeerID, req *request) (resp response, err error) {
+	l := RecordList{Keys: recordKeys(req.RecordKeys), Between: len(req.Ends) == 2}
+	if len(l.Keys) > MaxRecordKeys || len(req.Ends) > 0 && !l.Between {
+		return resp, errs.New(errs.Invalid, "records: %d keys, limit %d, between %d", len(l.Keys), MaxRecordKeys, len(req.Ends))
+	}
+	if l.Between {
+		ends := recordKeys(req.Ends)
+		l.After, l.Upto = ends[0], ends[1]
+	}
+	for i := 1; i < len(l.Keys); i++ {
+		if l.Keys[i-1].Compare(l.Keys[i]) >= 0 {
+			return resp, errs.New(errs.Invalid, "records: key %d is not in its place", i)
+		}
+	}
+	wanted, missing, err := s.registry.CompareRecords(ctx, from, l)
+	if err != nil {
+		return resp, err
+	}
+	resp.RecordKeys = wireRecordKeys(wanted)
+	resp.Records, err = encodeRecords(missing, 96*len(wanted))
+	return resp, err
+}
+
+func recordKeys(in []recordKey) []datamesh.RecordKey {
+	out := make([]datamesh.RecordKey, len(in))
+	for i, k := range in {
+		out[i] = datamesh.RecordKey{Place: k.Place, Device: k.Device, Seq: k.Seq, Digest: k.Digest}
+	}
+	return out
+}
+
+func wireRecordKeys(in []datamesh.RecordKey) []recordKey {
+	out := make([]recordKey, len(in))
+	for i, k := range in {
+		out[i] = recordKey{Place: k.Place, Device: k.Device, Seq: k.Seq, Digest: k.Digest}
+	}
+	return out
+}

@@ -23,7 +23,8 @@ const atOnce = 8
 const tellTime = time.Minute
 
 // announce tells members which shards this one holds that they are registrars
-// of, and which owners' words both keep, and drops what they show to be deleted.
+// of, and which owners' words and records both keep, drops what they show to be
+// deleted, and gives and takes records.
 func (k *Keeper) announce(ctx context.Context, x Announce) Announced {
 	if k.absent.Load() {
 		if failed := k.catchUp(ctx); len(failed) > 0 {
@@ -60,6 +61,9 @@ func (k *Keeper) announce(ctx context.Context, x Announce) Announced {
 		if err := k.handOver(ctx); err != nil && ctx.Err() == nil {
 			k.events.failed("owners' words could not be handed over", err)
 		}
+		if err := k.handOverRecords(ctx); err != nil && ctx.Err() == nil {
+			k.events.failed("owners' records could not be handed over", err)
+		}
 	}
 	return done
 }
@@ -86,7 +90,8 @@ func (k *Keeper) catchUp(ctx context.Context) []datamesh.PeerID {
 }
 
 // sums returns for each member that is to be told the sums of the shards held
-// here that it is a registrar of, and of the owners' words that both keep.
+// here that it is a registrar of, and of the owners' words and records that both
+// keep.
 func (k *Keeper) sums(ctx context.Context, x Announce) (map[datamesh.PeerID]transfer.Sums, error) {
 	view, n, to := k.net.View(), 0, map[datamesh.PeerID]bool{}
 	all := len(x.To) == 0 && x.Since == nil
@@ -96,13 +101,13 @@ func (k *Keeper) sums(ctx context.Context, x Announce) (map[datamesh.PeerID]tran
 	for _, peer := range x.To {
 		to[peer] = true
 	}
-	concerned := func(d *datamesh.Descriptor) {
+	concerned := func(registrars func(*ring.View) []datamesh.PeerID) {
 		var peers []datamesh.PeerID
 		switch {
 		case all:
-			peers = registrars(view, d)
+			peers = registrars(view)
 		case x.Since != nil:
-			peers = became(view, x.Since, d)
+			peers = became(view, x.Since, registrars)
 		}
 		for _, peer := range peers {
 			to[peer] = true
@@ -110,14 +115,25 @@ func (k *Keeper) sums(ctx context.Context, x Announce) (map[datamesh.PeerID]tran
 	}
 	err := k.held(ctx, datamesh.First, func(h *store.Held) {
 		n++
-		concerned(h.Descriptor)
+		concerned(func(v *ring.View) []datamesh.PeerID { return registrars(v, h.Descriptor) })
 	})
 	if err != nil {
 		return nil, err
 	}
 	err = k.kept(ctx, view, func(del *datamesh.Deletion) {
 		n++
-		concerned(del.Descriptor)
+		concerned(func(v *ring.View) []datamesh.PeerID { return registrars(v, del.Descriptor) })
+	})
+	if err != nil {
+		return nil, err
+	}
+	var place [32]byte
+	err = k.keptRecords(ctx, view, func(key datamesh.RecordKey, _ []datamesh.PeerID) {
+		n++
+		if key.Place != place {
+			place = key.Place
+			concerned(func(v *ring.View) []datamesh.PeerID { return recordRegistrars(v, place, 0) })
+		}
 	})
 	if err != nil || len(to) == 0 {
 		return nil, err
@@ -138,20 +154,30 @@ func (k *Keeper) sums(ctx context.Context, x Announce) (map[datamesh.PeerID]tran
 	if err != nil {
 		return nil, err
 	}
-	return sums, k.kept(ctx, view, func(del *datamesh.Deletion) {
+	err = k.kept(ctx, view, func(del *datamesh.Deletion) {
 		for _, peer := range registrars(view, del.Descriptor) {
 			if s, ok := sums[peer]; ok && peer != k.self {
 				s.AddWord(transfer.NewWord(del))
 			}
 		}
 	})
+	if err != nil {
+		return nil, err
+	}
+	return sums, k.keptRecords(ctx, view, func(key datamesh.RecordKey, registrars []datamesh.PeerID) {
+		for _, peer := range registrars {
+			if s, ok := sums[peer]; ok && peer != k.self {
+				s.AddRecord(key)
+			}
+		}
+	})
 }
 
-// became returns the registrars of a segment that were none in an older table,
-// or have begun anew since then.
-func became(view, old *ring.View, d *datamesh.Descriptor) []datamesh.PeerID {
-	before := registrars(old, d)
-	return slices.DeleteFunc(registrars(view, d), func(peer datamesh.PeerID) bool {
+// became returns those of the registrars of something that were none in an older
+// table, or have begun anew since then.
+func became(view, old *ring.View, registrars func(*ring.View) []datamesh.PeerID) []datamesh.PeerID {
+	before := registrars(old)
+	return slices.DeleteFunc(registrars(view), func(peer datamesh.PeerID) bool {
 		is, _ := view.Lookup(peer)
 		was, _ := old.Lookup(peer)
 		return slices.Contains(before, peer) && !anotherLife(was.Record.Seq, is.Record.Seq)
@@ -189,6 +215,9 @@ func (k *Keeper) tell(ctx context.Context, peer datamesh.PeerID, sums transfer.S
 	for _, i := range ranges {
 		after, upto := sums.Bounds(i)
 		if peer != k.self {
+			if err := k.tellRecords(ctx, peer, after.Segment, upto.Segment); err != nil {
+				return err
+			}
 			if err := k.tellWords(ctx, peer, after.Segment, upto.Segment); err != nil {
 				return err
 			}

@@ -78,8 +78,8 @@ func (r *Registry) Proofs(ctx context.Context, segments []datamesh.SegmentID) ([
 }
 
 // Compare compares what a peer says that it holds of the segments that this
-// member keeps track of, and the owners' words that both keep, with what is
-// known here.
+// member keeps track of, and the owners' words and records that both keep, with
+// what is known here.
 func (r *Registry) Compare(ctx context.Context, from datamesh.PeerID, theirs transfer.Sums) ([]int, error) {
 	if err := r.isMember(from); err != nil {
 		return nil, err
@@ -111,6 +111,15 @@ func (r *Registry) Compare(ctx context.Context, from datamesh.PeerID, theirs tra
 		if from != r.Self && shared(view, del.Descriptor, from, r.Self) {
 			ours.AddWord(transfer.NewWord(del))
 		}
+	}
+	if from == r.Self {
+		return ours.Differ(theirs), nil
+	}
+	for key, err := range sharedRecords(ctx, r.Index, view, datamesh.RecordKey{}, lastRecord(last), from, r.Self) {
+		if err != nil {
+			return nil, err
+		}
+		ours.AddRecord(key)
 	}
 	return ours.Differ(theirs), nil
 }

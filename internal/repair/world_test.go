@@ -41,6 +41,7 @@ type member struct {
 	id              datamesh.PeerID
 	key             ed25519.PrivateKey
 	record          *ring.Record
+	dir             string // of the disk
 	disk            *store.Disk
 	store           datamesh.ShardStore // that others reach
 	registry        *Registry
@@ -124,7 +125,8 @@ func (w *world) join(m *member) {
 func (m *member) open(capacity int64) {
 	m.w.t.Helper()
 	var err error
-	if m.disk, err = store.Open(m.w.t.TempDir(), store.Options{Capacity: capacity, Reserve: 1}); err != nil {
+	m.dir = m.w.t.TempDir()
+	if m.disk, err = store.Open(m.dir, store.Options{Capacity: capacity, Reserve: 1}); err != nil {
 		m.w.t.Fatal(err)
 	}
 	m.registry = &Registry{Index: m.disk, Self: m.id, View: m.View}

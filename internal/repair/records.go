@@ -187,7 +187,8 @@ func lastRecord(place [32]byte) datamesh.RecordKey {
 }
 
 // tellRecords compares the records of the places of a range that are kept here
-// and there, and gives and takes what is missing.
+// and there, and gives and takes what is missing. Without any here it asks for
+// none: who has some comes with them, and most ranges differ by shards alone.
 func (k *Keeper) tellRecords(ctx context.Context, peer datamesh.PeerID, first, last [32]byte) error {
 	l := transfer.RecordList{Between: true, After: datamesh.RecordKey{Place: first}}
 	flush := func(upto datamesh.RecordKey) error {
@@ -196,16 +197,20 @@ func (k *Keeper) tellRecords(ctx context.Context, peer datamesh.PeerID, first, l
 		l.After, l.Keys = upto, nil
 		return err
 	}
-	end := lastRecord(last)
+	end, some := lastRecord(last), false
 	for key, err := range sharedRecords(ctx, k.index, k.net.View(), l.After, end, k.self, peer) {
 		if err != nil {
 			return err
 		}
+		some = true
 		if l.Keys = append(l.Keys, key); len(l.Keys) == transfer.MaxRecordKeys {
 			if err := flush(key); err != nil {
 				return err
 			}
 		}
+	}
+	if !some {
+		return nil
 	}
 	return flush(end)
 }

@@ -18,6 +18,7 @@ import (
 	"datamesh/internal/transfer"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 )
 
 // logged makes a record of an owner, who has a byte for a name.
@@ -62,9 +63,13 @@ func (w *world) wantKept(what string, want ...*datamesh.Record) {
 	}
 	for _, r := range want {
 		place := format.RecordPlace(r.Owner)
-		slices.SortFunc(byPlace[place], datamesh.RecordKey.Compare)
+		keys := byPlace[place]
+		if delete(byPlace, place); keys == nil {
+			continue // it was looked at
+		}
+		slices.SortFunc(keys, datamesh.RecordKey.Compare)
 		for _, m := range w.keepers(0, r) {
-			if diff := cmp.Diff(byPlace[place], m.keysOf(place)); diff != "" {
+			if diff := cmp.Diff(keys, m.keysOf(place)); diff != "" {
 				w.t.Errorf("%s: member %s has of owner %s, -want +got:\n%s", what, m.id, r.Owner, diff)
 			}
 		}
@@ -173,6 +178,44 @@ func TestRecordsOfBothSidesOfAPartitionMerge(t *testing.T) {
 		pass(time.Hour)
 		w.wantKept("when they meet again", slices.Concat(before[8:], here, there, []*datamesh.Record{both})...)
 	})
+}
+
+// What one has and the other has not is all given and taken at once, in however
+// many lists and answers.
+func TestAllMissingRecordsComeAtOnce(t *testing.T) {
+	w := newWorld(t, 2)
+	a, b := w.members[0], w.members[1]
+	put := func(m *member, all []*datamesh.Record) {
+		var group errgroup.Group
+		group.SetLimit(200)
+		for _, r := range all {
+			group.Go(func() error { return m.registry.PutRecord(t.Context(), datamesh.PeerID{0xff}, r) })
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var both, ofA, ofB []*datamesh.Record
+	for owner := range byte(10) {
+		for seq := range uint64(220) { // all of both are more than one list has
+			both = append(both, logged(t, owner, 1, seq+1, 0))
+		}
+		for seq := range uint64(perAnswer) {
+			ofA, ofB = append(ofA, logged(t, owner, 2, seq+1, 0)), append(ofB, logged(t, owner, 3, seq+1, 0))
+		}
+	}
+	ofA = append(ofA, logged(t, 0, 1, 221, 100))
+	put(a, both)
+	put(b, both)
+	put(a, ofA)
+	put(b, ofB)
+	k := NewKeeper(&seen{w, a.id}, a.registry, Config{Self: a.id}, 0, Events{})
+	if err := k.tellRecords(t.Context(), b.id, [32]byte{}, [32]byte(last)); err != nil {
+		t.Fatal(err)
+	}
+	w.wantKept("after one comparison", slices.Concat(slices.DeleteFunc(both, func(r *datamesh.Record) bool {
+		return r.Owner == ofA[0].Owner && r.Seq <= 100
+	}), ofA, ofB)...)
 }
 
 // A member that has no room for strangers' records, and an owner who has all that

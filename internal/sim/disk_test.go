@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -9,6 +10,7 @@ import (
 
 	"datamesh"
 	"datamesh/internal/errs"
+	"datamesh/internal/format"
 	"datamesh/internal/repair"
 	"datamesh/internal/store"
 	"datamesh/internal/storetest"
@@ -23,6 +25,29 @@ func TestDiskConforms(t *testing.T) {
 type index interface {
 	datamesh.ShardStore
 	repair.Index
+}
+
+// records makes some records of a few owners and devices, some of one number.
+func records(t *testing.T, random *rand.Rand) (list []*datamesh.Record) {
+	t.Helper()
+	for i := range 40 {
+		seed := make([]byte, ed25519.SeedSize)
+		seed[0] = byte(random.IntN(2))
+		seq := 1 + random.Uint64N(12)
+		r, err := format.NewRecord(ed25519.NewKeyFromSeed(seed), datamesh.MeshID{1}, [16]byte{byte(random.IntN(2))}, seq, random.Uint64N(seq), []byte{byte(i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, r)
+	}
+	for i := range store.MaxRecordDevices { // more devices than may be
+		r, err := format.NewRecord(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), datamesh.MeshID{1}, [16]byte{2, byte(i)}, 1, 0, []byte{1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, r)
+	}
+	return list
 }
 
 // A disk of the simulation answers as a real one does, whatever is done to
@@ -40,6 +65,7 @@ func TestDiskIsLikeARealOne(t *testing.T) {
 		for i := range 6 {
 			samples = append(samples, storetest.Segment(t, uint64(i), 2, 1, 32))
 		}
+		logged := records(t, random)
 		some := func() *storetest.Sample { return samples[random.IntN(len(samples))] }
 		peer := func() datamesh.PeerID { return datamesh.PeerID{1, byte(random.IntN(7))} }
 		ctx := t.Context()
@@ -88,6 +114,20 @@ func TestDiskIsLikeARealOne(t *testing.T) {
 				}
 			}
 			limit := 1 + random.IntN(8)
+			record := logged[random.IntN(len(logged))]
+			switch name := format.RecordKey(record); random.IntN(4) {
+			case 0:
+				both("put record", func(x index) (any, error) { return nil, x.PutRecord(ctx, record) })
+			case 1:
+				both("has records", func(x index) (any, error) { return x.HasRecords(ctx, []datamesh.RecordKey{name, {}}) })
+				both("record", func(x index) (any, error) { return x.Record(ctx, name) })
+			case 2:
+				both("record keys", func(x index) (any, error) { return x.RecordKeys(ctx, name, limit) })
+			default:
+				if random.IntN(4) == 0 {
+					both("forget records", func(x index) (any, error) { return nil, x.ForgetRecords(ctx, []datamesh.RecordKey{name}) })
+				}
+			}
 			both("track", func(x index) (any, error) { return x.Track(ctx, key.Segment, limit) })
 			both("words", func(x index) (any, error) { list, err := x.Words(ctx, key.Segment, limit); return list, err })
 			both("held", func(x index) (any, error) { return x.Held(ctx, key, limit) })

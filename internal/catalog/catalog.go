@@ -69,19 +69,21 @@ func (c *Catalog) Add(ctx context.Context, e Entry) error {
 			return errs.New(errs.Invalid, "a tag is not valid UTF-8")
 		}
 	}
-	c.adding.RLock()
-	defer c.adding.RUnlock()
 	tags, err := json.Marshal(e.Tags)
 	if err != nil {
 		return errs.New(errs.Serialization, "tags: %w", err)
 	}
-	_, err = c.db.ExecContext(ctx,
-		`INSERT INTO object (id, name, size, tags, created, stored) VALUES (?, ?, ?, ?, ?, ?)`,
-		e.ID[:], e.Name, e.Size, string(tags), e.Created.UnixNano(), e.StoredBytes)
-	if isUnique(err) {
-		return errs.New(errs.Exists, "object %v is in the catalog", e.ID)
-	}
-	return c.classify(ctx, err)
+	return c.write(ctx, func(tx *writing) error {
+		_, err := tx.exec(`INSERT INTO object (id, name, size, tags, created, stored) VALUES (?, ?, ?, ?, ?, ?)`,
+			e.ID[:], e.Name, e.Size, string(tags), e.Created.UnixNano(), e.StoredBytes)
+		if isUnique(err) {
+			return errs.New(errs.Exists, "object %v is in the catalog", e.ID)
+		}
+		if err != nil {
+			return err
+		}
+		return tx.say(e.ID)
+	})
 }
 
 func checkName(name string) error {

@@ -20,10 +20,10 @@ type DeletedEntry struct {
 	Done    bool   // the mesh has been told
 }
 
-// additions are what later versions have added to the schema. A catalog of an
-// earlier one gets them when it is opened; an earlier program lists what is
-// deleted as if it were not.
-const additions = `
+// deletions are what was added to the schema for them. A catalog of an earlier
+// version gets it when it is opened; an earlier program lists what is deleted as
+// if it were not.
+const deletions = `
 CREATE TABLE IF NOT EXISTS deletion (
 	id      BLOB    PRIMARY KEY,
 	deleted INTEGER NOT NULL, -- nanoseconds since 1970 in UTC
@@ -32,12 +32,6 @@ CREATE TABLE IF NOT EXISTS deletion (
 	done    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 `
-
-// hasDeletions reports whether the catalog has what was added for them.
-func (c *Catalog) hasDeletions(ctx context.Context) (has bool, err error) {
-	err = c.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'deletion')`).Scan(&has)
-	return has, c.classify(ctx, err)
-}
 
 // Delete takes an object out of the list, before the mesh is told, by a word of
 // that generation, that it shall be gone. Kind: FileNotFound.
@@ -65,41 +59,39 @@ func (c *Catalog) Undelete(ctx context.Context, id datamesh.ObjectID) error {
 
 // Forget removes an object, deleted or not, for good. Kind: FileNotFound.
 func (c *Catalog) Forget(ctx context.Context, id datamesh.ObjectID) error {
-	if err := c.Undelete(ctx, id); err != nil && !errors.Is(err, errs.FileNotFound) {
-		return err
-	}
 	return c.change(ctx, id, `DELETE FROM object WHERE id = ?`, id[:])
 }
 
 // ForgetDeleted removes for good what the mesh was told to delete before a time,
 // and what is final.
 func (c *Catalog) ForgetDeleted(ctx context.Context, before time.Time) error {
-	const old = ` IN (SELECT id FROM deletion WHERE done = 1 AND (final = 1 OR deleted < ?))`
-	tx, err := c.db.BeginTx(ctx, nil)
-	if err != nil {
-		return c.classify(ctx, err)
-	}
-	defer tx.Rollback()
-	for _, statement := range []string{`DELETE FROM object WHERE id` + old, `DELETE FROM deletion WHERE id` + old} {
-		if _, err := tx.ExecContext(ctx, statement, before.UnixNano()); err != nil {
-			return c.classify(ctx, err)
+	return c.write(ctx, func(tx *writing) error {
+		old, err := tx.ids(`SELECT id FROM deletion WHERE done = 1 AND (final = 1 OR deleted < ?)`, before.UnixNano())
+		for _, id := range old {
+			if err == nil {
+				_, err = tx.exec(`DELETE FROM object WHERE id = ?`, id[:])
+			}
+			if err == nil {
+				err = tx.say(id)
+			}
 		}
-	}
-	return c.classify(ctx, tx.Commit())
+		return err
+	})
 }
 
-// change makes a change that concerns one row.
+// change makes a change that concerns one row. Kind: FileNotFound, if there is
+// none.
 func (c *Catalog) change(ctx context.Context, id datamesh.ObjectID, statement string, args ...any) error {
-	c.adding.RLock()
-	defer c.adding.RUnlock()
-	result, err := c.db.ExecContext(ctx, statement, args...)
-	if err != nil {
-		return c.classify(ctx, err)
-	}
-	if n, err := result.RowsAffected(); err == nil && n == 0 {
-		return errs.New(errs.FileNotFound, "object %v is not in the catalog", id)
-	}
-	return nil
+	return c.write(ctx, func(tx *writing) error {
+		n, err := tx.exec(statement, args...)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return errs.New(errs.FileNotFound, "object %v is not in the catalog", id)
+		}
+		return tx.say(id)
+	})
 }
 
 const deletedColumns = `SELECT id, name, size, tags, created, stored, deleted, word, final, done FROM object JOIN deletion USING (id) `
@@ -108,7 +100,7 @@ const deletedColumns = `SELECT id, name, size, tags, created, stored, deleted, w
 // ends after the first error.
 func (c *Catalog) Deleted(ctx context.Context) iter.Seq2[DeletedEntry, error] {
 	return func(yield func(DeletedEntry, error) bool) {
-		if has, err := c.hasDeletions(ctx); err != nil || !has {
+		if has, err := c.has(ctx, "deletion"); err != nil || !has {
 			if err != nil {
 				yield(DeletedEntry{}, err)
 			}

@@ -17,6 +17,8 @@ import (
 	"datamesh/internal/errs"
 )
 
+const additions = deletions + logTables
+
 const (
 	application = 0x444d4361 // "DMCa"
 	version     = 1
@@ -93,16 +95,22 @@ func openWith(ctx context.Context, path, additions string, values url.Values) (*
 
 // prepare makes additions, and sees what is there.
 func (c *Catalog) prepare(ctx context.Context, additions string) error {
-	has, err := c.hasDeletions(ctx)
-	if err == nil && !has && additions != "" {
-		_, err = c.db.ExecContext(ctx, additions)
-		has, err = true, c.classify(ctx, err)
+	has, err := c.has(ctx, "deletion")
+	if err == nil && additions != "" {
+		err = c.addLog(ctx)
+		has = true
 	}
 	c.live = "TRUE"
 	if has {
 		c.live = "id NOT IN (SELECT id FROM deletion)"
 	}
 	return err
+}
+
+// has reports whether the catalog has a table that earlier versions have not.
+func (c *Catalog) has(ctx context.Context, table string) (has bool, err error) {
+	err = c.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?)`, table).Scan(&has)
+	return has, c.classify(ctx, err)
 }
 
 // create makes an empty catalog elsewhere and puts it in place whole, so that
@@ -119,7 +127,9 @@ func create(ctx context.Context, path string) error {
 		return err
 	}
 	c.path = path // which is what errors are about
-	_, err = c.db.ExecContext(ctx, schema+additions)
+	if _, err = c.db.ExecContext(ctx, schema); err == nil {
+		err = c.addLog(ctx)
+	}
 	if err := c.classify(ctx, errors.Join(err, c.db.Close())); err != nil {
 		return err
 	}

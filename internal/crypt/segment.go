@@ -8,6 +8,7 @@
 package crypt
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
@@ -17,6 +18,7 @@ import (
 
 	"datamesh"
 	"datamesh/internal/errs"
+	"datamesh/internal/hash"
 )
 
 // A Key seals one byte string, once: there is no way to seal under a key that
@@ -85,6 +87,31 @@ func Seal(buf []byte, n int) (Key, []byte) {
 	var key Key
 	rand.Read(key[:]) // never fails
 	return key, seal(key, buf, n)
+}
+
+// SealUnder returns text sealed under a key that is derived, under a context of
+// its own, from a secret and a fresh salt, which it returns, too. What has at
+// most [datamesh.FrameContent] bytes is one frame.
+func SealUnder(secret [32]byte, context string, text []byte) (salt [32]byte, sealed []byte) {
+	rand.Read(salt[:]) // never fails
+	buf := make([]byte, SealedLen(len(text)))
+	Fill(buf, bytes.NewReader(text), len(text)) // cannot fail
+	return salt, seal(derived(secret, context, salt), buf, len(text))
+}
+
+// OpenUnder opens what SealUnder has sealed. It overwrites sealed. Kind: Integrity.
+func OpenUnder(secret [32]byte, context string, salt [32]byte, sealed []byte) ([]byte, error) {
+	n, err := Open(derived(secret, context, salt), sealed)
+	if err != nil {
+		return nil, err
+	}
+	var text bytes.Buffer
+	err = Drain(&text, sealed, n)
+	return text.Bytes(), err
+}
+
+func derived(secret [32]byte, context string, salt [32]byte) Key {
+	return Key(hash.Derive(context, secret[:], salt[:]))
 }
 
 func seal(key Key, buf []byte, n int) []byte {

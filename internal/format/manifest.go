@@ -204,15 +204,22 @@ func (m *Manifest) check() error {
 	if m.Mode > 0o777 {
 		return errs.New(errs.Serialization, "mode %#o has more than permission bits", m.Mode)
 	}
-	if len(m.Tags) > MaxTags {
-		return errs.New(errs.Serialization, "%d tags, limit %d", len(m.Tags), MaxTags)
+	if err := checkTags(m.Tags); err != nil {
+		return err
 	}
-	for _, t := range m.Tags {
+	return m.checkContent()
+}
+
+func checkTags(tags []string) error {
+	if len(tags) > MaxTags {
+		return errs.New(errs.Serialization, "%d tags, limit %d", len(tags), MaxTags)
+	}
+	for _, t := range tags {
 		if t == "" || len(t) > MaxTag || !utf8.ValidString(t) {
 			return errs.New(errs.Serialization, "tag: 1 to %d bytes of valid UTF-8", MaxTag)
 		}
 	}
-	return m.checkContent()
+	return nil
 }
 
 // checkContent sees that the content is in one place and has its size.

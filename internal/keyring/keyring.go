@@ -40,6 +40,7 @@ type Ring struct {
 	Owner      ed25519.PrivateKey
 	Recipient  crypt.Recipient  // that this user's manifests are sealed to
 	Identities []crypt.Identity // that open manifests: the user's own first
+	Catalog    [32]byte         // that the log of the user's catalog is sealed under
 }
 
 // Format prints no ring, since the owner's private key would be readable.
@@ -61,6 +62,7 @@ func New(root Root) (*Ring, error) {
 		Owner:      root.Owner(),
 		Recipient:  recipient,
 		Identities: []crypt.Identity{id},
+		Catalog:    root.Catalog(),
 	}, nil
 }
 
@@ -86,7 +88,7 @@ func (r Root) Sealing(epoch int) [32]byte {
 	return r.derive(fmt.Sprintf(sealingLabel, epoch))
 }
 
-// Catalog returns the key that the head of the user's catalog is sealed with.
+// Catalog returns the secret that the log of the user's catalog is sealed under.
 func (r Root) Catalog() [32]byte { return r.derive(catalogLabel) }
 
 func (r Root) derive(label string) (secret [32]byte) {

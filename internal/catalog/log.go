@@ -1,0 +1,418 @@
+package catalog
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+)
+
+// logTables are what was added to the schema for the log of the catalog, by
+// which all devices of its owner come to have the same.
+//
+// What changes here is said in the transaction that changes it. A change waits
+// until it gets into a record of this device; when there are many records their
+// changes go into a run, and the runs of a level into one of the next. Records
+// and runs are what the mesh has; what they consist of is kept here, too, so
+// that nothing has to be read to make others of it.
+const logTables = `
+CREATE TABLE IF NOT EXISTS device (
+	one   INTEGER PRIMARY KEY CHECK (one = 1),
+	id    BLOB    NOT NULL, -- 16 bytes, random
+	clock INTEGER NOT NULL, -- the greatest known
+	seq   INTEGER NOT NULL  -- of the last record
+) STRICT;
+CREATE TABLE IF NOT EXISTS said ( -- the change that holds, of each object
+	object BLOB    PRIMARY KEY,
+	clock  INTEGER NOT NULL,
+	device BLOB    NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS change (
+	n      INTEGER PRIMARY KEY AUTOINCREMENT,
+	object BLOB    NOT NULL,
+	body   BLOB    NOT NULL,
+	record INTEGER,          -- that it is in
+	run    INTEGER           -- likewise, and then in no record
+) STRICT;
+CREATE INDEX IF NOT EXISTS change_by_object ON change (object);
+CREATE INDEX IF NOT EXISTS change_by_place ON change (run, record);
+CREATE TABLE IF NOT EXISTS record (
+	seq   INTEGER PRIMARY KEY,
+	bytes BLOB    NOT NULL,
+	acked INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS run (
+	run     INTEGER PRIMARY KEY AUTOINCREMENT,
+	object  BLOB    NOT NULL,
+	level   INTEGER NOT NULL,
+	changes INTEGER NOT NULL,
+	head    INTEGER NOT NULL, -- the first record that names it
+	merged  INTEGER           -- the first record that does not any more
+) STRICT;
+CREATE TABLE IF NOT EXISTS met ( -- what was learnt from other devices
+	device BLOB NOT NULL,
+	what   BLOB NOT NULL, -- the digest of a record, or the id of a run
+	PRIMARY KEY (device, what)
+) STRICT, WITHOUT ROWID;
+`
+
+// addLog makes what earlier versions have not, and says in the log what is
+// there already.
+func (c *Catalog) addLog(ctx context.Context) error {
+	if has, err := c.has(ctx, "device"); err != nil || has {
+		return err
+	}
+	return c.write(ctx, func(tx *writing) error {
+		if _, err := tx.exec(additions); err != nil {
+			return err
+		}
+		id := newDevice()
+		n, err := tx.exec(`INSERT INTO device (one, id, clock, seq) VALUES (1, ?, 1, 0) ON CONFLICT DO NOTHING`, id[:])
+		if err != nil || n == 0 {
+			return err
+		}
+		all, err := tx.ids(`SELECT id FROM object ORDER BY row`)
+		for _, id := range all {
+			if err == nil {
+				err = tx.say(id)
+			}
+		}
+		return err
+	})
+}
+
+// A DeviceID tells the homes of one owner apart.
+type DeviceID = [16]byte
+
+func newDevice() (id DeviceID) {
+	rand.Read(id[:]) // never fails
+	return id
+}
+
+// A writing is a transaction that changes the catalog.
+type writing struct {
+	ctx context.Context
+	tx  *sql.Tx
+}
+
+// write makes changes that are all there, or none is.
+func (c *Catalog) write(ctx context.Context, change func(*writing) error) error {
+	c.adding.RLock()
+	defer c.adding.RUnlock()
+	tx, err := c.db.BeginTx(ctx, nil)
+	if err != nil {
+		return c.classify(ctx, err)
+	}
+	defer tx.Rollback()
+	if err = change(&writing{ctx, tx}); err == nil {
+		err = tx.Commit()
+	}
+	if errs.KindOf(err) != 0 {
+		return err
+	}
+	return c.classify(ctx, err)
+}
+
+func (w *writing) exec(statement string, args ...any) (changed int64, err error) {
+	result, err := w.tx.ExecContext(w.ctx, statement, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+func (w *writing) row(into []any, query string, args ...any) error {
+	return w.tx.QueryRowContext(w.ctx, query, args...).Scan(into...)
+}
+
+// each calls scan with each row of a query.
+func (w *writing) each(scan func(*sql.Rows) error, query string, args ...any) error {
+	rows, err := w.tx.QueryContext(w.ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// ids returns the ids that a query yields.
+func (w *writing) ids(query string, args ...any) (ids []datamesh.ObjectID, err error) {
+	err = w.each(func(rows *sql.Rows) error {
+		var id []byte
+		err := rows.Scan(&id)
+		ids = append(ids, idOf(id))
+		return err
+	}, query, args...)
+	return ids, err
+}
+
+// idOf returns an id that a row has; one that makes no sense is that of nothing.
+func idOf(b []byte) (id datamesh.ObjectID) {
+	copy(id[:], b)
+	return id
+}
+
+// say puts into the log what the catalog has of an object now.
+func (w *writing) say(id datamesh.ObjectID) error {
+	clock, device, err := w.tick()
+	if err != nil {
+		return err
+	}
+	change, err := w.stateOf(id)
+	if err != nil {
+		return err
+	}
+	change.Clock = clock
+	if change.State == format.Forgotten {
+		if _, err := w.exec(`DELETE FROM deletion WHERE id = ?`, id[:]); err != nil {
+			return err
+		}
+	}
+	if _, err := w.exec(`DELETE FROM change WHERE object = ? AND record IS NULL AND run IS NULL`, id[:]); err != nil {
+		return err
+	}
+	if _, err := w.exec(`INSERT INTO change (object, body) VALUES (?, ?)`, id[:], format.Marshal(change)); err != nil {
+		return err
+	}
+	return w.hold(id, clock, device)
+}
+
+// tick returns the clock of the next change, and the device.
+func (w *writing) tick() (clock uint64, device DeviceID, err error) {
+	var last int64
+	var id []byte
+	if err := w.row([]any{&id, &last}, `SELECT id, clock FROM device`); err != nil {
+		return 0, device, err
+	}
+	copy(device[:], id)
+	clock = max(uint64(last)+1, format.ClockOf(time.Now().UnixMilli()))
+	_, err = w.exec(`UPDATE device SET clock = ?`, int64(clock))
+	return clock, device, err
+}
+
+// hold notes which change of an object holds.
+func (w *writing) hold(id datamesh.ObjectID, clock uint64, device DeviceID) error {
+	_, err := w.exec(`INSERT OR REPLACE INTO said (object, clock, device) VALUES (?, ?, ?)`, id[:], int64(clock), device[:])
+	return err
+}
+
+// stateOf returns what there is to say of an object.
+func (w *writing) stateOf(id datamesh.ObjectID) (*format.Change, error) {
+	change := &format.Change{Object: id}
+	var tags string
+	var at, word sql.NullInt64
+	var final, done sql.NullBool
+	err := w.row([]any{&change.Name, &change.Size, &tags, &change.Created, &change.Stored, &at, &word, &final, &done},
+		`SELECT name, size, tags, created, stored, deleted, word, final, done FROM object LEFT JOIN deletion USING (id) WHERE id = ?`, id[:])
+	if errors.Is(err, sql.ErrNoRows) {
+		change.State = format.Forgotten
+		return change, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if at.Valid {
+		change.State, change.At, change.Word, change.Done = format.Deleted, at.Int64, uint64(word.Int64), done.Bool
+		if final.Bool {
+			change.State = format.DeletedFinal
+		}
+	}
+	return change, json.Unmarshal([]byte(tags), &change.Tags)
+}
+
+// Device returns the id of this device.
+func (c *Catalog) Device(ctx context.Context) (id DeviceID, err error) {
+	var b []byte
+	err = c.db.QueryRowContext(ctx, `SELECT id FROM device`).Scan(&b)
+	copy(id[:], b)
+	return id, c.classify(ctx, err)
+}
+
+// A Seal makes a record of a block, and returns its bytes.
+type Seal func(device DeviceID, seq, base uint64, block *format.LogBlock) ([]byte, error)
+
+// Unsent returns the first of this device's records that the mesh is not known
+// to have, and its number. It makes one of what was said since the last, if
+// there is anything. The bytes of a number are the same for ever. It returns
+// nil if all is in the mesh.
+func (c *Catalog) Unsent(ctx context.Context, seal Seal) (seq uint64, record []byte, err error) {
+	err = c.write(ctx, func(tx *writing) error {
+		err := tx.row([]any{&seq, &record}, `SELECT seq, bytes FROM record WHERE acked = 0 ORDER BY seq LIMIT 1`)
+		if !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		block := new(format.LogBlock)
+		var last int64
+		size := 0
+		err = tx.each(func(rows *sql.Rows) error {
+			var n int64
+			var body []byte
+			if err := rows.Scan(&n, &body); err != nil {
+				return err
+			}
+			if size += len(body) + 8; size > format.MaxLogBlock-64 {
+				return errEnough
+			}
+			change, err := readChange(body)
+			block.Changes, last = append(block.Changes, change), n
+			return err
+		}, `SELECT n, body FROM change WHERE run IS NULL AND record IS NULL ORDER BY n`)
+		if err != nil && !errors.Is(err, errEnough) || len(block.Changes) == 0 {
+			return err
+		}
+		if seq, record, err = tx.newRecord(0, block, seal); err != nil {
+			return err
+		}
+		_, err = tx.exec(`UPDATE change SET record = ? WHERE run IS NULL AND record IS NULL AND n <= ?`, int64(seq), last)
+		return err
+	})
+	return seq, record, err
+}
+
+var errEnough = errors.New("enough")
+
+// readChange reads a change that is in the log here.
+func readChange(body []byte) (change format.Change, err error) {
+	err = format.Unmarshal("change", body, format.MaxLogBlock, &change)
+	return change, err
+}
+
+// newRecord makes this device's next record.
+func (w *writing) newRecord(base uint64, block *format.LogBlock, seal Seal) (seq uint64, record []byte, err error) {
+	var id []byte
+	if err := w.row([]any{&id, &seq}, `UPDATE device SET seq = seq + 1 RETURNING id, seq`); err != nil {
+		return 0, nil, err
+	}
+	if record, err = seal(DeviceID(id), seq, base, block); err != nil {
+		return 0, nil, err
+	}
+	_, err = w.exec(`INSERT INTO record (seq, bytes, acked) VALUES (?, ?, 0)`, int64(seq), record)
+	return seq, record, err
+}
+
+// Sent notes that the mesh has a record.
+func (c *Catalog) Sent(ctx context.Context, seq uint64) error {
+	return c.write(ctx, func(tx *writing) error {
+		_, err := tx.exec(`UPDATE record SET acked = 1 WHERE seq = ?`, int64(seq))
+		return err
+	})
+}
+
+// Renew gives this device another id: the mesh has records of the one that it
+// has which it never made, so that it is an old copy of another's home. What the
+// mesh has of the old one is to be learnt from there; what it is not known to
+// have is said again.
+func (c *Catalog) Renew(ctx context.Context) error {
+	return c.write(ctx, func(tx *writing) error {
+		id := newDevice()
+		for _, statement := range []string{
+			`DELETE FROM change WHERE run IS NOT NULL OR record IN (SELECT seq FROM record WHERE acked = 1)`,
+			`UPDATE change SET record = NULL`,
+			`DELETE FROM record`,
+			`DELETE FROM run`,
+		} {
+			if _, err := tx.exec(statement); err != nil {
+				return err
+			}
+		}
+		_, err := tx.exec(`UPDATE device SET id = ?, seq = 0`, id[:])
+		return err
+	})
+}
+
+// A Source is where changes of another device come from: a record, by its
+// digest, or a run, by its id.
+type Source struct {
+	Device DeviceID
+	What   [32]byte
+}
+
+// Knows reports whether a source was learnt from.
+func (c *Catalog) Knows(ctx context.Context, s Source) (known bool, err error) {
+	err = c.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM met WHERE device = ? AND what = ?)`, s.Device[:], s.What[:]).Scan(&known)
+	return known, c.classify(ctx, err)
+}
+
+// Met notes that all that a source says was learnt.
+func (c *Catalog) Met(ctx context.Context, s Source) error {
+	return c.write(ctx, func(tx *writing) error {
+		_, err := tx.exec(`INSERT INTO met (device, what) VALUES (?, ?) ON CONFLICT DO NOTHING`, s.Device[:], s.What[:])
+		return err
+	})
+}
+
+// Learn takes over what another device has said, and returns how many objects
+// are otherwise now. In whatever order, and however often, changes are learnt:
+// all who have learnt the same have the same catalog.
+func (c *Catalog) Learn(ctx context.Context, device DeviceID, changes []format.Change) (changed int, err error) {
+	err = c.write(ctx, func(tx *writing) error {
+		changed = 0
+		for i := range changes {
+			holds, err := tx.learn(device, &changes[i])
+			if err != nil {
+				return err
+			}
+			if holds {
+				changed++
+			}
+		}
+		return nil
+	})
+	return changed, err
+}
+
+// learn takes over a change of another device, if it holds.
+func (w *writing) learn(device DeviceID, change *format.Change) (holds bool, err error) {
+	var clock int64
+	var by []byte
+	err = w.row([]any{&clock, &by}, `SELECT clock, device FROM said WHERE object = ?`, change.Object[:])
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return false, err
+	}
+	if err == nil && (uint64(clock) > change.Clock || uint64(clock) == change.Clock && bytes.Compare(by, device[:]) >= 0) {
+		return false, nil
+	}
+	if err := w.enter(change); err != nil {
+		return false, err
+	}
+	if _, err := w.exec(`UPDATE device SET clock = max(clock, ?)`, int64(change.Clock)); err != nil {
+		return false, err
+	}
+	return true, w.hold(change.Object, change.Clock, device)
+}
+
+// enter makes the catalog have of an object what a change says.
+func (w *writing) enter(change *format.Change) error {
+	id := change.Object[:]
+	if _, err := w.exec(`DELETE FROM deletion WHERE id = ?`, id); err != nil {
+		return err
+	}
+	if change.State == format.Forgotten {
+		_, err := w.exec(`DELETE FROM object WHERE id = ?`, id)
+		return err
+	}
+	tags, err := json.Marshal(change.Tags)
+	if err != nil {
+		return err
+	}
+	if _, err := w.exec(`INSERT INTO object (id, name, size, tags, created, stored) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE
+		SET name = excluded.name, size = excluded.size, tags = excluded.tags, created = excluded.created, stored = excluded.stored`,
+		id, change.Name, change.Size, string(tags), change.Created, change.Stored); err != nil || change.State == format.Listed {
+		return err
+	}
+	_, err = w.exec(`INSERT INTO deletion (id, deleted, word, final, done) VALUES (?, ?, ?, ?, ?)`,
+		id, change.At, int64(change.Word), change.State == format.DeletedFinal, change.Done)
+	return err
+}

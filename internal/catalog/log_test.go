@@ -1,0 +1,373 @@
+package catalog_test
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"datamesh"
+	"datamesh/internal/catalog"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+	"datamesh/internal/hash"
+)
+
+var catalogKey = [32]byte{7}
+
+// A record is what a mesh has of a device.
+type record struct {
+	device    catalog.DeviceID
+	seq, base uint64
+	sealed    string
+}
+
+// A cloud keeps what devices send, as registrars and holders do.
+type cloud struct {
+	t       *testing.T
+	records map[record]bool
+	runs    map[datamesh.ObjectID][]byte
+	sent    int // bytes of records and runs
+	reads   int
+}
+
+func newCloud(t *testing.T) *cloud {
+	return &cloud{t: t, records: map[record]bool{}, runs: map[datamesh.ObjectID][]byte{}}
+}
+
+// take keeps a record, and reports whether there is another of its number.
+func (c *cloud) take(r record) (another bool) {
+	for x := range c.records {
+		if x.device != r.device {
+			continue
+		}
+		if x.base >= r.seq {
+			return false
+		}
+		another = another || x.seq == r.seq && x != r
+	}
+	c.records[r] = true
+	c.sent += len(r.sealed)
+	maps.DeleteFunc(c.records, func(x record, _ bool) bool { return x.device == r.device && x.seq <= r.base })
+	return another
+}
+
+// merge has two clouds have what either has.
+func (c *cloud) merge(other *cloud) {
+	for _, pair := range [][2]*cloud{{c, other}, {other, c}} {
+		for r := range maps.Clone(pair[0].records) {
+			pair[1].take(r)
+		}
+	}
+}
+
+func seal(device catalog.DeviceID, seq, base uint64, block *format.LogBlock) ([]byte, error) {
+	sealed, err := format.SealBlock(block, catalogKey)
+	return append(fmt.Appendf(nil, "%d ", base), sealed...), err
+}
+
+// send sends what a device has said to the mesh, and makes runs of it.
+func (c *cloud) send(d *catalog.Catalog) {
+	c.t.Helper()
+	ctx := c.t.Context()
+	for {
+		seq, sealed, err := d.Unsent(ctx, seal)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if sealed == nil {
+			merge, err := d.Due(ctx)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			if merge == nil {
+				return
+			}
+			c.run(d, merge)
+			continue
+		}
+		device, err := d.Device(ctx)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		r := record{device: device, seq: seq}
+		rest := bytes.SplitN(sealed, []byte(" "), 2)
+		fmt.Sscan(string(rest[0]), &r.base)
+		r.sealed = string(rest[1])
+		if c.take(r) {
+			err = d.Renew(ctx)
+		} else {
+			err = d.Sent(ctx, seq)
+		}
+		if err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+func (c *cloud) run(d *catalog.Catalog, merge *catalog.Merge) {
+	c.t.Helper()
+	var b bytes.Buffer
+	if err := d.WriteRun(c.t.Context(), merge, &b); err != nil {
+		c.t.Fatal(err)
+	}
+	id := datamesh.ObjectID(hash.Derive("test", b.Bytes()))
+	c.runs[id] = b.Bytes()
+	c.sent += b.Len()
+	if made, err := d.Made(c.t.Context(), merge, id, seal); err != nil || !made {
+		c.t.Fatalf("made %t, %v", made, err)
+	}
+}
+
+// clean has a device remove the runs that are of no use.
+func (c *cloud) clean(d *catalog.Catalog) {
+	c.t.Helper()
+	old, err := d.Old(c.t.Context())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, id := range old {
+		delete(c.runs, id)
+		if err := d.Gone(c.t.Context(), id); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+// learn has a device learn what the mesh has of others.
+func (c *cloud) learn(d *catalog.Catalog) {
+	c.t.Helper()
+	ctx := c.t.Context()
+	self, err := d.Device(ctx)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.reads++
+	heads := map[catalog.DeviceID]record{}
+	runs := map[catalog.DeviceID][]format.Run{}
+	for r := range c.records {
+		if r.device == self {
+			continue
+		}
+		block, err := format.OpenBlock([]byte(r.sealed), catalogKey)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if len(block.Runs) > 0 && r.seq > heads[r.device].seq {
+			heads[r.device], runs[r.device] = r, block.Runs
+		}
+		c.from(d, catalog.Source{Device: r.device, What: hash.Derive("test", []byte(r.sealed))}, block)
+	}
+	for device, list := range runs {
+		for _, run := range list {
+			source := catalog.Source{Device: device, What: run.Object}
+			if known, err := d.Knows(ctx, source); err != nil || known {
+				continue
+			}
+			c.reads += 2 // its manifest, and its content
+			n := 0
+			err := catalog.ReadRun(bytes.NewReader(c.runs[run.Object]), func(block *format.LogBlock) error {
+				n += len(block.Changes)
+				c.from(d, source, block)
+				return nil
+			})
+			if err == nil {
+				err = d.Met(ctx, source)
+			}
+			if err != nil || n != run.Changes {
+				c.t.Fatalf("a run of %d changes has %d: %v", run.Changes, n, err)
+			}
+		}
+	}
+}
+
+func (c *cloud) from(d *catalog.Catalog, source catalog.Source, block *format.LogBlock) {
+	c.t.Helper()
+	if _, err := d.Learn(c.t.Context(), source.Device, block.Changes); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// all returns all that a catalog has.
+func all(t *testing.T, c *catalog.Catalog) (all []catalog.DeletedEntry) {
+	t.Helper()
+	for _, e := range list(t, c) {
+		all = append(all, catalog.DeletedEntry{Entry: e})
+	}
+	for e, err := range c.Deleted(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b catalog.DeletedEntry) int { return cmp.Or(bytes.Compare(a.ID[:], b.ID[:])) })
+	return all
+}
+
+func wantSame(t *testing.T, what string, want, got *catalog.Catalog) {
+	t.Helper()
+	if diff := gocmp.Diff(all(t, want), all(t, got)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+// Whatever devices put, delete, bring back and forget, in whatever parts of the
+// mesh and in whatever order they hear of each other: in the end all have the
+// same, and so has one that comes anew.
+func TestDevicesConverge(t *testing.T) {
+	catalog.SetLimits(t, 4, 3)
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 0))
+			clouds := []*cloud{newCloud(t), newCloud(t)}
+			var devices []*catalog.Catalog
+			for range 3 {
+				devices = append(devices, open(t, filepath.Join(t.TempDir(), "user.db")))
+			}
+			var ids []datamesh.ObjectID
+			for step := range 300 {
+				d, mesh := devices[random.IntN(len(devices))], clouds[random.IntN(2)]
+				ctx := t.Context()
+				if len(ids) == 0 || random.IntN(3) == 0 {
+					e := entry(byte(1+step%27), fmt.Sprint("name ", random.IntN(20)), "tag")
+					e.ID = datamesh.ObjectID{byte(step >> 8), byte(step), byte(seed)}
+					ids = append(ids, e.ID)
+					if err := d.Add(ctx, e); err != nil {
+						t.Fatal(err)
+					}
+				}
+				id := ids[random.IntN(len(ids))]
+				var err error
+				switch random.IntN(12) {
+				case 0, 1:
+					err = d.Delete(ctx, id, time.Unix(int64(step), 0), uint64(step)|1, step%5 == 0)
+				case 2:
+					err = d.Done(ctx, id)
+				case 3:
+					err = d.Undelete(ctx, id)
+				case 4:
+					err = d.Forget(ctx, id)
+				case 5, 6, 7:
+					mesh.send(d)
+				case 8, 9:
+					mesh.learn(d)
+				case 10:
+					mesh.clean(d)
+				case 11:
+					clouds[0].merge(clouds[1])
+					maps.Copy(clouds[0].runs, clouds[1].runs)
+					maps.Copy(clouds[1].runs, clouds[0].runs)
+				}
+				if err != nil && errs.KindOf(err) != errs.FileNotFound {
+					t.Fatal(err)
+				}
+			}
+			mesh := clouds[0]
+			for range 2 {
+				mesh.merge(clouds[1])
+				maps.Copy(mesh.runs, clouds[1].runs)
+				for _, d := range devices {
+					mesh.send(d)
+					mesh.learn(d)
+				}
+			}
+			for _, d := range devices {
+				mesh.learn(d)
+				wantSame(t, "a device", devices[0], d)
+			}
+			anew := open(t, filepath.Join(t.TempDir(), "user.db"))
+			mesh.learn(anew)
+			wantSame(t, "one that comes anew", devices[0], anew)
+			if len(list(t, anew)) == 0 || len(mesh.runs) < 2 {
+				t.Errorf("%d objects are left, and %d runs", len(list(t, anew)), len(mesh.runs))
+			}
+		})
+	}
+}
+
+// A home that is an old copy of another takes another id when the mesh has what
+// it never said, and nothing that either has said is lost.
+func TestOldCopyOfAHomeTakesAnotherID(t *testing.T) {
+	dir, mesh := t.TempDir(), newCloud(t)
+	add := func(c *catalog.Catalog, n byte) {
+		t.Helper()
+		if err := c.Add(t.Context(), entry(n, fmt.Sprint("name ", n))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, "user.db")
+	first, err := catalog.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	add(first, 1)
+	mesh.send(first)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(dir, "copy.db")
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(copied, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, other := open(t, path), open(t, copied)
+	add(first, 2)
+	mesh.send(first)
+	add(other, 3)
+	mesh.send(other)
+	mesh.learn(other)
+	mesh.learn(first)
+	was, err := first.Device(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if is, err := other.Device(t.Context()); err != nil || is == was {
+		t.Errorf("both have the id %x: %v", is, err)
+	}
+	if n := len(list(t, other)); n != 3 {
+		t.Errorf("the copy has %d objects, want 3", n)
+	}
+	wantSame(t, "the copy", first, other)
+}
+
+// What is stored one by one comes back with few reads, and the log is not
+// written much more often than it has to be.
+func TestManyChangesAreReadFast(t *testing.T) {
+	const n = 1000
+	catalog.SetLimits(t, 16, 4)
+	mesh, d := newCloud(t), open(t, filepath.Join(t.TempDir(), "user.db"))
+	once := 0
+	for i := range n {
+		e := entry(1, fmt.Sprint("a directory/a file of number ", i))
+		e.ID = datamesh.ObjectID(hash.Derive("test", fmt.Append(nil, i)))
+		if err := d.Add(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		mesh.send(d)
+		mesh.clean(d)
+		once += len(format.Marshal(format.Change{Object: e.ID, Clock: 1 << 40, Name: e.Name, Size: e.Size, Tags: e.Tags, Created: e.Created.UnixNano(), Stored: e.StoredBytes}))
+	}
+	anew := open(t, filepath.Join(t.TempDir(), "user.db"))
+	mesh.learn(anew)
+	wantSame(t, "one that comes anew", d, anew)
+	levels := 4 // 16, 64, 256: and the records
+	if most := 1 + 2*levels*4; mesh.reads > most {
+		t.Errorf("%d reads, want at most %d", mesh.reads, most)
+	}
+	amplification := float64(mesh.sent) / float64(once)
+	t.Logf("%d reads; %d bytes were sent for changes of %d: %.2f times", mesh.reads, mesh.sent, once, amplification)
+	if len(mesh.records) > 2*16 || len(mesh.runs) > levels*4 {
+		t.Errorf("the mesh has %d records and %d runs", len(mesh.records), len(mesh.runs))
+	}
+}

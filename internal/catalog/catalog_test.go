@@ -19,7 +19,7 @@ import (
 	"datamesh/internal/errs"
 )
 
-func open(t *testing.T, path string) *catalog.Catalog {
+func open(t testing.TB, path string) *catalog.Catalog {
 	t.Helper()
 	c, err := catalog.Open(t.Context(), path)
 	if err != nil {

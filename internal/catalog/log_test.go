@@ -32,14 +32,14 @@ type record struct {
 
 // A cloud keeps what devices send, as registrars and holders do.
 type cloud struct {
-	t       *testing.T
+	t       testing.TB
 	records map[record]bool
 	runs    map[datamesh.ObjectID][]byte
 	sent    int // bytes of records and runs
 	reads   int
 }
 
-func newCloud(t *testing.T) *cloud {
+func newCloud(t testing.TB) *cloud {
 	return &cloud{t: t, records: map[record]bool{}, runs: map[datamesh.ObjectID][]byte{}}
 }
 
@@ -344,30 +344,52 @@ func TestOldCopyOfAHomeTakesAnotherID(t *testing.T) {
 // What is stored one by one comes back with few reads, and the log is not
 // written much more often than it has to be.
 func TestManyChangesAreReadFast(t *testing.T) {
-	const n = 1000
 	catalog.SetLimits(t, 16, 4)
 	mesh, d := newCloud(t), open(t, filepath.Join(t.TempDir(), "user.db"))
-	once := 0
-	for i := range n {
-		e := entry(1, fmt.Sprint("a directory/a file of number ", i))
-		e.ID = datamesh.ObjectID(hash.Derive("test", fmt.Append(nil, i)))
-		if err := d.Add(t.Context(), e); err != nil {
-			t.Fatal(err)
-		}
-		mesh.send(d)
-		mesh.clean(d)
-		once += len(format.Marshal(format.Change{Object: e.ID, Clock: 1 << 40, Name: e.Name, Size: e.Size, Tags: e.Tags, Created: e.Created.UnixNano(), Stored: e.StoredBytes}))
-	}
+	mesh.fill(d, 1000)
 	anew := open(t, filepath.Join(t.TempDir(), "user.db"))
 	mesh.learn(anew)
 	wantSame(t, "one that comes anew", d, anew)
-	levels := 4 // 16, 64, 256: and the records
+	const levels = 4 // of 16, 64 and 256 changes, and the records
 	if most := 1 + 2*levels*4; mesh.reads > most {
 		t.Errorf("%d reads, want at most %d", mesh.reads, most)
 	}
-	amplification := float64(mesh.sent) / float64(once)
-	t.Logf("%d reads; %d bytes were sent for changes of %d: %.2f times", mesh.reads, mesh.sent, once, amplification)
 	if len(mesh.records) > 2*16 || len(mesh.runs) > levels*4 {
 		t.Errorf("the mesh has %d records and %d runs", len(mesh.records), len(mesh.runs))
 	}
+}
+
+// fill has a device add n objects one by one, and returns how many bytes there
+// are to say of them.
+func (c *cloud) fill(d *catalog.Catalog, n int) (once int) {
+	c.t.Helper()
+	for i := range n {
+		e := entry(1, fmt.Sprint("a directory/a file of number ", i))
+		e.ID = datamesh.ObjectID(hash.Derive("test", fmt.Append(nil, i)))
+		if err := d.Add(c.t.Context(), e); err != nil {
+			c.t.Fatal(err)
+		}
+		c.send(d)
+		c.clean(d)
+		once += len(format.Marshal(format.Change{Object: e.ID, Clock: 1 << 40, Name: e.Name, Size: e.Size, Created: e.Created.UnixNano(), Stored: e.StoredBytes}))
+	}
+	return once
+}
+
+// BenchmarkLog adds objects one by one, and reads the log then: ns/op is what the
+// catalog takes for each, reads are those of the mesh, and sent is how often what
+// there is to say was sent, with all that is around it. For the figures of
+// docs/design.md: -bench Log -benchtime 100000x.
+func BenchmarkLog(b *testing.B) {
+	mesh, d := newCloud(b), open(b, filepath.Join(b.TempDir(), "user.db"))
+	once := mesh.fill(d, b.N)
+	b.StopTimer()
+	anew := open(b, filepath.Join(b.TempDir(), "user.db"))
+	mesh.learn(anew)
+	stats, err := anew.Stats(b.Context())
+	if err != nil || stats.Objects != int64(b.N) {
+		b.Fatalf("%d of %d objects come back: %v", stats.Objects, b.N, err)
+	}
+	b.ReportMetric(float64(mesh.reads), "reads")
+	b.ReportMetric(float64(mesh.sent)/float64(once), "sent")
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // MaxRecordPayload is how many bytes of its owner's a record has at most.
-const MaxRecordPayload = 16 << 10
+const MaxRecordPayload = 32 << 10
 
 // A Record is an entry of an owner's log, which the mesh keeps for him and
 // cannot read. Each of his devices numbers its own from 1 on.

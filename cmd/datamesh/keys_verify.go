@@ -86,31 +86,50 @@ func (c *cli) verifyPhrase(ctx context.Context, home config.Home, file string) (
 	if err != nil {
 		return 0, err
 	}
-	in := c.in
+	in, ended, err := c.phraseSource(file, "keys verify")
+	if err != nil {
+		return 0, err
+	}
+	defer ended()
+	if isTerminal(in) {
+		return c.drill(ctx, home, phrase)
+	}
+	text, err := readPhrase(ctx, in)
+	if err != nil {
+		return 0, err
+	}
+	return keyring.PhraseWords, keyring.CheckWords(home.Identity(), text)
+}
+
+// phraseSource returns where words come from: a file, standard input or a
+// terminal. Kinds: FileNotFound, Invalid (nobody can be asked), IO.
+func (c *cli) phraseSource(file, command string) (in io.Reader, ended func(), err error) {
 	switch {
 	case file != "":
 		f, err := os.Open(file)
 		if errors.Is(err, fs.ErrNotExist) {
-			return 0, errs.WithHint(errs.New(errs.FileNotFound, "%s does not exist", file), "check the path")
+			return nil, nil, errs.WithHint(errs.New(errs.FileNotFound, "%s does not exist", file), "check the path")
 		}
 		if err != nil {
-			return 0, errs.New(errs.IO, "%w", err)
+			return nil, nil, errs.New(errs.IO, "%w", err)
 		}
-		defer f.Close()
-		in = f
+		return struct{ io.Reader }{f}, func() { f.Close() }, nil // a terminal, too, is read to its end
 	case c.inConsole:
-		return 0, errs.WithHint(errs.New(errs.Invalid, "standard input is what the console reads its lines from"),
-			"give --phrase-file FILE, or leave with exit and type datamesh keys verify in a shell")
+		return nil, nil, errs.WithHint(errs.New(errs.Invalid, "standard input is what the console reads its lines from"),
+			"give --phrase-file FILE, or leave with exit and type datamesh %s in a shell", command)
 	case isTerminal(c.in) && c.json:
-		return 0, errs.WithHint(errs.New(errs.Invalid, "with --json nobody is asked for words"), "give --phrase-file FILE")
-	case isTerminal(c.in):
-		return c.drill(ctx, home, phrase)
+		return nil, nil, errs.WithHint(errs.New(errs.Invalid, "with --json nobody is asked for words"), "give --phrase-file FILE")
 	}
+	return c.in, func() {}, nil
+}
+
+// readPhrase reads the text of words to its end. Kind: IO.
+func readPhrase(ctx context.Context, in io.Reader) (string, error) {
 	text, err := io.ReadAll(io.LimitReader(cancellable(ctx, in), keyring.MaxPhrase+1))
 	if err != nil {
-		return 0, errs.New(errs.IO, "read the words: %w", err)
+		return "", errs.New(errs.IO, "read the words: %w", err)
 	}
-	return keyring.PhraseWords, keyring.CheckWords(home.Identity(), string(text))
+	return string(text), nil
 }
 
 // drill asks for words of the phrase, until all that were drawn were right, or

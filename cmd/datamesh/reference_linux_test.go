@@ -64,6 +64,7 @@ var documents = map[string]any{
 	"datamesh keys import":       node.Identity{},
 	"datamesh keys init":         phraseShown{},
 	"datamesh keys verify":       phraseVerified{},
+	"datamesh recover":           node.Recovered{},
 	"datamesh list":              node.List{},
 	"datamesh list --deleted":    node.DeletedObjects{},
 	"datamesh metrics":           node.Metrics{},
@@ -400,6 +401,9 @@ func TestDocumentedJSONIsWhatCommandsPrint(t *testing.T) {
 		{filepath.Join(dir, "user"), []string{"config", "unset", "mesh.bootstrap"}},
 		{filepath.Join(dir, "user"), []string{"networks", "remove", "here"}},
 		{filepath.Join(dir, "user"), []string{"peers"}},
+		{filepath.Join(dir, "user"), []string{"keys", "init", "--phrase-file", file + ".user"}},
+		{filepath.Join(dir, "user"), []string{"put", file}},
+		{filepath.Join(dir, "user"), []string{"recover", "--phrase-file", file + ".user"}},
 		{filepath.Join(dir, "user"), []string{"discover"}},
 		{filepath.Join(dir, "user"), []string{"bandwidth", "--size", "1K"}},
 	} {

@@ -27,7 +27,7 @@ Nodes that are away are told when they return.`,
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&o.Now, "now", false, "delete it at once and for ever, not into the trash")
-	flags.BoolVar(&o.Forget, "forget", false, "only take it out of the list of this home, and leave it in the mesh")
+	flags.BoolVar(&o.Forget, "forget", false, "only take it out of the list, of all your homes, and leave it in the mesh")
 	flags.BoolVar(&o.DryRun, "dry-run", false, "say what would be deleted, and delete nothing")
 	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -67,7 +67,7 @@ func removedText(w io.Writer, r *node.Removed) {
 	}
 	switch {
 	case r.Forgotten:
-		row(w, what, "from the list of this home; it is still in the mesh")
+		row(w, what, "from the list; it is still in the mesh")
 	case r.Until.IsZero():
 		row(w, what, "for ever")
 	default:

@@ -43,13 +43,13 @@ func (c *Catalog) Delete(ctx context.Context, id datamesh.ObjectID, now time.Tim
 // Undone notes that the mesh may not know any more that a deleted object shall
 // be gone. Kind: FileNotFound.
 func (c *Catalog) Undone(ctx context.Context, id datamesh.ObjectID) error {
-	return c.change(ctx, id, `UPDATE deletion SET done = 0 WHERE id = ?`, id[:])
+	return c.changeBy(ctx, (*writing).sayOn, id, `UPDATE deletion SET done = 0 WHERE id = ?`, id[:])
 }
 
 // Done notes that the mesh has been told that an object shall be gone. Kind:
 // FileNotFound.
 func (c *Catalog) Done(ctx context.Context, id datamesh.ObjectID) error {
-	return c.change(ctx, id, `UPDATE deletion SET done = 1 WHERE id = ?`, id[:])
+	return c.changeBy(ctx, (*writing).sayOn, id, `UPDATE deletion SET done = 1 WHERE id = ?`, id[:])
 }
 
 // Undelete brings an object back into the list. Kind: FileNotFound.
@@ -63,7 +63,8 @@ func (c *Catalog) Forget(ctx context.Context, id datamesh.ObjectID) error {
 }
 
 // ForgetDeleted removes for good what the mesh was told to delete before a time,
-// and what is final.
+// and what is final. Another device that has brought something back since is not
+// contradicted.
 func (c *Catalog) ForgetDeleted(ctx context.Context, before time.Time) error {
 	return c.write(ctx, func(tx *writing) error {
 		old, err := tx.ids(`SELECT id FROM deletion WHERE done = 1 AND (final = 1 OR deleted < ?)`, before.UnixNano())
@@ -72,7 +73,7 @@ func (c *Catalog) ForgetDeleted(ctx context.Context, before time.Time) error {
 				_, err = tx.exec(`DELETE FROM object WHERE id = ?`, id[:])
 			}
 			if err == nil {
-				err = tx.say(id)
+				err = tx.sayOn(id)
 			}
 		}
 		return err
@@ -82,6 +83,10 @@ func (c *Catalog) ForgetDeleted(ctx context.Context, before time.Time) error {
 // change makes a change that concerns one row. Kind: FileNotFound, if there is
 // none.
 func (c *Catalog) change(ctx context.Context, id datamesh.ObjectID, statement string, args ...any) error {
+	return c.changeBy(ctx, (*writing).say, id, statement, args...)
+}
+
+func (c *Catalog) changeBy(ctx context.Context, say func(*writing, datamesh.ObjectID) error, id datamesh.ObjectID, statement string, args ...any) error {
 	return c.write(ctx, func(tx *writing) error {
 		n, err := tx.exec(statement, args...)
 		if err != nil {
@@ -90,7 +95,7 @@ func (c *Catalog) change(ctx context.Context, id datamesh.ObjectID, statement st
 		if n == 0 {
 			return errs.New(errs.FileNotFound, "object %v is not in the catalog", id)
 		}
-		return tx.say(id)
+		return say(tx, id)
 	})
 }
 

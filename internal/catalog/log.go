@@ -45,13 +45,14 @@ CREATE INDEX IF NOT EXISTS change_by_object ON change (object);
 CREATE INDEX IF NOT EXISTS change_by_place ON change (run, record);
 CREATE TABLE IF NOT EXISTS record (
 	seq   INTEGER PRIMARY KEY,
+	base  INTEGER NOT NULL,
 	bytes BLOB    NOT NULL,
 	acked INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS run (
 	run     INTEGER PRIMARY KEY AUTOINCREMENT,
 	object  BLOB    NOT NULL,
-	level   INTEGER NOT NULL,
+	level   INTEGER NOT NULL, -- 0: of an id that this device has no longer
 	changes INTEGER NOT NULL,
 	head    INTEGER NOT NULL, -- the first record that names it
 	merged  INTEGER           -- the first record that does not any more
@@ -166,8 +167,38 @@ func idOf(b []byte) (id datamesh.ObjectID) {
 
 // say puts into the log what the catalog has of an object now.
 func (w *writing) say(id datamesh.ObjectID) error {
-	clock, device, err := w.tick()
+	return w.sayAt(id, max(1, format.ClockOf(time.Now().UnixMilli())))
+}
+
+// sayOn is as say, of what rests on what was said last, and counts for less than
+// whatever another device has said since.
+func (w *writing) sayOn(id datamesh.ObjectID) error {
+	var last int64
+	err := w.row([]any{&last}, `SELECT clock FROM said WHERE object = ?`, id[:])
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	clock, device, err := w.device()
 	if err != nil {
+		return err
+	}
+	return w.put(id, uint64(last)+1, max(clock, uint64(last)+1), device)
+}
+
+// sayAt is as say, with a clock that is greater than all that is known, and not
+// less than that.
+func (w *writing) sayAt(id datamesh.ObjectID, least uint64) error {
+	last, device, err := w.device()
+	if err != nil {
+		return err
+	}
+	clock := max(last+1, least)
+	return w.put(id, clock, clock, device)
+}
+
+// put puts what the catalog has of an object into the log, with that clock.
+func (w *writing) put(id datamesh.ObjectID, clock, known uint64, device DeviceID) error {
+	if _, err := w.exec(`UPDATE device SET clock = ?`, int64(known)); err != nil {
 		return err
 	}
 	change, err := w.stateOf(id)
@@ -189,17 +220,13 @@ func (w *writing) say(id datamesh.ObjectID) error {
 	return w.hold(id, clock, device)
 }
 
-// tick returns the clock of the next change, and the device.
-func (w *writing) tick() (clock uint64, device DeviceID, err error) {
+// device returns the greatest clock that is known, and this device.
+func (w *writing) device() (clock uint64, device DeviceID, err error) {
 	var last int64
 	var id []byte
-	if err := w.row([]any{&id, &last}, `SELECT id, clock FROM device`); err != nil {
-		return 0, device, err
-	}
+	err = w.row([]any{&id, &last}, `SELECT id, clock FROM device`)
 	copy(device[:], id)
-	clock = max(uint64(last)+1, format.ClockOf(time.Now().UnixMilli()))
-	_, err = w.exec(`UPDATE device SET clock = ?`, int64(clock))
-	return clock, device, err
+	return uint64(last), device, err
 }
 
 // hold notes which change of an object holds.
@@ -243,13 +270,13 @@ func (c *Catalog) Device(ctx context.Context) (id DeviceID, err error) {
 // A Seal makes a record of a block, and returns its bytes.
 type Seal func(device DeviceID, seq, base uint64, block *format.LogBlock) ([]byte, error)
 
-// Unsent returns the first of this device's records that the mesh is not known
-// to have, and its number. It makes one of what was said since the last, if
-// there is anything. The bytes of a number are the same for ever. It returns
-// nil if all is in the mesh.
+// Unsent returns one of this device's records that the mesh is not known to have,
+// and its number: one that takes the place of others if there is any, else the
+// first. It makes one of what was said since the last, if there is anything. The
+// bytes of a number are the same for ever. It returns nil if all is in the mesh.
 func (c *Catalog) Unsent(ctx context.Context, seal Seal) (seq uint64, record []byte, err error) {
 	err = c.write(ctx, func(tx *writing) error {
-		err := tx.row([]any{&seq, &record}, `SELECT seq, bytes FROM record WHERE acked = 0 ORDER BY seq LIMIT 1`)
+		err := tx.row([]any{&seq, &record}, `SELECT seq, bytes FROM record WHERE acked = 0 ORDER BY base DESC, seq LIMIT 1`)
 		if !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
@@ -298,38 +325,66 @@ func (w *writing) newRecord(base uint64, block *format.LogBlock, seal Seal) (seq
 	if record, err = seal(DeviceID(id), seq, base, block); err != nil {
 		return 0, nil, err
 	}
-	_, err = w.exec(`INSERT INTO record (seq, bytes, acked) VALUES (?, ?, 0)`, int64(seq), record)
+	_, err = w.exec(`INSERT INTO record (seq, base, bytes, acked) VALUES (?, ?, ?, 0)`, int64(seq), int64(base), record)
 	return seq, record, err
 }
 
-// Sent notes that the mesh has a record.
-func (c *Catalog) Sent(ctx context.Context, seq uint64) error {
+// Sent notes that the mesh has a record of a device, if this still is that one.
+func (c *Catalog) Sent(ctx context.Context, device DeviceID, seq uint64) error {
 	return c.write(ctx, func(tx *writing) error {
-		_, err := tx.exec(`UPDATE record SET acked = 1 WHERE seq = ?`, int64(seq))
+		_, err := tx.exec(`UPDATE record SET acked = 1 WHERE seq = ? AND EXISTS (SELECT 1 FROM device WHERE id = ?)`, int64(seq), device[:])
 		return err
 	})
 }
 
-// Renew gives this device another id: the mesh has records of the one that it
-// has which it never made, so that it is an old copy of another's home. What the
-// mesh has of the old one is to be learnt from there; what it is not known to
-// have is said again.
-func (c *Catalog) Renew(ctx context.Context) error {
-	return c.write(ctx, func(tx *writing) error {
-		id := newDevice()
-		for _, statement := range []string{
-			`DELETE FROM change WHERE run IS NOT NULL OR record IN (SELECT seq FROM record WHERE acked = 1)`,
-			`UPDATE change SET record = NULL`,
-			`DELETE FROM record`,
-			`DELETE FROM run`,
-		} {
-			if _, err := tx.exec(statement); err != nil {
-				return err
-			}
+// Refused notes that the mesh has another record of that number of a device, or
+// later ones in its place. If this still is that device, and another process has
+// not sent that record meanwhile, it is an old copy of another's home, and takes
+// another id, as it reports.
+func (c *Catalog) Refused(ctx context.Context, device DeviceID, seq uint64) (renewed bool, err error) {
+	err = c.write(ctx, func(tx *writing) error {
+		err := tx.row([]any{&renewed}, `SELECT EXISTS (SELECT 1 FROM record WHERE seq = ? AND acked = 0) AND EXISTS (SELECT 1 FROM device WHERE id = ?)`,
+			int64(seq), device[:])
+		if err != nil || !renewed {
+			return err
 		}
-		_, err := tx.exec(`UPDATE device SET id = ?, seq = 0`, id[:])
-		return err
+		return tx.renew()
 	})
+	return renewed, err
+}
+
+// IsOld reports whether a record of this device, which the mesh has, was never
+// made here, so that this home is an old copy of another; then it takes another id.
+func (c *Catalog) IsOld(ctx context.Context, device DeviceID, seq uint64, record []byte) (renewed bool, err error) {
+	err = c.write(ctx, func(tx *writing) error {
+		err := tx.row([]any{&renewed}, `SELECT EXISTS (SELECT 1 FROM device WHERE id = ?1 AND
+			(seq < ?2 OR EXISTS (SELECT 1 FROM record WHERE record.seq = ?2 AND bytes <> ?3)))`, device[:], int64(seq), record)
+		if err != nil || !renewed {
+			return err
+		}
+		return tx.renew()
+	})
+	return renewed, err
+}
+
+// renew gives this device another id. What the mesh has of the old one is to be
+// learnt from there; what it is not known to have is said again. The runs stay
+// known, so that nobody takes them for leftovers.
+func (w *writing) renew() error {
+	id := newDevice()
+	for _, statement := range []string{
+		`DELETE FROM change WHERE run IS NOT NULL OR record IN (SELECT seq FROM record WHERE acked = 1)`,
+		`UPDATE change SET record = NULL`,
+		`DELETE FROM record`,
+		`UPDATE run SET merged = 0 WHERE merged IS NULL`,
+		`UPDATE run SET level = 0`,
+	} {
+		if _, err := w.exec(statement); err != nil {
+			return err
+		}
+	}
+	_, err := w.exec(`UPDATE device SET id = ?, seq = 0`, id[:])
+	return err
 }
 
 // A Source is where changes of another device come from: a record, by its

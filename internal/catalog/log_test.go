@@ -50,7 +50,7 @@ func (c *cloud) take(r record) (another bool) {
 			continue
 		}
 		if x.base >= r.seq {
-			return false
+			return true
 		}
 		another = another || x.seq == r.seq && x != r
 	}
@@ -84,7 +84,7 @@ func (c *cloud) send(d *catalog.Catalog) {
 			c.t.Fatal(err)
 		}
 		if sealed == nil {
-			merge, err := d.Due(ctx)
+			merge, err := d.Due(ctx, false)
 			if err != nil {
 				c.t.Fatal(err)
 			}
@@ -103,9 +103,9 @@ func (c *cloud) send(d *catalog.Catalog) {
 		fmt.Sscan(string(rest[0]), &r.base)
 		r.sealed = string(rest[1])
 		if c.take(r) {
-			err = d.Renew(ctx)
+			_, err = d.Refused(ctx, device, seq)
 		} else {
-			err = d.Sent(ctx, seq)
+			err = d.Sent(ctx, device, seq)
 		}
 		if err != nil {
 			c.t.Fatal(err)
@@ -290,6 +290,46 @@ func TestDevicesConverge(t *testing.T) {
 				t.Errorf("%d objects are left, and %d runs", len(list(t, anew)), len(mesh.runs))
 			}
 		})
+	}
+}
+
+// What a device does because of an old deletion, without knowing that another has
+// brought the object back since, does not take it away again.
+func TestUndeleteHoldsAgainstWhatRestsOnTheDeletion(t *testing.T) {
+	for what, do := range map[string]func(*catalog.Catalog, datamesh.ObjectID) error{
+		"expiry": func(c *catalog.Catalog, _ datamesh.ObjectID) error { return c.ForgetDeleted(t.Context(), time.Now()) },
+		"done":   func(c *catalog.Catalog, id datamesh.ObjectID) error { return c.Done(t.Context(), id) },
+		"undone": func(c *catalog.Catalog, id datamesh.ObjectID) error { return c.Undone(t.Context(), id) },
+	} {
+		mesh := newCloud(t)
+		a, b := open(t, filepath.Join(t.TempDir(), "user.db")), open(t, filepath.Join(t.TempDir(), "user.db"))
+		id := entry(1, "").ID
+		for _, err := range []error{
+			a.Add(t.Context(), entry(1, "name")),
+			a.Delete(t.Context(), id, time.Unix(1, 0), 1, false),
+			a.Done(t.Context(), id),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		mesh.send(a)
+		mesh.learn(b)
+		if err := b.Undelete(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		if err := do(a, id); err != nil {
+			t.Fatal(err)
+		}
+		mesh.send(a)
+		mesh.send(b)
+		mesh.learn(a)
+		mesh.learn(b)
+		for name, c := range map[string]*catalog.Catalog{"who deleted": a, "who brought back": b} {
+			if _, err := c.ByID(t.Context(), id); err != nil {
+				t.Errorf("%s, %s: %v", what, name, err)
+			}
+		}
 	}
 }
 

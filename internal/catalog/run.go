@@ -16,6 +16,8 @@ var (
 	// maxRecords is how many records of a device the mesh keeps before their
 	// changes go into a run.
 	maxRecords = 128
+	// maxBytes is how many bytes these have together at most.
+	maxBytes = 256 << 10
 	// fanOut is how many runs of a level go into one of the next.
 	fanOut = 32
 )
@@ -28,24 +30,26 @@ type Merge struct {
 	changes []int64 // their numbers
 }
 
-// Due returns a run that is to be made of what is in the mesh already, or nil.
-func (c *Catalog) Due(ctx context.Context) (m *Merge, err error) {
+// Due returns a run that is to be made of what is in the mesh already, or nil. If
+// it is needed, since the mesh has room for no more, one is made of however few
+// records.
+func (c *Catalog) Due(ctx context.Context, needed bool) (m *Merge, err error) {
 	err = c.write(ctx, func(tx *writing) error {
-		m, err = tx.due()
+		m, err = tx.due(needed)
 		return err
 	})
 	return m, err
 }
 
-func (w *writing) due() (*Merge, error) {
-	var n int
+func (w *writing) due(needed bool) (*Merge, error) {
+	var n, bytes int
 	var upto sql.NullInt64
-	err := w.row([]any{&n, &upto}, `SELECT count(*), max(seq) FROM record
+	err := w.row([]any{&n, &bytes, &upto}, `SELECT count(*), coalesce(sum(length(bytes)), 0), max(seq) FROM record
 		WHERE seq < (SELECT coalesce(min(seq), 1 << 62) FROM record WHERE acked = 0)`)
 	if err != nil {
 		return nil, err
 	}
-	if n >= maxRecords {
+	if n >= maxRecords || bytes >= maxBytes || needed {
 		m := &Merge{Level: 1, upto: uint64(upto.Int64)}
 		m.changes, err = w.lastOfEach(`record <= ? AND run IS NULL`, upto.Int64)
 		if err != nil || len(m.changes) > 0 {
@@ -254,7 +258,7 @@ func (w *writing) base() (base uint64, err error) {
 // objects can go.
 func (c *Catalog) Old(ctx context.Context) (old []datamesh.ObjectID, err error) {
 	err = c.write(ctx, func(tx *writing) error {
-		old, err = tx.ids(`SELECT object FROM run WHERE merged IS NOT NULL AND NOT EXISTS (SELECT 1 FROM record WHERE acked = 0 AND seq <= merged)`)
+		old, err = tx.ids(`SELECT object FROM run WHERE merged IS NOT NULL AND level > 0 AND NOT EXISTS (SELECT 1 FROM record WHERE acked = 0 AND seq <= merged)`)
 		return err
 	})
 	return old, err

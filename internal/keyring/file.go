@@ -76,15 +76,23 @@ func Import(src, identityFile string) error {
 	if err != nil {
 		return err
 	}
-	err = writeRoot(identityFile, root)
+	if err = Restore(root, identityFile); errors.Is(err, errs.Exists) {
+		err = errs.WithHint(err, "import into a fresh home: datamesh --home DIR keys import %s", src)
+	}
+	return err
+}
+
+// Restore makes the identity of a root the one of identityFile. An identity is
+// never replaced by another. Kinds: Exists, KeyManagement, IO, Full.
+func Restore(root Root, identityFile string) error {
+	err := writeRoot(identityFile, root)
 	if errs.KindOf(err) != errs.Exists {
 		return err
 	}
-	if have, err := readRoot(identityFile); err != nil || have == Root(root) {
+	if have, err := readRoot(identityFile); err != nil || have == root {
 		return err
 	}
-	return errs.WithHint(errs.New(errs.Exists, "this home has another identity already: %s", identityFile),
-		"import into a fresh home: datamesh --home DIR keys import %s", src)
+	return errs.New(errs.Exists, "this home has another identity already: %s", identityFile)
 }
 
 // NodeKey reads the key of a node from its file, or makes a new one. It is

@@ -68,6 +68,9 @@ func (n *Node) connect(ctx context.Context) (*link, error) {
 	l.objects = object.New(&members{l}, n.keys, n.journal, n.opt.Config.Put.Grace)
 	l.objects.Events, l.objects.Parity = n.objectEvents(), n.opt.Config.Put.Code.M
 	n.wg.Go(func() { n.sweep(l) })
+	if n.opt.Role == Storage {
+		n.wg.Go(func() { n.keepNames(l) })
+	}
 	return l, nil
 }
 

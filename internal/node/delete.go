@@ -57,7 +57,7 @@ func (n *Node) Delete(ctx context.Context, ref string, o DeleteOptions) (*Remove
 			return nil, err
 		}
 		step.At("node: delete: the catalog has noted it")
-		if err := n.carryOut(ctx, id, c, o.Now); err != nil {
+		if err := n.carryOut(ctx, l, id, c, o.Now); err != nil {
 			return nil, err
 		}
 	}
@@ -97,6 +97,9 @@ func (n *Node) forget(ctx context.Context, id datamesh.ObjectID, o DeleteOptions
 	if !o.DryRun {
 		if err := n.catalog.Forget(ctx, id); err != nil {
 			return nil, err
+		}
+		if l, err := n.connect(ctx); err == nil { // else it is sent with the next change
+			n.published(ctx, l)
 		}
 	}
 	return r, n.namesakes(ctx, r)
@@ -139,7 +142,7 @@ func (n *Node) condemn(ctx context.Context, id datamesh.ObjectID, c *object.Cond
 
 // carryOut tells the mesh that an object shall be gone that the catalog has
 // noted.
-func (n *Node) carryOut(ctx context.Context, id datamesh.ObjectID, c *object.Condemned, final bool) error {
+func (n *Node) carryOut(ctx context.Context, l *link, id datamesh.ObjectID, c *object.Condemned, final bool) error {
 	if err := c.Delete(ctx, final); err != nil {
 		again := fmt.Sprintf("type it again: datamesh rm %s", id)
 		if n.opt.Role == Storage {
@@ -149,6 +152,7 @@ func (n *Node) carryOut(ctx context.Context, id datamesh.ObjectID, c *object.Con
 	}
 	err := n.catalog.Done(context.WithoutCancel(ctx), id)
 	step.At("node: delete: the catalog knows that the mesh has been told")
+	n.published(ctx, l)
 	return err
 }
 
@@ -222,6 +226,7 @@ func (n *Node) Undelete(ctx context.Context, ref string) (*Undeleted, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.published(ctx, l)
 	return &Undeleted{ID: e.ID, Name: m.Name, Size: m.Size, Survives: survives}, nil
 }
 
@@ -286,7 +291,7 @@ func (n *Node) finishDeletion(ctx context.Context, l *link, id datamesh.ObjectID
 		n.log.Info("a deletion that was interrupted does not go on: the object was brought back", "object", id)
 		return n.catalog.Undelete(ctx, id)
 	case err == nil:
-		err = n.carryOut(ctx, id, c, e.Final)
+		err = n.carryOut(ctx, l, id, c, e.Final)
 	}
 	if err == nil {
 		n.log.Info("an object was deleted, which had been interrupted", "object", id)

@@ -20,6 +20,9 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 	var id datamesh.ObjectID
 	defer func() { n.getEnded(began, id, fetched, err) }()
 	id, err = n.resolve(ctx, ref)
+	if errors.Is(err, errs.FileNotFound) && n.heardOf(ctx) {
+		id, err = n.resolve(ctx, ref)
+	}
 	if err != nil {
 		return nil, err
 	}

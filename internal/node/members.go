@@ -81,19 +81,18 @@ func (m *members) PutRecord(ctx context.Context, peer datamesh.PeerID, r *datame
 	return m.link.client.PutRecord(ctx, peer, r)
 }
 
-// Records returns those of an owner that a peer keeps, and why others that it has
-// shown are none.
-func (m *members) Records(ctx context.Context, peer datamesh.PeerID, owner datamesh.OwnerKey) (list []*datamesh.Record, refused []error, err error) {
+// Records returns those of an owner that a peer keeps.
+func (m *members) Records(ctx context.Context, peer datamesh.PeerID, owner datamesh.OwnerKey) (list []*datamesh.Record, err error) {
 	if peer != m.link.self || m.link.disk == nil {
 		return m.link.client.Records(ctx, peer, owner)
 	}
 	for r, err := range m.own().Records(ctx, datamesh.RecordKey{Place: format.RecordPlace(owner)}) {
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		list = append(list, r)
 	}
-	return list, nil, nil
+	return list, nil
 }
 
 func (m *members) CompareRecords(ctx context.Context, peer datamesh.PeerID, l transfer.RecordList) ([]datamesh.RecordKey, []*datamesh.Record, error) {

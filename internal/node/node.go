@@ -72,7 +72,8 @@ type Node struct {
 	started time.Time
 	board   board
 
-	deleting sync.Mutex // held while an object is deleted or brought back
+	deleting   sync.Mutex // held while an object is deleted or brought back
+	publishing sync.Mutex // held while the mesh is sent what the catalog says
 
 	mu   sync.Mutex // guards link, and is held while it is made
 	link *link      // nil until an operation needs it

@@ -222,8 +222,9 @@ func TestIdentityOpensFromAnyHome(t *testing.T) {
 	carry(t, h, third)
 	n := open(t, through(t, third, Client, first))
 	n.get(stored.ID.String(), content)
-	_, err = n.Get(t.Context(), "mine", GetOptions{}, func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
-	wantKind(t, "get by a name of another home's catalog", err, errs.FileNotFound)
+	if _, err = n.Get(t.Context(), "mine", GetOptions{}, func(ObjectInfo) (io.Writer, error) { return io.Discard, nil }); err != nil {
+		t.Errorf("get by a name of another home's catalog: %v", err)
+	}
 	a, err := LoadIdentity(h)
 	if err != nil {
 		t.Fatal(err)

@@ -87,6 +87,9 @@ func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (stored *Stor
 	if err != nil {
 		return nil, err
 	}
+	if err := n.publish(ctx, l); err != nil {
+		warnings = append(warnings, unnamed(err))
+	}
 	return &Stored{ID: result.ID, Name: o.Name, Size: result.Size, StoredBytes: result.StoredBytes,
 		Segments: result.Segments, Shards: result.Shards, Peers: result.Peers, Survives: result.Survives, Resumed: result.Resumed,
 		Warnings: append(warnings, cautions(l, members, result)...)}, nil
@@ -190,9 +193,13 @@ func (n *Node) sweepOnce(ctx context.Context, l *link) error {
 	return err
 }
 
-// stored tells which objects the catalog knows, those that are deleted included.
+// stored tells which objects the catalog knows, those that are deleted included,
+// and its own.
 func (n *Node) stored(ctx context.Context) object.Stored {
 	return func(id datamesh.ObjectID) (bool, error) {
+		if run, err := n.catalog.IsRun(ctx, id); err != nil || run {
+			return run, err
+		}
 		_, err := n.catalog.ByID(ctx, id)
 		if errs.KindOf(err) == errs.FileNotFound {
 			_, err = n.catalog.DeletedByID(ctx, id)

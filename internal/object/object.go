@@ -36,7 +36,7 @@ type Net interface {
 	Locate(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error)
 	Words(ctx context.Context, peer datamesh.PeerID, w transfer.Words) ([]datamesh.SegmentID, []*datamesh.Deletion, error)
 	PutRecord(ctx context.Context, peer datamesh.PeerID, r *datamesh.Record) error
-	Records(ctx context.Context, peer datamesh.PeerID, owner datamesh.OwnerKey) (list []*datamesh.Record, refused []error, err error)
+	Records(ctx context.Context, peer datamesh.PeerID, owner datamesh.OwnerKey) (list []*datamesh.Record, err error)
 }
 
 const (

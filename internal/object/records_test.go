@@ -40,7 +40,7 @@ func (w *world) connect() {
 	w.client = transfer.NewClient(func(_ context.Context, peer datamesh.PeerID) (mesh.Stream, error) {
 		here, there := net.Pipe()
 		m := w.member(peer)
-		go transfer.NewServer(m.store, w.serve(m)).Handle(w.t.Context(), datamesh.PeerID{0xff}, pipe{there})
+		go transfer.NewServer(m.store, nil, w.serve(m)).Handle(w.t.Context(), datamesh.PeerID{0xff}, pipe{there})
 		return pipe{here}, nil
 	})
 	w.t.Cleanup(w.client.Close)
@@ -57,9 +57,9 @@ func (w *world) PutRecord(ctx context.Context, peer datamesh.PeerID, r *datamesh
 	return w.client.PutRecord(ctx, peer, r)
 }
 
-func (w *world) Records(ctx context.Context, peer datamesh.PeerID, owner datamesh.OwnerKey) ([]*datamesh.Record, []error, error) {
+func (w *world) Records(ctx context.Context, peer datamesh.PeerID, owner datamesh.OwnerKey) ([]*datamesh.Record, error) {
 	if err := w.reach(ctx, peer, getSilence); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	return w.client.Records(ctx, peer, owner)
 }
@@ -133,16 +133,18 @@ func TestRecordsArePutAndFound(t *testing.T) {
 	}
 	u.wantRecords("all", 12, 12, a, b, c)
 	d := u.record(1, 3, 2, "in the place of both")
+	keepers := u.keepers()
+	keepers[0].set(storetest.Fail) // who has the two still
 	if err := u.PutRecord(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
+	keepers[0].set(storetest.None)
 	u.wantRecords("the latest", 12, 12, c, d)
-	if err := u.PutRecord(t.Context(), b); err != nil {
-		t.Errorf("what is superseded: %v", err)
+	if err := u.PutRecord(t.Context(), b); !errors.Is(err, errs.Exists) {
+		t.Errorf("what is superseded: %v, want kind Exists", err)
 	}
 	u.wantRecords("after what is superseded", 12, 12, c, d)
 
-	keepers := u.keepers()
 	u.w.kill(keepers[:5]...)
 	u.wantRecords("without five", 10, 10, c, d) // of ten that are there all keep them by now, or will
 	for _, m := range keepers[5:8] {
@@ -280,6 +282,31 @@ func TestRecordsAreFoundBesideLiars(t *testing.T) {
 	u.w.members[0].served = &recordLiar{says: []*datamesh.Record{b, a}} // which breaks the protocol
 	u.w.connect()
 	u.wantRecords("with one that breaks the protocol", 5, 6, a, b)
+}
+
+// A crier says that a number is taken, whatever that is.
+type crier struct{ *repair.Registry }
+
+func (c *crier) PutRecord(context.Context, datamesh.PeerID, *datamesh.Record) error {
+	return errs.New(errs.Exists, "its device has written another")
+}
+
+// Who only says that a number is taken, and shows nothing that took it, counts for
+// one who has not taken the record.
+func TestNumbersAreTakenByRecordsAlone(t *testing.T) {
+	t.Parallel()
+	u := recordsWorld(t, 6)
+	if err := u.PutRecord(t.Context(), u.record(1, 1, 0, "the first")); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []errs.Kind{errs.Other, errs.Other, errs.Unavailable} { // four of six must take it
+		m := u.w.members[i]
+		m.served = &crier{m.served.(*repair.Registry)}
+		u.w.connect()
+		if err := u.PutRecord(t.Context(), u.record(1, uint64(i+2), 0, "mine")); errs.KindOf(err) != want {
+			t.Errorf("with %d who say so: %v, want kind %v", i+1, err, want)
+		}
+	}
 }
 
 var _ Net = (*world)(nil)

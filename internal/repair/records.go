@@ -224,6 +224,7 @@ func (k *Keeper) exchangeRecords(ctx context.Context, peer datamesh.PeerID, l tr
 		if err != nil || len(missing) == 0 {
 			return err
 		}
+		before := l.After
 		for _, r := range missing {
 			if err := keepRecord(ctx, k.index, k.net.View(), k.self, r); err != nil && !errors.Is(err, errs.Exists) && !errors.Is(err, errs.Full) {
 				return err
@@ -231,6 +232,9 @@ func (k *Keeper) exchangeRecords(ctx context.Context, peer datamesh.PeerID, l tr
 			if key := format.RecordKey(r); key.Compare(l.After) > 0 {
 				l.After = key // one answer may have no room for all
 			}
+		}
+		if l.After == before {
+			return errs.New(errs.Serialization, "peer %s gives what was not asked for", peer)
 		}
 		i, _ := slices.BinarySearchFunc(l.Keys, l.After, datamesh.RecordKey.Compare)
 		l.Keys = l.Keys[i:]

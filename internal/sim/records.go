@@ -22,7 +22,7 @@ func (d *Disk) PutRecord(ctx context.Context, r *datamesh.Record) error {
 	defer d.mu.Unlock()
 	key := format.RecordKey(r)
 	if d.superseded(key) {
-		return nil
+		return errs.New(errs.Exists, "record %d: its device has written later ones in its place", key.Seq)
 	}
 	var conflict error
 	devices, ofDevice, bytes := map[[16]byte]bool{key.Device: true}, 1, len(format.EncodeRecord(r))

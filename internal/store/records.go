@@ -20,10 +20,10 @@ const (
 )
 
 // PutRecord keeps an owner's record, and removes those that it supersedes; when
-// it returns nil that is durable. One that is here, or is superseded itself, is
-// no error. Two records of one device and number are both kept, and a put of
-// either is answered Exists. Kinds: Authentication (the owner did not sign it),
-// Exists, Full (he has as many as he may, or there is no room), Unavailable,
+// it returns nil that is durable. One that is here is no error. Two records of one
+// device and number are both kept, and a put of either is answered Exists; so is
+// that of one that is superseded itself, which is not kept. Kinds: Authentication
+// (the owner did not sign it), Exists, Full (he has as many as he may, or there is no room), Unavailable,
 // Database.
 func (d *Disk) PutRecord(ctx context.Context, r *datamesh.Record) error {
 	if err := ctx.Err(); err != nil {
@@ -70,7 +70,7 @@ func (d *Disk) takesRecordOf(place [32]byte) (full, err error) {
 func (b *batch) keepRecord(key datamesh.RecordKey, base uint64, encoded []byte, full error) error {
 	place, device, seq := key.Place[:], key.Device[:], number(key.Seq)
 	if b.superseded(key) {
-		return nil
+		return errs.New(errs.Exists, "record %d of device %x: it has written later ones in its place", key.Seq, key.Device)
 	}
 	conflict := errs.New(errs.Exists, "record %d of device %x: it has written another of that number", key.Seq, device)
 	others := b.exists(`SELECT 1 FROM records WHERE place = ? AND device = ? AND seq = ? AND digest <> ?`, place, device, seq, key.Digest[:])

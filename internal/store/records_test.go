@@ -150,7 +150,7 @@ func TestRecordsOfOneNumberAreBothKept(t *testing.T) {
 	wantRecords(t, "after a restart", d, a, b, elsewhere)
 	next := logged(t, 1, 1, 3, 2, []byte("both are read"))
 	putRecord(t, d, errs.Other, next)
-	putRecord(t, d, errs.Other, b) // superseded
+	putRecord(t, d, errs.Exists, b) // superseded
 	wantRecords(t, "when both are superseded", d, next, elsewhere)
 }
 
@@ -200,17 +200,17 @@ func TestRecordsOfAnOwnerHaveLimits(t *testing.T) {
 
 	n, large := uint64(0), make([]byte, datamesh.MaxRecordPayload)
 	for ; ; n++ {
-		r := logged(t, 4, byte(n/200), n+1, 0, large)
+		r := logged(t, 4, byte(n/100), n+1, 0, large)
 		if len(format.EncodeRecord(r))*int(n+1) > MaxRecordBytes {
 			putRecord(t, d, errs.Full, r)
 			break
 		}
 		putRecord(t, d, errs.Other, r)
 	}
-	if n < 200 {
+	if n <= 100 {
 		t.Fatalf("only %d were taken", n)
 	}
-	putRecord(t, d, errs.Other, logged(t, 4, 0, 201, 1, large)) // in the place of one
+	putRecord(t, d, errs.Other, logged(t, 4, 0, 101, 1, large)) // in the place of one
 	putRecord(t, d, errs.Full, logged(t, 4, 1, n+1, 0, large))
 	checkAccount(t, d)
 }

@@ -29,7 +29,7 @@ func (l *RecordList) holds(k datamesh.RecordKey) bool {
 }
 
 // PutRecord gives a record to a peer, which keeps it. Kinds: Exists (it is kept,
-// as is another of its number), Full, Network, Unavailable, Authentication.
+// as is another of its number, or it is superseded), Full, Network, Unavailable, Authentication.
 func (c *Client) PutRecord(ctx context.Context, peer datamesh.PeerID, r *datamesh.Record) error {
 	_, _, err := c.call(ctx, peer, request{Op: opPutRecord, Record: format.EncodeRecord(r)}, exchange{silence: putSilence})
 	return err
@@ -37,37 +37,34 @@ func (c *Client) PutRecord(ctx context.Context, peer datamesh.PeerID, r *datames
 
 // Records asks a peer for all records of an owner that it keeps. They are signed
 // by the owner; whether they are of the mesh is for the caller to check. What is
-// none of his is returned as an error in refused. Kinds of the other error:
-// Network, Unavailable, Serialization (these are more than an owner can have).
-func (c *Client) Records(ctx context.Context, peer datamesh.PeerID, owner datamesh.OwnerKey) (list []*datamesh.Record, refused []error, err error) {
-	after, bytes := datamesh.RecordKey{Place: format.RecordPlace(owner)}, 0
+// none of his is left out. Kinds: Network, Unavailable, Serialization (these are
+// more than an owner can have, or break the protocol otherwise); then what came
+// before is returned, too.
+func (c *Client) Records(ctx context.Context, peer datamesh.PeerID, owner datamesh.OwnerKey) (list []*datamesh.Record, err error) {
+	after, bytes, none := datamesh.RecordKey{Place: format.RecordPlace(owner)}, 0, 0
 	for {
 		resp, _, err := c.call(ctx, peer, request{Op: opRecords, RecordKeys: wireRecordKeys([]datamesh.RecordKey{after})}, exchange{silence: getSilence})
 		if err != nil {
-			return nil, nil, err
+			return list, err
 		}
 		more := false
 		for _, b := range resp.Records {
-			r, err := format.DecodeRecord(b)
-			if err == nil && r.Owner != owner {
-				err = errs.New(errs.Authentication, "record of another owner, %s", r.Owner)
+			if bytes += len(b); none > maxNone || len(list) > maxRecords || bytes > maxRecordBytes {
+				return list, errs.New(errs.Serialization, "%d records with %d bytes, and %d that are none: more than are kept of an owner", len(list), bytes, none)
 			}
-			if err != nil {
-				refused = append(refused, err)
+			r, err := format.DecodeRecord(b)
+			if err != nil || r.Owner != owner {
+				none++
 				continue
 			}
 			key := format.RecordKey(r)
 			if key.Compare(after) <= 0 {
-				return nil, nil, errs.New(errs.Serialization, "records: they are out of order")
+				return list, errs.New(errs.Serialization, "records: they are out of order")
 			}
 			list, after, more = append(list, r), key, true
-			bytes += len(b)
-		}
-		if len(list) > maxRecords || bytes > maxRecordBytes {
-			return nil, nil, errs.New(errs.Serialization, "%d records with %d bytes, more than are kept of an owner", len(list), bytes)
 		}
 		if !more { // or what comes is none of his
-			return list, refused, nil
+			return list, nil
 		}
 	}
 }
@@ -77,6 +74,7 @@ func (c *Client) Records(ctx context.Context, peer datamesh.PeerID, owner datame
 const (
 	maxRecords     = 2 * store.MaxRecordDevices * store.MaxRecordsOfDevice
 	maxRecordBytes = 2 * store.MaxRecordBytes
+	maxNone        = 16 // of what is no record of his
 )
 
 // records answers what Records asks, with as many as one answer has room for.

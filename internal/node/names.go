@@ -1,0 +1,389 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/catalog"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+	"datamesh/internal/keyring"
+	"datamesh/internal/object"
+)
+
+const (
+	publishTime = 30 * time.Second // in which the mesh must keep what the catalog says
+	compactTime = 5 * time.Minute  // in which many records must become one object
+)
+
+// publish has the mesh keep what this home's catalog has said since it did so
+// last. What it cannot send is sent the next time. Kinds: Unavailable, Full, and
+// those of the catalog.
+func (n *Node) publish(ctx context.Context, l *link) error {
+	if l.net == nil {
+		return nil // the names are as safe as the objects
+	}
+	n.publishing.Lock() // whoever has waited here mostly finds that its change was sent with others
+	defer n.publishing.Unlock()
+	if err := n.send(ctx, l); err != nil {
+		return err
+	}
+	if err := n.compact(ctx, l); err != nil && n.ctx.Err() == nil {
+		n.log.Warn("the log of the catalog stays longer than it should", "error", err)
+	}
+	return nil
+}
+
+// send sends the mesh what it does not have of the catalog's log. If it has room
+// for no more, it is given a summary of what it has first.
+func (n *Node) send(ctx context.Context, l *link) error {
+	ctx, cancel := context.WithTimeout(ctx, publishTime)
+	defer cancel()
+	for {
+		_, record, err := n.catalog.Unsent(ctx, n.sealer(l))
+		if err != nil || record == nil {
+			return err
+		}
+		r, err := format.DecodeRecord(record)
+		if err != nil {
+			return err
+		}
+		switch err = l.objects.PutRecord(ctx, r); {
+		case err == nil:
+			err = n.catalog.Sent(context.WithoutCancel(ctx), r.Device, r.Seq)
+		case errors.Is(err, errs.Exists):
+			err = n.refused(ctx, r)
+		case errors.Is(err, errs.Full) && r.Base == 0:
+			var merge *catalog.Merge
+			if merge, err = n.due(ctx, err); err == nil {
+				err = n.makeRun(ctx, l, merge)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// refused takes note that the mesh has another record in the place of one.
+func (n *Node) refused(ctx context.Context, r *datamesh.Record) error {
+	renewed, err := n.catalog.Refused(ctx, r.Device, r.Seq)
+	if renewed {
+		n.log.Warn("another home goes by the id of this one, of which it may be an old copy: it takes a new one")
+	}
+	return err
+}
+
+// due returns a run of what the mesh has. If there is nothing that could go into
+// one it returns the error full.
+func (n *Node) due(ctx context.Context, full error) (*catalog.Merge, error) {
+	merge, err := n.catalog.Due(ctx, true)
+	if err == nil && (merge == nil || merge.Level > 1) {
+		err = full
+	}
+	return merge, err
+}
+
+// unnamed warns that the mesh does not know a name yet.
+func unnamed(err error) string {
+	return "the name is in the catalog of this home and not in the mesh yet, which the next command that changes something, or the service of this home, will mend: " + err.Error()
+}
+
+// published has the mesh keep what has changed in the catalog. If that fails it
+// is tried again with the next change, or by the service.
+func (n *Node) published(ctx context.Context, l *link) {
+	if err := n.publish(ctx, l); err != nil {
+		n.log.Warn("what has changed in the catalog is not in the mesh yet", "error", err)
+	}
+}
+
+// sealer makes the records of the catalog.
+func (n *Node) sealer(l *link) catalog.Seal {
+	return func(device catalog.DeviceID, seq, base uint64, block *format.LogBlock) ([]byte, error) {
+		keys, err := keyring.Load(n.home.Identity()) // none is made for what another has said
+		if err != nil {
+			return nil, err
+		}
+		sealed, err := format.SealBlock(block, keys.Catalog)
+		if err != nil {
+			return nil, err
+		}
+		r, err := format.NewRecord(keys.Owner, l.net.Genesis().MeshID(), device, seq, base, sealed)
+		if err != nil {
+			return nil, err
+		}
+		return format.EncodeRecord(r), nil
+	}
+}
+
+// compact has what many records say be kept in few objects, and deletes those
+// that others have taken the place of.
+func (n *Node) compact(ctx context.Context, l *link) error {
+	ctx, cancel := context.WithTimeout(ctx, compactTime)
+	defer cancel()
+	for {
+		merge, err := n.catalog.Due(ctx, false)
+		if err != nil {
+			return err
+		}
+		if merge == nil {
+			break
+		}
+		if err := n.makeRun(ctx, l, merge); err != nil {
+			return err
+		}
+		if err := n.send(ctx, l); err != nil {
+			return err
+		}
+	}
+	old, err := n.catalog.Old(ctx)
+	for _, id := range old {
+		if err == nil {
+			err = n.dropRun(ctx, l, id)
+		}
+	}
+	return err
+}
+
+// makeRun stores a run as an object.
+func (n *Node) makeRun(ctx context.Context, l *link, merge *catalog.Merge) error {
+	code, err := n.code("", l.view().Len())
+	if err != nil {
+		return err
+	}
+	r, w := io.Pipe()
+	defer r.Close()
+	go func() { w.CloseWithError(n.catalog.WriteRun(ctx, merge, w)) }()
+	_, err = l.objects.Put(ctx, r, object.PutOptions{K: code.K, M: code.M, MinSurvives: -1}, func(p object.PutResult) error {
+		made, err := n.catalog.Made(context.WithoutCancel(ctx), merge, p.ID, n.sealer(l))
+		if err == nil && !made {
+			err = errRunMade
+		}
+		return err
+	})
+	if errors.Is(err, errRunMade) {
+		return nil
+	}
+	return err
+}
+
+var errRunMade = errs.New(errs.Exists, "another process has made this run of the catalog")
+
+// dropRun deletes the object of a run that nothing names any more.
+func (n *Node) dropRun(ctx context.Context, l *link, id datamesh.ObjectID) error {
+	c, err := l.objects.Condemn(ctx, id)
+	if err == nil {
+		err = c.Delete(ctx, true)
+	}
+	if err != nil && !errors.Is(err, errs.Deleted) && !errors.Is(err, errs.FileNotFound) {
+		return err
+	}
+	return n.catalog.Gone(ctx, id)
+}
+
+// learned says what came of learning what other devices have said.
+type learned struct {
+	Devices  int // that have said something, this one among them
+	Changed  int // objects that are otherwise now
+	Answered int // of those who keep the owner's records
+	Asked    int
+	Missing  int // records that nobody has who has answered, though later ones are there
+}
+
+// learnNames takes over what the owner's other devices have said. What cannot be
+// read does not keep the rest from being taken over; then the error says so, beside
+// what came of the rest. Kinds: Unavailable (too few answer, or a part of it cannot
+// be read), Decryption (it cannot be opened), and those of the catalog.
+func (n *Node) learnNames(ctx context.Context, l *link, keys *keyring.Ring) (done learned, err error) {
+	found, err := l.objects.Records(ctx, keys.OwnerKey())
+	if err != nil {
+		return done, err
+	}
+	return n.learnFound(ctx, l, keys, found)
+}
+
+func (n *Node) learnFound(ctx context.Context, l *link, keys *keyring.Ring, found object.Found) (done learned, err error) {
+	done = learned{Answered: found.Answered, Asked: found.Registrars}
+	self, err := n.self(ctx, found.Records)
+	if err != nil {
+		return done, err
+	}
+	var failed []error
+	logs := map[catalog.DeviceID]*deviceLog{}
+	for _, r := range found.Records {
+		log := logs[r.Device]
+		if log == nil {
+			log = new(deviceLog)
+			logs[r.Device] = log
+			done.Devices++
+		}
+		block, err := format.OpenBlock(r.Payload, keys.Catalog)
+		if errors.Is(err, errs.Integrity) {
+			err = errs.New(errs.Decryption, "%w", err)
+		}
+		if err != nil {
+			failed = append(failed, fmt.Errorf("record %d of the catalog: %w", r.Seq, err))
+			continue
+		}
+		log.take(r, block)
+		if r.Device == self {
+			continue
+		}
+		from := catalog.Source{Device: r.Device, What: format.RecordKey(r).Digest}
+		changed, err := n.learnFrom(ctx, from, func(do func(*format.LogBlock) error) error { return do(block) })
+		done.Changed += changed
+		failed = append(failed, err)
+	}
+	for device, log := range logs {
+		done.Missing += log.missing()
+		for _, run := range log.runs {
+			if device == self {
+				break
+			}
+			changed, err := n.learnFrom(ctx, catalog.Source{Device: device, What: run.Object}, func(do func(*format.LogBlock) error) error {
+				return n.readRun(ctx, l, run.Object, do)
+			})
+			done.Changed += changed
+			failed = append(failed, err)
+		}
+	}
+	return done, errors.Join(failed...)
+}
+
+// self returns the id of this device. If the mesh has what it never said it takes
+// another one: its catalog is an old copy.
+func (n *Node) self(ctx context.Context, records []*datamesh.Record) (catalog.DeviceID, error) {
+	id, err := n.catalog.Device(ctx)
+	for _, r := range records {
+		if err != nil || r.Device != id {
+			continue
+		}
+		renewed, err := n.catalog.IsOld(ctx, r.Device, r.Seq, format.EncodeRecord(r))
+		if err != nil {
+			return id, err
+		}
+		if renewed {
+			n.log.Warn("another home goes by the id of this one, of which it may be an old copy: it takes a new one")
+			return n.catalog.Device(ctx)
+		}
+	}
+	return id, err
+}
+
+// A deviceLog is what the records of a device say of the others.
+type deviceLog struct {
+	head       uint64 // the last that names runs
+	runs       []format.Run
+	base, last uint64
+	seen       map[uint64]bool
+}
+
+func (d *deviceLog) take(r *datamesh.Record, block *format.LogBlock) {
+	if d.seen == nil {
+		d.seen = map[uint64]bool{}
+	}
+	d.seen[r.Seq] = true
+	d.base, d.last = max(d.base, r.Base), max(d.last, r.Seq)
+	if len(block.Runs) > 0 && r.Seq > d.head {
+		d.head, d.runs = r.Seq, block.Runs
+	}
+}
+
+// missing counts the records that should be there, and are not.
+func (d *deviceLog) missing() (n int) {
+	for seq := d.base + 1; seq < d.last && n < maxMissing; seq++ {
+		if !d.seen[seq] {
+			n++
+		}
+	}
+	return n
+}
+
+const maxMissing = 1000
+
+// learnFrom learns from a source, unless that is known.
+func (n *Node) learnFrom(ctx context.Context, from catalog.Source, read func(do func(*format.LogBlock) error) error) (changed int, err error) {
+	if known, err := n.catalog.Knows(ctx, from); err != nil || known {
+		return 0, err
+	}
+	err = read(func(block *format.LogBlock) error {
+		some, err := n.catalog.Learn(ctx, from.Device, block.Changes)
+		changed += some
+		return err
+	})
+	if err != nil {
+		return changed, err
+	}
+	return changed, n.catalog.Met(ctx, from)
+}
+
+// readRun reads a run out of the mesh.
+func (n *Node) readRun(ctx context.Context, l *link, id datamesh.ObjectID, do func(*format.LogBlock) error) error {
+	r, w := io.Pipe()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, err := l.objects.Get(ctx, id, func(*format.Manifest) (io.Writer, int64, error) { return w, 0, nil })
+		w.CloseWithError(err)
+	}()
+	err := catalog.ReadRun(r, do)
+	r.CloseWithError(err)
+	<-ended
+	return err
+}
+
+// keepNames keeps the names of this home in the mesh, and those of its owner's
+// other devices here, until the node is closed. A home of no owner has none.
+func (n *Node) keepNames(l *link) {
+	tick := time.NewTicker(namesPause)
+	defer tick.Stop()
+	for minutes := 0; ; minutes++ {
+		if err := n.keepNamesOnce(n.ctx, l, minutes%learnPauses == 0); err != nil && n.ctx.Err() == nil {
+			n.log.Warn("the names of what is stored could not be kept in the mesh", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+const (
+	namesPause  = time.Minute // after which a service sends what could not be sent
+	learnPauses = 15          // of these, after which it asks what other devices have said
+)
+
+func (n *Node) keepNamesOnce(ctx context.Context, l *link, learn bool) error {
+	if err := n.publish(ctx, l); err != nil || !learn {
+		return err
+	}
+	keys, err := keyring.Load(n.home.Identity())
+	if errors.Is(err, errs.FileNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = n.learnNames(ctx, l, keys)
+	return err
+}
+
+// heardOf learns what other devices have said, in case that is what somebody asks
+// for, and reports whether there was anything new.
+func (n *Node) heardOf(ctx context.Context) bool {
+	keys, err := keyring.Load(n.home.Identity())
+	if err != nil {
+		return false // there is nobody who could have other devices
+	}
+	l, err := n.connect(ctx)
+	if err != nil || l.net == nil {
+		return false
+	}
+	learned, _ := n.learnNames(ctx, l, keys)
+	return learned.Changed > 0
+}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -158,8 +159,32 @@ func (m *mesh) complete(t testing.TB, segments int) {
 	m.whole(t, segments, 0)
 }
 
-// whole waits until the members hold so many segments, all shards of each and
-// at most so many of them twice, and then until each account is exact.
+// runs counts the objects, of one segment each, in which the mesh keeps what many
+// records of the catalogs of homes say.
+func (m *mesh) runs(t testing.TB) (n int) {
+	t.Helper()
+	catalogs, err := filepath.Glob(filepath.Join(m.dir, "*", "user.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range catalogs {
+		db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(10000)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		some := 0
+		err = db.QueryRow(`SELECT count(*) FROM run WHERE level > 0`).Scan(&some) // those that others have replaced are about to go
+		if err = errors.Join(err, db.Close()); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		n += some
+	}
+	return n
+}
+
+// whole waits until the members hold so many segments, beside those of runs, all
+// shards of each and at most so many of them twice, and then until each account is
+// exact.
 func (m *mesh) whole(t testing.TB, segments, most int) {
 	t.Helper()
 	last := ""
@@ -172,11 +197,12 @@ func (m *mesh) whole(t testing.TB, segments, most int) {
 		for _, d := range all {
 			missing += len(d.Shards) - indices(held, d)
 		}
-		if now := fmt.Sprintf("%d segments of %d are held, %d shards are missing, and %d copies are too many", len(all), segments, missing, twice); now != last {
+		runs := m.runs(t)
+		if now := fmt.Sprintf("%d segments of %d and %d are held, %d shards are missing, and %d copies are too many", len(all), segments, runs, missing, twice); now != last {
 			last = now
 			t.Log(now)
 		}
-		return len(all) == segments && twice <= most && missing == 0
+		return len(all) == segments+runs && twice <= most && missing == 0
 	})
 	for _, x := range m.running() {
 		x.exact(t)

@@ -114,7 +114,11 @@ func (u *user) wantRecords(what string, answered, registrars int, want ...*datam
 func recordsWorld(t *testing.T, members int) *user {
 	w := newWorld(t, members)
 	w.connect()
-	return newUser(t, w)
+	u := newUser(t, w)
+	for _, m := range u.keepers() { // to open a disk may take longer than an answer
+		w.serve(m)
+	}
+	return u
 }
 
 // What was put comes back, over the wire and from disks, from twelve members.

@@ -54,8 +54,7 @@ CREATE TABLE IF NOT EXISTS run (
 	object  BLOB    NOT NULL,
 	level   INTEGER NOT NULL, -- 0: of an id that this device has no longer
 	changes INTEGER NOT NULL,
-	head    INTEGER NOT NULL, -- the first record that names it
-	merged  INTEGER           -- the first record that does not any more
+	merged  INTEGER           -- the first record that does not name it any more
 ) STRICT;
 CREATE TABLE IF NOT EXISTS met ( -- what was learnt from other devices
 	device BLOB NOT NULL,

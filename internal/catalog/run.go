@@ -175,8 +175,8 @@ func (c *Catalog) Made(ctx context.Context, m *Merge, id datamesh.ObjectID, seal
 			return err
 		}
 		var run int64
-		if err := tx.row([]any{&run}, `INSERT INTO run (object, level, changes, head) VALUES (?, ?, ?, ?) RETURNING run`,
-			id[:], m.Level, len(m.changes), int64(head)); err != nil {
+		if err := tx.row([]any{&run}, `INSERT INTO run (object, level, changes) VALUES (?, ?, ?) RETURNING run`,
+			id[:], m.Level, len(m.changes)); err != nil {
 			return err
 		}
 		if err := tx.moveInto(run, m, head); err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"datamesh"
 	"datamesh/internal/errs"
+	"datamesh/internal/format"
 )
 
 // MaxName is the number of bytes that a name may have.
@@ -31,7 +32,10 @@ type Entry struct {
 	Size        int64  // of the content
 	Tags        []string
 	Created     time.Time
-	StoredBytes int64 // of all its shards
+	StoredBytes int64     // of all its shards
+	Type        string    // media type; "" for what is not known
+	Mode        uint32    // permission bits of the file, or 0
+	ModTime     time.Time // of the file, or zero
 }
 
 // Stats sum up a catalog.
@@ -47,6 +51,7 @@ type Catalog struct {
 	db     *sql.DB
 	path   string
 	live   string       // what holds of the rows of objects that are not deleted
+	all    string       // the columns that scan reads
 	adding sync.RWMutex // held for reading by Add, and for writing by Close
 }
 
@@ -58,11 +63,14 @@ func (c *Catalog) Close() error {
 	return c.classify(context.Background(), c.db.Close())
 }
 
-// Add adds an object. Kinds: Invalid (the name or a tag is not valid UTF-8 or
+// Add adds an object. Kinds: Invalid (the name, the type or a tag is not valid UTF-8 or
 // too long), Exists (the id is there).
 func (c *Catalog) Add(ctx context.Context, e Entry) error {
 	if err := checkName(e.Name); err != nil {
 		return err
+	}
+	if len(e.Type) > format.MaxType || !utf8.ValidString(e.Type) {
+		return errs.New(errs.Invalid, "a type has at most %d bytes of valid UTF-8", format.MaxType)
 	}
 	for _, tag := range e.Tags {
 		if !utf8.ValidString(tag) {
@@ -74,8 +82,8 @@ func (c *Catalog) Add(ctx context.Context, e Entry) error {
 		return errs.New(errs.Serialization, "tags: %w", err)
 	}
 	return c.write(ctx, func(tx *writing) error {
-		_, err := tx.exec(`INSERT INTO object (id, name, size, tags, created, stored) VALUES (?, ?, ?, ?, ?, ?)`,
-			e.ID[:], e.Name, e.Size, string(tags), e.Created.UnixNano(), e.StoredBytes)
+		_, err := tx.exec(`INSERT INTO object (`+columns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			e.ID[:], e.Name, e.Size, string(tags), e.Created.UnixNano(), e.StoredBytes, e.Type, e.Mode, format.UnixNano(e.ModTime))
 		if isUnique(err) {
 			return errs.New(errs.Exists, "object %v is in the catalog", e.ID)
 		}
@@ -96,13 +104,21 @@ func checkName(name string) error {
 	return nil
 }
 
-const columns = `SELECT id, name, size, tags, created, stored FROM object `
+// columns are what scan reads, and earlierColumns the same of a catalog that has
+// no types, modes and times yet.
+const (
+	columns        = `id, name, size, tags, created, stored, type, mode, modified`
+	earlierColumns = `id, name, size, tags, created, stored, '', 0, 0`
+)
+
+// query returns a query for what scan reads.
+func (c *Catalog) query(rest string) string { return `SELECT ` + c.all + ` FROM object ` + rest }
 
 // List yields all objects that are not deleted, the newest first, without holding them in memory.
 // It ends after the first error.
 func (c *Catalog) List(ctx context.Context) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		rows, err := c.db.QueryContext(ctx, columns+`WHERE `+c.live+` ORDER BY created DESC, row DESC`)
+		rows, err := c.db.QueryContext(ctx, c.query(`WHERE `+c.live+` ORDER BY created DESC, row DESC`))
 		if err != nil {
 			yield(Entry{}, c.classify(ctx, err))
 			return
@@ -122,7 +138,7 @@ func (c *Catalog) List(ctx context.Context) iter.Seq2[Entry, error] {
 
 // ByID returns the object of that id. Kind: FileNotFound.
 func (c *Catalog) ByID(ctx context.Context, id datamesh.ObjectID) (Entry, error) {
-	e, err := c.scan(ctx, c.db.QueryRowContext(ctx, columns+`WHERE id = ? AND `+c.live, id[:]))
+	e, err := c.scan(ctx, c.db.QueryRowContext(ctx, c.query(`WHERE id = ? AND `+c.live), id[:]))
 	if errors.Is(err, sql.ErrNoRows) {
 		return e, errs.New(errs.FileNotFound, "object %v is not in the catalog", id)
 	}
@@ -134,7 +150,7 @@ func (c *Catalog) ByName(ctx context.Context, name string) (Entry, error) {
 	if name == "" {
 		return Entry{}, errs.New(errs.FileNotFound, "objects without a name are known by their ids")
 	}
-	e, err := c.scan(ctx, c.db.QueryRowContext(ctx, columns+`WHERE name = ? AND `+c.live+` ORDER BY created DESC, row DESC LIMIT 1`, name))
+	e, err := c.scan(ctx, c.db.QueryRowContext(ctx, c.query(`WHERE name = ? AND `+c.live+` ORDER BY created DESC, row DESC LIMIT 1`), name))
 	if errors.Is(err, sql.ErrNoRows) {
 		return e, errs.New(errs.FileNotFound, "no object in the catalog has that name")
 	}
@@ -161,12 +177,12 @@ type scanner interface{ Scan(...any) error }
 // [sql.ErrNoRows].
 func (c *Catalog) scan(ctx context.Context, row scanner, others ...any) (Entry, error) {
 	var (
-		e       Entry
-		id      []byte
-		tags    string
-		created int64
+		e                 Entry
+		id                []byte
+		tags              string
+		created, modified int64
 	)
-	err := row.Scan(append([]any{&id, &e.Name, &e.Size, &tags, &created, &e.StoredBytes}, others...)...)
+	err := row.Scan(append([]any{&id, &e.Name, &e.Size, &tags, &created, &e.StoredBytes, &e.Type, &e.Mode, &modified}, others...)...)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return Entry{}, err
@@ -176,6 +192,6 @@ func (c *Catalog) scan(ctx context.Context, row scanner, others ...any) (Entry, 
 		return Entry{}, c.damaged("a row makes no sense")
 	}
 	copy(e.ID[:], id)
-	e.Created = time.Unix(0, created).UTC()
+	e.Created, e.ModTime = time.Unix(0, created).UTC(), format.Time(modified)
 	return e, nil
 }

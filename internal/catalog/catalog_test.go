@@ -37,6 +37,7 @@ func entry(n byte, name string, tags ...string) catalog.Entry {
 	return catalog.Entry{
 		ID: datamesh.ObjectID{n}, Name: name, Tags: tags, Size: int64(n) * 100, StoredBytes: int64(n) * 150,
 		Created: time.Date(2026, 1, int(n), 12, 0, 0, 123456789, time.UTC),
+		Type:    "text/plain", Mode: 0o640, ModTime: time.Date(2025, 1, int(n), 12, 0, 0, 987654321, time.UTC),
 	}
 }
 
@@ -289,6 +290,53 @@ func TestFilesThatAreNoCatalogAreLeftAlone(t *testing.T) {
 				t.Errorf("the file was changed (%v)", err)
 			}
 		})
+	}
+}
+
+// A catalog of before there were types, modes and times is listed as it is, and
+// gets them when it is opened for more.
+func TestEarlierCatalogGetsTypes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "user.db")
+	c, err := catalog.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, after := entry(1, "before"), entry(2, "after")
+	before.Type, before.Mode, before.ModTime = "", 0, time.Time{}
+	if err := errors.Join(c.Add(t.Context(), before), c.Close()); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, column := range []string{"type", "mode", "modified"} {
+		if _, err := db.Exec("ALTER TABLE object DROP COLUMN " + column); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := catalog.OpenToRead(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]catalog.Entry{before}, list(t, r)); diff != "" {
+		t.Errorf("to read (-want +got):\n%s", diff)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if c, err = catalog.Open(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Add(t.Context(), after); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]catalog.Entry{after, before}, list(t, c)); diff != "" {
+		t.Errorf("to write (-want +got):\n%s", diff)
 	}
 }
 

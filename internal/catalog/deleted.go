@@ -99,7 +99,10 @@ func (c *Catalog) changeBy(ctx context.Context, say func(*writing, datamesh.Obje
 	})
 }
 
-const deletedColumns = `SELECT id, name, size, tags, created, stored, deleted, word, final, done FROM object JOIN deletion USING (id) `
+// deletedQuery returns a query for what scanDeleted reads.
+func (c *Catalog) deletedQuery(rest string) string {
+	return `SELECT ` + c.all + `, deleted, word, final, done FROM object JOIN deletion USING (id) ` + rest
+}
 
 // Deleted yields the objects that were deleted, those deleted last first. It
 // ends after the first error.
@@ -111,7 +114,7 @@ func (c *Catalog) Deleted(ctx context.Context) iter.Seq2[DeletedEntry, error] {
 			}
 			return
 		}
-		rows, err := c.db.QueryContext(ctx, deletedColumns+`ORDER BY deleted DESC, row DESC`)
+		rows, err := c.db.QueryContext(ctx, c.deletedQuery(`ORDER BY deleted DESC, row DESC`))
 		if err != nil {
 			yield(DeletedEntry{}, c.classify(ctx, err))
 			return
@@ -131,13 +134,13 @@ func (c *Catalog) Deleted(ctx context.Context) iter.Seq2[DeletedEntry, error] {
 
 // DeletedByID returns the deleted object of that id. Kind: FileNotFound.
 func (c *Catalog) DeletedByID(ctx context.Context, id datamesh.ObjectID) (DeletedEntry, error) {
-	return c.deleted(ctx, deletedColumns+`WHERE id = ?`, id[:])
+	return c.deleted(ctx, c.deletedQuery(`WHERE id = ?`), id[:])
 }
 
 // DeletedByName returns the object of that name that was deleted last. Kind:
 // FileNotFound.
 func (c *Catalog) DeletedByName(ctx context.Context, name string) (DeletedEntry, error) {
-	return c.deleted(ctx, deletedColumns+`WHERE name = ? AND name <> '' ORDER BY deleted DESC, row DESC LIMIT 1`, name)
+	return c.deleted(ctx, c.deletedQuery(`WHERE name = ? AND name <> '' ORDER BY deleted DESC, row DESC LIMIT 1`), name)
 }
 
 func (c *Catalog) deleted(ctx context.Context, query string, arg any) (DeletedEntry, error) {
@@ -148,7 +151,7 @@ func (c *Catalog) deleted(ctx context.Context, query string, arg any) (DeletedEn
 	return e, err
 }
 
-// scanDeleted reads a row of deletedColumns. Its error may be [sql.ErrNoRows].
+// scanDeleted reads a row of deletedQuery. Its error may be [sql.ErrNoRows].
 func (c *Catalog) scanDeleted(ctx context.Context, row scanner) (e DeletedEntry, err error) {
 	var deleted, word int64
 	e.Entry, err = c.scan(ctx, row, &deleted, &word, &e.Final, &e.Done)

@@ -240,8 +240,8 @@ func (w *writing) stateOf(id datamesh.ObjectID) (*format.Change, error) {
 	var tags string
 	var at, word sql.NullInt64
 	var final, done sql.NullBool
-	err := w.row([]any{&change.Name, &change.Size, &tags, &change.Created, &change.Stored, &at, &word, &final, &done},
-		`SELECT name, size, tags, created, stored, deleted, word, final, done FROM object LEFT JOIN deletion USING (id) WHERE id = ?`, id[:])
+	err := w.row([]any{&change.Name, &change.Size, &tags, &change.Created, &change.Stored, &change.Type, &change.Mode, &change.ModTime,
+		&at, &word, &final, &done}, `SELECT `+columns[len("id, "):]+`, deleted, word, final, done FROM object LEFT JOIN deletion USING (id) WHERE id = ?`, id[:])
 	if errors.Is(err, sql.ErrNoRows) {
 		change.State = format.Forgotten
 		return change, nil
@@ -461,9 +461,11 @@ func (w *writing) enter(change *format.Change) error {
 	if err != nil {
 		return err
 	}
-	if _, err := w.exec(`INSERT INTO object (id, name, size, tags, created, stored) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE
-		SET name = excluded.name, size = excluded.size, tags = excluded.tags, created = excluded.created, stored = excluded.stored`,
-		id, change.Name, change.Size, string(tags), change.Created, change.Stored); err != nil || change.State == format.Listed {
+	if _, err := w.exec(`INSERT INTO object (`+columns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE
+		SET name = excluded.name, size = excluded.size, tags = excluded.tags, created = excluded.created, stored = excluded.stored,
+		type = excluded.type, mode = excluded.mode, modified = excluded.modified`,
+		id, change.Name, change.Size, string(tags), change.Created, change.Stored,
+		change.Type, change.Mode, change.ModTime); err != nil || change.State == format.Listed {
 		return err
 	}
 	_, err = w.exec(`INSERT INTO deletion (id, deleted, word, final, done) VALUES (?, ?, ?, ?, ?)`,

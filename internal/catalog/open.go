@@ -41,6 +41,15 @@ CREATE TABLE object (
 ) STRICT;
 CREATE INDEX object_by_name ON object (name, created);
 CREATE INDEX object_by_time ON object (created);
+` + fileColumns
+
+// fileColumns are what was added to the schema of what a file was. A catalog of
+// an earlier version gets them when it is opened; an earlier program goes on
+// without them.
+const fileColumns = `
+ALTER TABLE object ADD COLUMN type     TEXT    NOT NULL DEFAULT '';
+ALTER TABLE object ADD COLUMN mode     INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE object ADD COLUMN modified INTEGER NOT NULL DEFAULT 0; -- nanoseconds since 1970 in UTC, or 0
 `
 
 // Open opens the catalog in the file path and makes an empty one, for this
@@ -97,14 +106,47 @@ func openWith(ctx context.Context, path, additions string, values url.Values) (*
 func (c *Catalog) prepare(ctx context.Context, additions string) error {
 	has, err := c.has(ctx, "deletion")
 	if err == nil && additions != "" {
-		err = c.addLog(ctx)
+		if err = c.addColumns(ctx); err == nil {
+			err = c.addLog(ctx)
+		}
 		has = true
+	}
+	if err == nil {
+		c.all, err = c.columns(ctx)
 	}
 	c.live = "TRUE"
 	if has {
 		c.live = "id NOT IN (SELECT id FROM deletion)"
 	}
 	return err
+}
+
+// columns returns what scan reads of this catalog.
+func (c *Catalog) columns(ctx context.Context) (string, error) {
+	var has bool
+	err := c.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM pragma_table_info('object') WHERE name = 'modified')`).Scan(&has)
+	if err != nil {
+		return "", c.classify(ctx, err)
+	}
+	if !has {
+		return earlierColumns, nil
+	}
+	return columns, nil
+}
+
+// addColumns makes the columns that earlier versions have not.
+func (c *Catalog) addColumns(ctx context.Context) error {
+	if all, err := c.columns(ctx); err != nil || all == columns {
+		return err
+	}
+	return c.write(ctx, func(tx *writing) error {
+		var has bool // since another process may have made them
+		err := tx.row([]any{&has}, `SELECT EXISTS (SELECT 1 FROM pragma_table_info('object') WHERE name = 'modified')`)
+		if err == nil && !has {
+			_, err = tx.exec(fileColumns)
+		}
+		return err
+	})
 }
 
 // has reports whether the catalog has a table that earlier versions have not.

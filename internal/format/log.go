@@ -45,6 +45,9 @@ type Change struct {
 	At      int64             `cbor:"9,keyasint,omitempty"`  // when it was deleted, nanoseconds since 1970
 	Word    uint64            `cbor:"10,keyasint,omitempty"` // the generation of the owner's word on the manifest that deletes it
 	Done    bool              `cbor:"11,keyasint,omitempty"` // the mesh has been told so
+	Type    string            `cbor:"12,keyasint,omitempty"` // media type
+	Mode    uint32            `cbor:"13,keyasint,omitempty"` // permission bits of the file
+	ModTime int64             `cbor:"14,keyasint,omitempty"` // of the file, nanoseconds since 1970
 }
 
 // A Run names an object that has the changes of a device which are in no
@@ -110,6 +113,8 @@ func (c *Change) check() error {
 	switch {
 	case len(c.Name) > MaxName || !utf8.ValidString(c.Name):
 		return errs.New(errs.Serialization, "change: a name has at most %d bytes of valid UTF-8", MaxName)
+	case len(c.Type) > MaxType || !utf8.ValidString(c.Type) || c.Mode > 0o777:
+		return errs.New(errs.Serialization, "change: a type of %d bytes, mode %#o", len(c.Type), c.Mode)
 	case c.Size < 0 || c.Stored < 0:
 		return errs.New(errs.Serialization, "change: %d bytes, stored as %d", c.Size, c.Stored)
 	case c.State > Forgotten || c.State == Listed && (c.At != 0 || c.Word != 0 || c.Done):

@@ -38,6 +38,21 @@ func TestV1LogBlock(t *testing.T) {
 	}
 }
 
+// A change says what the file was, since a list is to say it without reading
+// manifests.
+func TestV1LogBlockOfFiles(t *testing.T) {
+	want := &LogBlock{Version: 1, Changes: []Change{{Object: seed(0x53), Clock: 2, Name: "bin/run", Size: 7, Created: 3, Stored: 42,
+		Type: "text/x-shellscript", Mode: 0o755, ModTime: 1_700_000_000_123_456_789}}}
+	file := read(t, "log-block-of-files.cbor")
+	got, err := DecodeBlock(file)
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if b, err := EncodeBlock(want); !bytes.Equal(b, file) || err != nil {
+		t.Errorf("it is written otherwise: %v", err)
+	}
+}
+
 func TestV1SealedLogBlock(t *testing.T) {
 	got, err := OpenBlock(read(t, "sealed-log-block.cbor"), seed(0x70))
 	if diff := cmp.Diff(goldenBlock(), got); diff != "" || err != nil {
@@ -76,7 +91,8 @@ func TestSealedBlocksAreTheOwners(t *testing.T) {
 // The largest change that there can be has room in a block, and in a sealed one.
 func TestAnyChangeHasRoomInABlock(t *testing.T) {
 	c := Change{Object: seed(1), Clock: math.MaxInt64, Name: strings.Repeat("n", MaxName), Size: math.MaxInt64, Created: math.MinInt64,
-		Stored: math.MaxInt64, State: DeletedFinal, At: math.MinInt64, Word: math.MaxUint64, Done: true}
+		Stored: math.MaxInt64, State: DeletedFinal, At: math.MinInt64, Word: math.MaxUint64, Done: true,
+		Type: strings.Repeat("t", MaxType), Mode: 0o777, ModTime: math.MinInt64}
 	for range MaxTags {
 		c.Tags = append(c.Tags, strings.Repeat("t", MaxTag))
 	}
@@ -112,6 +128,8 @@ func TestBlocksThatMakeNoSenseAreRefused(t *testing.T) {
 		"tag":               func(b *LogBlock) { b.Changes[0].Tags = []string{""} },
 		"size":              func(b *LogBlock) { b.Changes[0].Size = -1 },
 		"stored":            func(b *LogBlock) { b.Changes[0].Stored = -1 },
+		"type":              func(b *LogBlock) { b.Changes[0].Type = strings.Repeat("t", MaxType+1) },
+		"mode":              func(b *LogBlock) { b.Changes[0].Mode = 0o1000 },
 		"level 0":           func(b *LogBlock) { b.Runs[0].Level = 0 },
 		"level":             func(b *LogBlock) { b.Runs[0].Level = logLevels + 1 },
 		"empty run":         func(b *LogBlock) { b.Runs[0].Changes = 0 },
@@ -133,6 +151,7 @@ func TestBlocksThatMakeNoSenseAreRefused(t *testing.T) {
 
 func FuzzDecodeLogBlock(f *testing.F) {
 	f.Add(read(f, "log-block.cbor"))
+	f.Add(read(f, "log-block-of-files.cbor"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		block, err := DecodeBlock(b)
 		if err != nil {

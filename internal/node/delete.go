@@ -9,6 +9,7 @@ import (
 	"datamesh"
 	"datamesh/internal/catalog"
 	"datamesh/internal/errs"
+	"datamesh/internal/format"
 	"datamesh/internal/object"
 	"datamesh/internal/step"
 )
@@ -133,11 +134,18 @@ func (n *Node) condemn(ctx context.Context, id datamesh.ObjectID, c *object.Cond
 		return err
 	}
 	m := c.Manifest
-	e := catalog.Entry{ID: id, Name: m.Name, Size: m.Size, Tags: m.Tags, Created: time.Now().UTC(), StoredBytes: c.StoredBytes}
+	e := entryFrom(id, m)
+	e.StoredBytes = c.StoredBytes
 	if err := n.catalog.Add(ctx, e); err != nil && !errors.Is(err, errs.Exists) {
 		return err
 	}
 	return n.catalog.Delete(ctx, id, time.Now(), c.Word(final), final)
+}
+
+// entryFrom returns what the catalog has of an object that was not in it.
+func entryFrom(id datamesh.ObjectID, m *format.Manifest) catalog.Entry {
+	return catalog.Entry{ID: id, Name: m.Name, Size: m.Size, Tags: m.Tags, Created: time.Now().UTC(),
+		Type: m.Type, Mode: m.Mode, ModTime: format.Time(m.ModTime)}
 }
 
 // carryOut tells the mesh that an object shall be gone that the catalog has
@@ -218,7 +226,7 @@ func (n *Node) Undelete(ctx context.Context, ref string) (*Undeleted, error) {
 	err = n.catalog.Undelete(ctx, e.ID)
 	step.At("node: undelete: the catalog has the object again")
 	if errors.Is(err, errs.FileNotFound) { // another home has deleted it
-		err = n.catalog.Add(ctx, catalog.Entry{ID: e.ID, Name: m.Name, Size: m.Size, Tags: m.Tags, Created: time.Now().UTC()})
+		err = n.catalog.Add(ctx, entryFrom(e.ID, m))
 		if errors.Is(err, errs.Exists) {
 			err = nil
 		}

@@ -41,7 +41,7 @@ func CheckName(name string) error {
 func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (stored *Stored, err error) {
 	began := time.Now()
 	defer func() { n.putEnded(began, stored, err) }()
-	opt := object.PutOptions{Name: o.Name, Tags: o.Tags, Mode: o.Mode, ModTime: o.ModTime, MinSurvives: -1}
+	opt := object.PutOptions{Name: o.Name, Tags: o.Tags, Mode: o.Mode, ModTime: o.ModTime, Type: o.Type, MinSurvives: -1}
 	if err := CheckName(o.Name); err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (stored *Stor
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
 		defer cancel()
 		return n.catalog.Add(ctx, catalog.Entry{ID: p.ID, Name: o.Name, Size: p.Size, Tags: o.Tags,
-			Created: time.Now().UTC(), StoredBytes: p.StoredBytes})
+			Created: time.Now().UTC(), StoredBytes: p.StoredBytes, Type: o.Type, Mode: o.Mode, ModTime: o.ModTime})
 	})
 	if err != nil {
 		return nil, err

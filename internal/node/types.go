@@ -27,6 +27,7 @@ type PutOptions struct {
 	MinSurvives *int      `json:"min_survives,omitempty"` // the bar for success; nil is half of m
 	Mode        uint32    `json:"mode,omitempty"`         // permission bits of the file
 	ModTime     time.Time `json:"mod_time,omitzero"`
+	Type        string    `json:"type,omitempty"`     // media type
 	Size        int64     `json:"size,omitempty"`     // of the content, if it is known
 	Source      string    `json:"source,omitempty"`   // 64 hex digits that stand for the content; "": the put cannot be resumed
 	Transfer    string    `json:"transfer,omitempty"` // the id that it is listed under

@@ -23,6 +23,7 @@ type PutOptions struct {
 	Tags        []string
 	Mode        uint32
 	ModTime     time.Time
+	Type        string            // media type
 	To          []crypt.Recipient // beside the owner
 	K, M        int               // the code
 	MinSurvives int               // the bar for success; negative: half of m, or the best possible
@@ -132,7 +133,7 @@ type placed struct {
 }
 
 func (p *put) run(ctx context.Context, r io.Reader) (id datamesh.ObjectID, size int64, err error) {
-	m := &format.Manifest{Name: p.opt.Name, Tags: p.opt.Tags, Mode: p.opt.Mode,
+	m := &format.Manifest{Name: p.opt.Name, Tags: p.opt.Tags, Mode: p.opt.Mode, Type: p.opt.Type,
 		ModTime: format.UnixNano(p.opt.ModTime), Created: format.UnixNano(p.created)}
 	var head []byte // a source that is cut off has another error than io.EOF
 	n, _, err := await(ctx, func() (n int, err error) {

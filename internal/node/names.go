@@ -27,20 +27,32 @@ func (n *Node) publish(ctx context.Context, l *link) error {
 	if l.net == nil {
 		return nil // the names are as safe as the objects
 	}
-	n.publishing.Lock() // whoever has waited here mostly finds that its change was sent with others
-	defer n.publishing.Unlock()
 	if err := n.send(ctx, l); err != nil {
 		return err
 	}
-	if err := n.compact(ctx, l); err != nil && n.ctx.Err() == nil {
-		n.log.Warn("the log of the catalog stays longer than it should", "error", err)
-	}
+	n.compactSoon(l)
 	return nil
+}
+
+// compactSoon has the log compacted while the user goes on. When a command ends
+// before that has, the next one does it.
+func (n *Node) compactSoon(l *link) {
+	if !n.compacting.TryLock() {
+		return // it is under way
+	}
+	n.wg.Go(func() {
+		defer n.compacting.Unlock()
+		if err := n.compact(n.ctx, l); err != nil && n.ctx.Err() == nil {
+			n.log.Warn("the log of the catalog stays longer than it should", "error", err)
+		}
+	})
 }
 
 // send sends the mesh what it does not have of the catalog's log. If it has room
 // for no more, it is given a summary of what it has first.
 func (n *Node) send(ctx context.Context, l *link) error {
+	n.publishing.Lock() // whoever has waited here mostly finds that its change was sent with others
+	defer n.publishing.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, publishTime)
 	defer cancel()
 	for {

@@ -74,6 +74,7 @@ type Node struct {
 
 	deleting   sync.Mutex // held while an object is deleted or brought back
 	publishing sync.Mutex // held while the mesh is sent what the catalog says
+	compacting sync.Mutex // held while that is made shorter
 
 	mu   sync.Mutex // guards link, and is held while it is made
 	link *link      // nil until an operation needs it

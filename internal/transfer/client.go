@@ -14,11 +14,14 @@ import (
 )
 
 // A Client talks to the servers of other peers. It is safe for concurrent use.
-type Client struct{ pool pool }
+type Client struct {
+	pool  pool
+	known knownRecords
+}
 
 // NewClient returns a client whose streams open makes.
 func NewClient(open func(context.Context, datamesh.PeerID) (mesh.Stream, error)) *Client {
-	return &Client{pool{open: open, peers: map[datamesh.PeerID]*peerPool{}}}
+	return &Client{pool: pool{open: open, peers: map[datamesh.PeerID]*peerPool{}}}
 }
 
 // Close ends the streams that are kept open.

@@ -73,6 +73,7 @@ type request struct {
 	Record     []byte      `cbor:"15,keyasint,omitempty"` // put-record
 	RecordKeys []recordKey `cbor:"16,keyasint,omitempty"` // records: one, after which to begin; compare-records
 	Ends       []recordKey `cbor:"17,keyasint,omitempty"` // compare-records: after the first, up to the second
+	Digest     []byte      `cbor:"18,keyasint,omitempty"` // records: of those that the client knows
 }
 
 // A response is the header of an answer. One in which More is set is not the
@@ -87,7 +88,7 @@ type response struct {
 	More       bool      `cbor:"4,keyasint,omitempty"`
 	Received   int       `cbor:"5,keyasint,omitempty"`
 	Descriptor []byte    `cbor:"6,keyasint,omitempty"`
-	Has        []bool    `cbor:"7,keyasint,omitempty"`
+	Has        []bool    `cbor:"7,keyasint,omitempty"` // has; records: there are no others than those that the client knows
 	Keys       []key     `cbor:"8,keyasint,omitempty"`
 	Holders    []holding `cbor:"9,keyasint,omitempty"`
 	Length     int       `cbor:"10,keyasint,omitempty"` // bytes of shard or slice behind the header

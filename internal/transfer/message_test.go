@@ -75,6 +75,7 @@ func requests(t testing.TB) map[string]request {
 		"put-with-receipt":    {Version: version, Op: opPut, Keys: keys[:1], Count: 1, Descriptor: d, Length: 5},
 		"put-record":          {Version: version, Op: opPutRecord, Record: format.EncodeRecord(recordOf(t, 1, 1))},
 		"records":             {Version: version, Op: opRecords, RecordKeys: keysOf(recordOf(t, 1, 1))},
+		"records-again":       {Version: version, Op: opRecords, RecordKeys: keysOf(recordOf(t, 1, 1)), Digest: bytes.Repeat([]byte{9}, 32)},
 		"compare-records":     {Version: version, Op: opCompareRecords, RecordKeys: keysOf(recordOf(t, 1, 1), recordOf(t, 1, 2)), Ends: keysOf(recordOf(t, 1, 1), recordOf(t, 1, 3))},
 		"report-with-receipt": {Version: version, Op: opReport, Reports: []report{{Descriptor: d, Holders: []holding{}, Receipts: [][]byte{receiptOf(t, s)}}}},
 	}

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"iter"
 
@@ -35,22 +36,32 @@ func (c *Client) PutRecord(ctx context.Context, peer datamesh.PeerID, r *datames
 	return err
 }
 
-// Records asks a peer for all records of an owner that it keeps. They are signed
+// Records asks a peer for all records of an owner that it keeps. One that has the
+// same as the last time need not send them. They are not to be changed, and signed
 // by the owner; whether they are of the mesh is for the caller to check. What is
 // none of his is left out. Kinds: Network, Unavailable, Serialization (these are
 // more than an owner can have, or break the protocol otherwise); then what came
 // before is returned, too.
 func (c *Client) Records(ctx context.Context, peer datamesh.PeerID, owner datamesh.OwnerKey) (list []*datamesh.Record, err error) {
-	after, bytes, none := datamesh.RecordKey{Place: format.RecordPlace(owner)}, 0, 0
+	after, size, none := datamesh.RecordKey{Place: format.RecordPlace(owner)}, 0, 0
+	at := recordsAt{peer, owner}
+	known, isKnown := c.known.get(at)
 	for {
-		resp, _, err := c.call(ctx, peer, request{Op: opRecords, RecordKeys: wireRecordKeys([]datamesh.RecordKey{after})}, exchange{silence: getSilence})
+		req := request{Op: opRecords, RecordKeys: wireRecordKeys([]datamesh.RecordKey{after})}
+		if isKnown && list == nil {
+			req.Digest = known.digest[:]
+		}
+		resp, _, err := c.call(ctx, peer, req, exchange{silence: getSilence})
 		if err != nil {
 			return list, err
 		}
+		if req.Digest != nil && len(resp.Has) == 1 && resp.Has[0] {
+			return known.list, nil
+		}
 		more := false
 		for _, b := range resp.Records {
-			if bytes += len(b); none > maxNone || len(list) > maxRecords || bytes > maxRecordBytes {
-				return list, errs.New(errs.Serialization, "%d records with %d bytes, and %d that are none: more than are kept of an owner", len(list), bytes, none)
+			if size += len(b); none > maxNone || len(list) > maxRecords || size > maxRecordBytes {
+				return list, errs.New(errs.Serialization, "%d records with %d bytes, and %d that are none: more than are kept of an owner", len(list), size, none)
 			}
 			r, err := format.DecodeRecord(b)
 			if err != nil || r.Owner != owner {
@@ -64,6 +75,7 @@ func (c *Client) Records(ctx context.Context, peer datamesh.PeerID, owner datame
 			list, after, more = append(list, r), key, true
 		}
 		if !more { // or what comes is none of his
+			c.known.put(at, list)
 			return list, nil
 		}
 	}
@@ -82,7 +94,21 @@ func (s *Server) records(ctx context.Context, req *request) (resp response, err 
 	if len(req.RecordKeys) != 1 {
 		return resp, errs.New(errs.Invalid, "records: %d keys", len(req.RecordKeys))
 	}
-	resp.Records, err = encodeRecords(s.registry.Records(ctx, recordKeys(req.RecordKeys)[0]), 0)
+	after := recordKeys(req.RecordKeys)[0]
+	if len(req.Digest) > 0 {
+		var all []*datamesh.Record
+		for r, err := range s.registry.Records(ctx, after) {
+			if err != nil {
+				return resp, err
+			}
+			all = append(all, r)
+		}
+		if digest := digestOf(all); bytes.Equal(digest[:], req.Digest) {
+			resp.Has = []bool{true}
+			return resp, nil
+		}
+	}
+	resp.Records, err = encodeRecords(s.registry.Records(ctx, after), 0)
 	return resp, err
 }
 

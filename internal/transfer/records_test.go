@@ -123,6 +123,55 @@ func TestPutRecordTellsWhatIsWrong(t *testing.T) {
 	}
 }
 
+// Who has no others than those that the client knows does not send them again,
+// and whoever has says which.
+func TestKnownRecordsAreNotSentAgain(t *testing.T) {
+	c, _ := dialRecords(t)
+	var want []*datamesh.Record
+	read := func(what string) {
+		t.Helper()
+		got, err := c.Records(t.Context(), anybody, recordOf(t, 1, 1).Owner)
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("%s: %v, -want +got:\n%s", what, err, diff)
+		}
+	}
+	ask := func(digest [32]byte) *response {
+		t.Helper()
+		req := request{Op: opRecords, RecordKeys: wireRecordKeys([]datamesh.RecordKey{{Place: format.RecordPlace(recordOf(t, 1, 1).Owner)}}), Digest: digest[:]}
+		resp, _, err := c.call(t.Context(), anybody, req, exchange{silence: getSilence})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp
+	}
+	for seq := uint64(1); seq < 4; seq++ {
+		want = append(want, recordOf(t, 1, seq))
+		if err := c.PutRecord(t.Context(), anybody, want[len(want)-1]); err != nil {
+			t.Fatal(err)
+		}
+		read("with one more")
+		read("again")
+		if resp := ask(digestOf(want)); len(resp.Records) != 0 || !slices.Equal(resp.Has, []bool{true}) {
+			t.Errorf("%d records came, has %v, want none, and that they are the same", len(resp.Records), resp.Has)
+		}
+		if resp := ask(digestOf(want[1:])); len(resp.Records) != len(want) || len(resp.Has) != 0 {
+			t.Errorf("%d records came, has %v, want all %d", len(resp.Records), resp.Has, len(want))
+		}
+	}
+}
+
+// Only a few peers' records are known at a time.
+func TestFewRecordsAreKnown(t *testing.T) {
+	var k knownRecords
+	for i := range byte(3 * maxKnown) {
+		at := recordsAt{peer: datamesh.PeerID{i}}
+		k.put(at, []*datamesh.Record{recordOf(t, 1, uint64(1+i))})
+		if _, ok := k.get(at); !ok || len(k.of) > maxKnown {
+			t.Fatalf("known: %v, of %d peers", ok, len(k.of))
+		}
+	}
+}
+
 // What is no record of the owner is left out of an answer, and the rest is
 // taken, of this answer and of those that follow.
 func TestRecordsBelieveNothing(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 	"datamesh"
 	"datamesh/internal/errs"
+	"datamesh/internal/format"
 	"datamesh/internal/ring"
 	"datamesh/internal/store"
 	"datamesh/internal/transfer"
@@ -70,6 +71,24 @@ func (r *Registry) isMember(peer datamesh.PeerID) error {
 // Locate returns what was reported of a segment.
 func (r *Registry) Locate(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error) {
 	return r.Index.Locate(ctx, segment)
+}
+
+// Owned returns to an owner, who has signed that this peer may ask for him, his
+// segments of which something is known here. Kinds, beside those of [Index]:
+// Authentication, Unavailable.
+func (r *Registry) Owned(ctx context.Context, from datamesh.PeerID, ask transfer.OwnedAsk, limit int) (list []*datamesh.Descriptor, last datamesh.SegmentID, more bool, err error) {
+	view := r.View()
+	if view == nil {
+		return nil, last, false, errs.New(errs.Unavailable, "this peer is still starting")
+	}
+	self, ok := view.Lookup(r.Self)
+	if !ok {
+		return nil, last, false, errs.New(errs.Unavailable, "this peer is no member of the mesh yet")
+	}
+	if err := format.VerifyOwned(ask.Owner, ask.Signature, self.Record.Mesh, r.Self, from); err != nil {
+		return nil, last, false, err
+	}
+	return r.Index.Owned(ctx, ask.Owner, ask.After, limit)
 }
 
 // Proofs returns what holders of the segments have last proven to this member.

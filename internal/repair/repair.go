@@ -44,6 +44,7 @@ type Index interface {
 	Correct(ctx context.Context, peer datamesh.PeerID, after, upto datamesh.ShardKey, keys []datamesh.ShardKey) ([]datamesh.SegmentID, []*datamesh.Deletion, error)
 	Report(ctx context.Context, reports []store.Report) error
 	Locate(ctx context.Context, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error)
+	Owned(ctx context.Context, owner datamesh.OwnerKey, after datamesh.SegmentID, limit int) (list []*datamesh.Descriptor, last datamesh.SegmentID, more bool, err error)
 	Proven(ctx context.Context, proofs []store.Proof) error
 	Proofs(ctx context.Context, segments []datamesh.SegmentID) ([]store.Proof, error)
 	Receipts(ctx context.Context, segment datamesh.SegmentID) ([]*datamesh.Receipt, error)

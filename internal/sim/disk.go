@@ -293,6 +293,33 @@ func (d *Disk) Track(ctx context.Context, after datamesh.SegmentID, limit int) (
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for _, segment := range d.some(after, limit) {
+		r := d.segments[segment]
+		list = append(list, store.Tracked{Descriptor: r.d, Holdings: r.holdings()})
+	}
+	return list, nil
+}
+
+// Owned returns an owner's segments, of so many of which something is known.
+func (d *Disk) Owned(ctx context.Context, owner datamesh.OwnerKey, after datamesh.SegmentID, limit int) (list []*datamesh.Descriptor, last datamesh.SegmentID, more bool, err error) {
+	last = after
+	if err := ctx.Err(); err != nil {
+		return nil, last, false, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	some := d.some(after, limit)
+	for _, segment := range some {
+		if last = segment; d.segments[segment].d.Owner == owner && d.deleted(segment) == nil {
+			list = append(list, d.segments[segment].d)
+		}
+	}
+	return list, last, len(some) == limit && limit > 0, nil
+}
+
+// some returns at most limit of the segments of which something is known, after
+// one, in their order.
+func (d *Disk) some(after datamesh.SegmentID, limit int) []datamesh.SegmentID {
 	if d.order == nil {
 		d.order = make([]datamesh.SegmentID, 0, len(d.segments))
 		for segment := range d.segments {
@@ -304,11 +331,7 @@ func (d *Disk) Track(ctx context.Context, after datamesh.SegmentID, limit int) (
 	if found {
 		i++
 	}
-	for _, segment := range d.order[i:min(len(d.order), i+max(limit, 0))] {
-		r := d.segments[segment]
-		list = append(list, store.Tracked{Descriptor: r.d, Holdings: r.holdings()})
-	}
-	return list, nil
+	return d.order[i:min(len(d.order), i+max(limit, 0))]
 }
 
 func compareSegments(a, b datamesh.SegmentID) int { return bytes.Compare(a[:], b[:]) }

@@ -129,6 +129,10 @@ func TestDiskIsLikeARealOne(t *testing.T) {
 				}
 			}
 			both("track", func(x index) (any, error) { return x.Track(ctx, key.Segment, limit) })
+			both("owned", func(x index) (any, error) {
+				list, last, more, err := x.Owned(ctx, s.Descriptor.Owner, key.Segment, limit)
+				return fmt.Sprint(list, last, more), err
+			})
 			both("words", func(x index) (any, error) { list, err := x.Words(ctx, key.Segment, limit); return list, err })
 			both("held", func(x index) (any, error) { return x.Held(ctx, key, limit) })
 			both("reported", func(x index) (any, error) { return x.Reported(ctx, who, key, limit) })

@@ -174,6 +174,11 @@ func (r onDisk) Words(context.Context, datamesh.PeerID, Words) ([]datamesh.Segme
 	return nil, nil, nil
 }
 
+// Owned asks no signature of anybody.
+func (r onDisk) Owned(ctx context.Context, _ datamesh.PeerID, ask OwnedAsk, limit int) ([]*datamesh.Descriptor, datamesh.SegmentID, bool, error) {
+	return r.Disk.Owned(ctx, ask.Owner, ask.After, limit)
+}
+
 func (r onDisk) PutRecord(ctx context.Context, _ datamesh.PeerID, x *datamesh.Record) error {
 	return r.Disk.PutRecord(ctx, x)
 }

@@ -51,6 +51,7 @@ const (
 	opPutRecord
 	opRecords
 	opCompareRecords
+	opOwned
 )
 
 // A request is the header of what a client asks.
@@ -73,7 +74,11 @@ type request struct {
 	Record     []byte      `cbor:"15,keyasint,omitempty"` // put-record
 	RecordKeys []recordKey `cbor:"16,keyasint,omitempty"` // records: one, after which to begin; compare-records
 	Ends       []recordKey `cbor:"17,keyasint,omitempty"` // compare-records: after the first, up to the second
-	Digest     []byte      `cbor:"18,keyasint,omitempty"` // records: of those that the client knows
+
+	Owner     []byte `cbor:"18,keyasint,omitempty"` // owned: 32 bytes
+	Signature []byte `cbor:"19,keyasint,omitempty"` // owned: the owner's, 64 bytes
+
+	Digest []byte `cbor:"20,keyasint,omitempty"` // records: of those that the client knows
 }
 
 // A response is the header of an answer. One in which More is set is not the
@@ -102,6 +107,9 @@ type response struct {
 
 	Records    [][]byte    `cbor:"16,keyasint,omitempty"` // records, compare-records
 	RecordKeys []recordKey `cbor:"17,keyasint,omitempty"` // compare-records: those that are wanted
+
+	Owned [][]byte `cbor:"18,keyasint,omitempty"` // owned: descriptors
+	Next  []byte   `cbor:"19,keyasint,omitempty"` // owned: a segment, after which to go on; none: these are the last
 }
 
 type key struct {

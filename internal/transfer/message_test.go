@@ -77,6 +77,7 @@ func requests(t testing.TB) map[string]request {
 		"records":             {Version: version, Op: opRecords, RecordKeys: keysOf(recordOf(t, 1, 1))},
 		"records-again":       {Version: version, Op: opRecords, RecordKeys: keysOf(recordOf(t, 1, 1)), Digest: bytes.Repeat([]byte{9}, 32)},
 		"compare-records":     {Version: version, Op: opCompareRecords, RecordKeys: keysOf(recordOf(t, 1, 1), recordOf(t, 1, 2)), Ends: keysOf(recordOf(t, 1, 1), recordOf(t, 1, 3))},
+		"owned":               {Version: version, Op: opOwned, Keys: []key{{Segment: s.Segment}}, Owner: s.Descriptor.Owner[:], Signature: bytes.Repeat([]byte{7}, 64)},
 		"report-with-receipt": {Version: version, Op: opReport, Reports: []report{{Descriptor: d, Holders: []holding{}, Receipts: [][]byte{receiptOf(t, s)}}}},
 	}
 }
@@ -121,6 +122,7 @@ func responses(t testing.TB) map[string]response {
 		"receipts": {Version: version, Receipts: [][]byte{receiptOf(t, s)}},
 		"records":  {Version: version, Records: [][]byte{format.EncodeRecord(recordOf(t, 1, 1))}},
 
+		"owned":           {Version: version, Owned: [][]byte{d}, Next: s.Segment[:]},
 		"compare-records": {Version: version, RecordKeys: keysOf(recordOf(t, 1, 2)), Records: [][]byte{format.EncodeRecord(recordOf(t, 1, 3))}},
 	}
 }

@@ -42,6 +42,11 @@ type Registry interface {
 	Proofs(ctx context.Context, segments []datamesh.SegmentID) ([]store.Proof, error)
 	// Receipts returns the receipts that came with reports of a segment.
 	Receipts(ctx context.Context, segment datamesh.SegmentID) ([]*datamesh.Receipt, error)
+	// Owned returns an owner's segments of which something is known here, to a
+	// peer that he has signed may ask for him: of at most limit segments of
+	// whomever, and the last of these; more reports whether others follow. Kind:
+	// Authentication.
+	Owned(ctx context.Context, from datamesh.PeerID, ask OwnedAsk, limit int) (list []*datamesh.Descriptor, last datamesh.SegmentID, more bool, err error)
 	// PutRecord keeps an owner's record, durably. Kinds: Authentication, Exists
 	// (it is kept, as is another of its number), Full.
 	PutRecord(ctx context.Context, from datamesh.PeerID, r *datamesh.Record) error

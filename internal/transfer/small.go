@@ -61,6 +61,8 @@ func (s *Server) small(ctx context.Context, from datamesh.PeerID, req *request) 
 		resp, err = s.proofs(ctx, req)
 	case opReceipts:
 		resp, err = s.receipts(ctx, req)
+	case opOwned:
+		resp, err = s.owned(ctx, from, req)
 	case opPutRecord:
 		var r *datamesh.Record
 		if r, err = format.DecodeRecord(req.Record); err == nil {

@@ -231,6 +231,10 @@ func (r *registry) Proofs(_ context.Context, segments []datamesh.SegmentID) (lis
 	return list, r.fail
 }
 
+func (*registry) Owned(context.Context, datamesh.PeerID, OwnedAsk, int) ([]*datamesh.Descriptor, datamesh.SegmentID, bool, error) {
+	return nil, datamesh.SegmentID{}, false, errTest
+}
+
 func (*registry) PutRecord(context.Context, datamesh.PeerID, *datamesh.Record) error { return errTest }
 
 func (*registry) Records(context.Context, datamesh.RecordKey) iter.Seq2[*datamesh.Record, error] {

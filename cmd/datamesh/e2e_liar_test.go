@@ -197,6 +197,12 @@ func (liarRegistry) Records(context.Context, datamesh.RecordKey) iter.Seq2[*data
 	return func(func(*datamesh.Record, error) bool) {}
 }
 
+// Owned tells anybody of all that it has heard of, whoever owns it.
+func (l liarRegistry) Owned(context.Context, datamesh.PeerID, transfer.OwnedAsk, int) ([]*datamesh.Descriptor, datamesh.SegmentID, bool, error) {
+	list, _ := l.all()
+	return list, datamesh.SegmentID{}, false, nil
+}
+
 func (l liarRegistry) CompareRecords(ctx context.Context, _ datamesh.PeerID, _ transfer.RecordList) ([]datamesh.RecordKey, iter.Seq2[*datamesh.Record, error], error) {
 	return nil, l.Records(ctx, datamesh.RecordKey{}), nil
 }

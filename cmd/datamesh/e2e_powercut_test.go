@@ -295,6 +295,20 @@ var steppings = []stepping{
 		v.types(t, "undelete", v.last())
 		v.settles(t)
 	}},
+	{"cleanup", func(t *testing.T, v *victim) { v.litters(t) }, func(t *testing.T, v *victim) {
+		v.types(t, "cleanup")
+		v.cleans(t)
+	}},
+	{"cleanup --undo", func(t *testing.T, v *victim) {
+		v.litters(t)
+		v.cleans(t)
+	}, func(t *testing.T, v *victim) {
+		v.types(t, "cleanup", "--undo")
+		v.run(t, "cleanup", "--undo")
+		result[node.Cleaned](t, v.run(t, "cleanup", "--dry-run"))
+		v.ages(t)
+		v.cleans(t)
+	}},
 	{"surplus", nothing, func(t *testing.T, v *victim) {
 		for range 5 { // others may give up theirs
 			kill(v.other())
@@ -312,6 +326,34 @@ var steppings = []stepping{
 			v.mesh.settle(t)
 		}
 	}},
+}
+
+// litters leaves a segment in the mesh of a put of which nobody knows any more, and
+// has the victim have seen it for long.
+func (v *victim) litters(t *testing.T) {
+	t.Helper()
+	v.arm(t, "object: put: a segment is stored")
+	cmd := v.command("put", "-")
+	cmd.Stdin = bytes.NewReader(noisy(254, 300_000))
+	if o := start(t, cmd).wait(t); o.code == 0 {
+		t.Errorf("a put was acknowledged by a process that was to die: %s", o.stdout)
+	}
+	<-v.task.ended
+	if err := os.RemoveAll(filepath.Join(v.home, "puts")); err != nil {
+		t.Fatal(err)
+	}
+	v.wakes(t)
+	result[node.Cleaned](t, v.run(t, "cleanup", "--dry-run"))
+	v.ages(t)
+}
+
+// cleans puts what is left over into the trash, if it is not there by now.
+func (v *victim) cleans(t *testing.T) {
+	t.Helper()
+	result[node.Cleaned](t, v.run(t, "cleanup"))
+	if c := result[node.Cleaned](t, v.run(t, "cleanup")); c.Segments+c.Waiting > 0 {
+		t.Errorf("after a cleanup: got %+v", c)
+	}
 }
 
 func nothing(*testing.T, *victim) {}

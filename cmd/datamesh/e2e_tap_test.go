@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"datamesh"
+	"datamesh/internal/format"
 	network "datamesh/internal/mesh"
 	"datamesh/internal/node"
 	"datamesh/internal/ring"
@@ -22,7 +23,8 @@ import (
 type tappedClient struct {
 	*network.Net
 	*transfer.Client
-	tap *tap
+	self datamesh.PeerID
+	tap  *tap
 }
 
 func (m *mesh) tappedClient(t *testing.T) *tappedClient {
@@ -39,7 +41,7 @@ func (m *mesh) tappedClient(t *testing.T) *tappedClient {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &tappedClient{Net: net, tap: new(tap)}
+	c := &tappedClient{Net: net, self: datamesh.PeerID(key.Public().(ed25519.PublicKey)), tap: new(tap)}
 	c.Client = transfer.NewClient(func(ctx context.Context, peer datamesh.PeerID) (network.Stream, error) {
 		s, err := net.Open(ctx, peer, transfer.Protocol)
 		if err != nil {
@@ -57,6 +59,12 @@ func (m *mesh) tappedClient(t *testing.T) *tappedClient {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// Owned asks for what an owner has, as he would.
+func (c *tappedClient) Owned(ctx context.Context, peer datamesh.PeerID, owner ed25519.PrivateKey, after datamesh.SegmentID) ([]*datamesh.Descriptor, datamesh.SegmentID, bool, error) {
+	return c.Client.Owned(ctx, peer, transfer.OwnedAsk{Owner: datamesh.OwnerKey(owner.Public().(ed25519.PublicKey)), After: after,
+		Signature: format.SignOwned(owner, c.Genesis().MeshID(), peer, c.self)})
 }
 
 // A tap keeps all bytes that go through streams.

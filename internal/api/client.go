@@ -100,6 +100,14 @@ func (c *Client) Deleted(ctx context.Context) (*node.DeletedObjects, error) {
 	return ask[node.DeletedObjects](ctx, c, "GET", deletedPath, nil, nil)
 }
 
+func (c *Client) Cleanup(ctx context.Context, o node.CleanupOptions) (*node.Cleaned, error) {
+	query, err := withOptions(o)
+	if err != nil {
+		return nil, err
+	}
+	return ask[node.Cleaned](ctx, c, "POST", cleanupPath, query, nil)
+}
+
 func (c *Client) Info(ctx context.Context, ref string, prove bool) (*node.Info, error) {
 	return ask[node.Info](ctx, c, "GET", infoPath, url.Values{"ref": {ref}, "prove": {strconv.FormatBool(prove)}}, nil)
 }

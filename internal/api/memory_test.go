@@ -129,6 +129,11 @@ func (m *memory) Doctor(context.Context) (*node.Diagnosis, error) {
 	return &node.Diagnosis{Checks: []node.Check{{Name: "port", Status: node.CheckFailed, Detail: "d", Advice: "a"}}}, nil
 }
 
+func (m *memory) Cleanup(_ context.Context, o node.CleanupOptions) (*node.Cleaned, error) {
+	return &node.Cleaned{Segments: 3, Bytes: 5, Oldest: time.Unix(7, 0).UTC(), Waiting: 1, Found: []node.FoundObject{{ID: datamesh.ObjectID{1}, Name: "ÿ\n", Size: 2, Segments: 3}},
+		Answered: 2, Asked: 3, DryRun: o.DryRun}, nil
+}
+
 func (m *memory) Scrub(_ context.Context, o node.ScrubOptions) (*node.Scrubbed, error) {
 	return &node.Scrubbed{Shards: 3, Dropped: 1, Damaged: []node.DamagedShard{{Segment: datamesh.SegmentID{4}, Index: 2, Fate: node.DroppedShard, Reason: "not " + o.Transfer}}}, nil
 }

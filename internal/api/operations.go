@@ -46,6 +46,10 @@ type Operations interface {
 	// Deleted returns the user's objects that were deleted, the last first.
 	Deleted(ctx context.Context) (*node.DeletedObjects, error)
 
+	// Cleanup puts into the trash what the mesh has of the user and no catalog of
+	// his knows, or brings it back.
+	Cleanup(ctx context.Context, o node.CleanupOptions) (*node.Cleaned, error)
+
 	// Info asks the peers where the shards of an object are now, and may have
 	// them prove it.
 	Info(ctx context.Context, ref string, prove bool) (*node.Info, error)

@@ -126,6 +126,7 @@ func routes(ops Operations) http.Handler {
 	mux.Handle("POST "+scrubPath, answer(func(r *http.Request) (*node.Scrubbed, error) { return scrub(ops, r) }))
 	mux.Handle("POST "+auditPath, answer(func(r *http.Request) (*node.Audited, error) { return audit(ops, r) }))
 	mux.Handle("POST "+repairPath, answer(func(r *http.Request) (*node.Repaired, error) { return repair(ops, r) }))
+	mux.Handle("POST "+cleanupPath, answer(func(r *http.Request) (*node.Cleaned, error) { return cleanup(ops, r) }))
 	mux.Handle("GET "+receiptsPath, answer(func(r *http.Request) (*node.Receipts, error) { return ops.Receipts(r.Context(), ref(r)) }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, errs.New(errs.Invalid, "the local API has no %s %s", r.Method, r.URL.Path))
@@ -193,6 +194,14 @@ func remove(ops Operations, r *http.Request) (*node.Removed, error) {
 		return nil, err
 	}
 	return ops.Delete(r.Context(), ref(r), o)
+}
+
+func cleanup(ops Operations, r *http.Request) (*node.Cleaned, error) {
+	var o node.CleanupOptions
+	if err := options(r, &o); err != nil {
+		return nil, err
+	}
+	return ops.Cleanup(r.Context(), o)
 }
 
 func info(ops Operations, r *http.Request) (*node.Info, error) {

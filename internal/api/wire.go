@@ -30,6 +30,7 @@ const (
 	auditPath     = "/v1/audit"
 	repairPath    = "/v1/repair"
 	receiptsPath  = "/v1/receipts"
+	cleanupPath   = "/v1/cleanup"
 )
 
 const (

@@ -109,6 +109,9 @@ func (c *Catalog) prepare(ctx context.Context, additions string) error {
 		if err = c.addColumns(ctx); err == nil {
 			err = c.addLog(ctx)
 		}
+		if err == nil {
+			err = c.addStrays(ctx)
+		}
 		has = true
 	}
 	if err == nil {

@@ -70,6 +70,7 @@ func (n *Node) connect(ctx context.Context) (*link, error) {
 	n.wg.Go(func() { n.sweep(l) })
 	if n.opt.Role == Storage {
 		n.wg.Go(func() { n.keepNames(l) })
+		n.wg.Go(func() { n.keepLooking(l) })
 	}
 	return l, nil
 }

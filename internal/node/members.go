@@ -2,8 +2,10 @@ package node
 
 import (
 	"context"
+	"crypto/ed25519"
 
 	"datamesh"
+	"datamesh/internal/errs"
 	"datamesh/internal/format"
 	"datamesh/internal/repair"
 	"datamesh/internal/ring"
@@ -65,6 +67,24 @@ func (m *members) Words(ctx context.Context, peer datamesh.PeerID, w transfer.Wo
 	}
 	return m.link.client.Words(ctx, peer, w)
 }
+
+// Owned signs for the owner that this peer may ask another for his segments, and
+// asks.
+func (m *members) Owned(ctx context.Context, peer datamesh.PeerID, owner ed25519.PrivateKey, after datamesh.SegmentID) (list []*datamesh.Descriptor, next datamesh.SegmentID, more bool, err error) {
+	to, ok := m.link.view().Lookup(peer)
+	if !ok {
+		return nil, next, false, errs.New(errs.Unavailable, "peer %s is no member", peer)
+	}
+	ask := transfer.OwnedAsk{Owner: datamesh.OwnerKey(owner.Public().(ed25519.PublicKey)), After: after,
+		Signature: format.SignOwned(owner, to.Record.Mesh, peer, m.link.self)}
+	if peer == m.link.self && m.link.disk != nil {
+		return m.own().Owned(ctx, m.link.self, ask, ownedPage)
+	}
+	return m.link.client.Owned(ctx, peer, ask)
+}
+
+// ownedPage is how many segments of the own disk are looked at at once.
+const ownedPage = 1024
 
 // own returns this node's registry, also where there is no mesh.
 func (m *members) own() *repair.Registry {

@@ -204,6 +204,8 @@ type learned struct {
 	Answered int // of those who keep the owner's records
 	Asked    int
 	Missing  int // records that nobody has who has answered, though later ones are there
+
+	runs []datamesh.ObjectID // that the others' records name
 }
 
 // learnNames takes over what the owner's other devices have said. What cannot be
@@ -256,6 +258,7 @@ func (n *Node) learnFound(ctx context.Context, l *link, keys *keyring.Ring, foun
 			if device == self {
 				break
 			}
+			done.runs = append(done.runs, run.Object)
 			changed, err := n.learnFrom(ctx, catalog.Source{Device: device, What: run.Object}, func(do func(*format.LogBlock) error) error {
 				return n.readRun(ctx, l, run.Object, do)
 			})

@@ -70,9 +70,11 @@ type Node struct {
 	journal *object.Journal
 	metrics *metrics.Metrics
 	started time.Time
+	now     func() time.Time // by which strays are old enough
 	board   board
 
 	deleting   sync.Mutex // held while an object is deleted or brought back
+	cleaning   sync.Mutex // held while strays are looked for
 	publishing sync.Mutex // held while the mesh is sent what the catalog says
 	compacting sync.Mutex // held while that is made shorter
 
@@ -126,7 +128,7 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 
 func newNode(o Options, cat *catalog.Catalog) *Node {
 	n := &Node{opt: o, home: o.Home, log: o.Log, catalog: cat,
-		journal: object.NewJournal(o.Home.Puts(), o.Config.Put.Resume), metrics: metrics.New(), started: time.Now()}
+		journal: object.NewJournal(o.Home.Puts(), o.Config.Put.Resume), metrics: metrics.New(), started: time.Now(), now: time.Now}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	return n
 }

@@ -140,6 +140,12 @@ func (f *fetch) sentence() (*sentence, error) {
 // segment's a majority must answer: whatever was said and acknowledged is known
 // to one of those. Kind: Unavailable.
 func (o *Objects) recall(ctx context.Context, all []*sentence) error {
+	return o.ask(ctx, all).err(ctx)
+}
+
+// ask asks the registrars of segments for their owner's last words, and counts
+// their answers on each.
+func (o *Objects) ask(ctx context.Context, all []*sentence) *tally {
 	view := o.net.View()
 	bySegment := map[datamesh.SegmentID]*sentence{}
 	lists := map[datamesh.PeerID][]transfer.Word{}
@@ -153,7 +159,7 @@ func (o *Objects) recall(ctx context.Context, all []*sentence) error {
 		}
 	}
 	var mu sync.Mutex // guards the sentences
-	return answers.collect(ctx, maps.Keys(lists), func(peer datamesh.PeerID) error {
+	answers.collect(maps.Keys(lists), func(peer datamesh.PeerID) error {
 		list := lists[peer]
 		slices.SortFunc(list, func(a, b transfer.Word) int { return bytes.Compare(a.Segment[:], b.Segment[:]) })
 		for some := range slices.Chunk(list, transfer.MaxWords) {
@@ -174,6 +180,7 @@ func (o *Objects) recall(ctx context.Context, all []*sentence) error {
 		}
 		return nil
 	})
+	return answers
 }
 
 // Delete says that all segments shall be gone, first those of the content, then
@@ -240,6 +247,11 @@ func (o *Objects) say(ctx context.Context, all []*sentence, word func(*sentence)
 	if len(all) == 0 {
 		return nil
 	}
+	return o.tellWords(ctx, all, word).err(ctx)
+}
+
+// tellWords is as say, and counts who has taken the word on each segment.
+func (o *Objects) tellWords(ctx context.Context, all []*sentence, word func(*sentence) *datamesh.Deletion) *tally {
 	view := o.net.View()
 	lists := map[datamesh.PeerID][]*datamesh.Deletion{}
 	keeps := map[datamesh.PeerID]map[datamesh.SegmentID]bool{}
@@ -260,7 +272,7 @@ func (o *Objects) say(ctx context.Context, all []*sentence, word func(*sentence)
 			}
 		}
 	}
-	return acks.collect(ctx, maps.Keys(lists), func(peer datamesh.PeerID) error {
+	acks.collect(maps.Keys(lists), func(peer datamesh.PeerID) error {
 		var group errgroup.Group
 		group.SetLimit(8)
 		for _, del := range lists[peer] {
@@ -274,6 +286,7 @@ func (o *Objects) say(ctx context.Context, all []*sentence, word func(*sentence)
 		}
 		return group.Wait()
 	})
+	return acks
 }
 
 // A tally counts the answers on each segment.
@@ -295,9 +308,16 @@ func (t *tally) count(segment datamesh.SegmentID) {
 	t.missing[segment]--
 }
 
-// collect calls ask for each of the peers, some at once, and returns an error
-// of kind Unavailable when some segment has not enough answers then.
-func (t *tally) collect(ctx context.Context, peers iter.Seq[datamesh.PeerID], ask func(datamesh.PeerID) error) error {
+// enough reports whether a segment has as many answers as are wanted.
+func (t *tally) enough(segment datamesh.SegmentID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	missing, wanted := t.missing[segment]
+	return wanted && missing <= 0
+}
+
+// collect calls ask for each of the peers, some at once.
+func (t *tally) collect(peers iter.Seq[datamesh.PeerID], ask func(datamesh.PeerID) error) {
 	all := slices.Collect(peers)
 	each(len(all), func(i int) {
 		if err := ask(all[i]); err != nil {
@@ -306,6 +326,10 @@ func (t *tally) collect(ctx context.Context, peers iter.Seq[datamesh.PeerID], as
 			t.failed[all[i]] = err
 		}
 	})
+}
+
+// err returns an error of kind Unavailable if some segment has not enough answers.
+func (t *tally) err(ctx context.Context) error {
 	for segment, n := range t.missing {
 		if n > 0 {
 			return errors.Join(ctx.Err(), errs.New(errs.Unavailable, "too few of the peers that keep track of %s answered: %s", segment, reasons(t.failed)))

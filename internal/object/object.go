@@ -10,6 +10,7 @@ package object
 
 import (
 	"context"
+	"crypto/ed25519"
 	"sync"
 	"time"
 
@@ -34,6 +35,8 @@ type Net interface {
 	Shards(peer datamesh.PeerID) datamesh.ShardStore
 	Report(ctx context.Context, peer datamesh.PeerID, reports []store.Report) error
 	Locate(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error)
+	// Owned asks a peer for segments of an owner, greater than after, as [transfer.Client.Owned].
+	Owned(ctx context.Context, peer datamesh.PeerID, owner ed25519.PrivateKey, after datamesh.SegmentID) (list []*datamesh.Descriptor, next datamesh.SegmentID, more bool, err error)
 	Words(ctx context.Context, peer datamesh.PeerID, w transfer.Words) ([]datamesh.SegmentID, []*datamesh.Deletion, error)
 	PutRecord(ctx context.Context, peer datamesh.PeerID, r *datamesh.Record) error
 	Records(ctx context.Context, peer datamesh.PeerID, owner datamesh.OwnerKey) (list []*datamesh.Record, err error)

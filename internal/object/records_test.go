@@ -64,6 +64,10 @@ func (w *world) Records(ctx context.Context, peer datamesh.PeerID, owner datames
 	return w.client.Records(ctx, peer, owner)
 }
 
+func (w *world) Owned(ctx context.Context, peer datamesh.PeerID, owner ed25519.PrivateKey, after datamesh.SegmentID) (list []*datamesh.Descriptor, next datamesh.SegmentID, more bool, err error) {
+	return nil, next, false, errs.New(errs.Unavailable, "nobody lists anything here")
+}
+
 // record makes one of the user's.
 func (u *user) record(device byte, seq, base uint64, payload string) *datamesh.Record {
 	u.t.Helper()

@@ -142,6 +142,29 @@ func (j *Journal) settle(ctx context.Context, net Net, what map[datamesh.Segment
 	return len(what), true, nil
 }
 
+// Segments returns the segments of puts that have not ended, in the journals of this
+// home, of whatever process: they may yet become an object, or are deleted by a
+// sweep. Kinds: IO, Configuration (a newer version has left something).
+func (j *Journal) Segments() (map[datamesh.SegmentID]bool, error) {
+	names, err := filepath.Glob(filepath.Join(j.dir, "*"+journalSuffix))
+	if err != nil {
+		return nil, errs.New(errs.IO, "journals: %w", err)
+	}
+	all := map[datamesh.SegmentID]bool{}
+	for _, name := range names {
+		puts, err := readJournal(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, what := range puts {
+			for segment := range what {
+				all[segment] = true
+			}
+		}
+	}
+	return all, nil
+}
+
 // readJournal returns what each put that has not ended has sent. A torn or
 // damaged end is where a crash has cut the file; what stands before it counts.
 // Kinds: IO, Configuration (a newer version wrote it).

@@ -253,7 +253,7 @@ func (o *Objects) tell(ctx context.Context, all []placed) error {
 			reports[peer] = append(reports[peer], reportOf(p))
 		}
 	}
-	return acks.collect(ctx, maps.Keys(reports), func(peer datamesh.PeerID) error {
+	acks.collect(maps.Keys(reports), func(peer datamesh.PeerID) error {
 		if err := o.net.Report(ctx, peer, reports[peer]); err != nil {
 			return err
 		}
@@ -262,4 +262,5 @@ func (o *Objects) tell(ctx context.Context, all []placed) error {
 		}
 		return nil
 	})
+	return acks.err(ctx)
 }

@@ -94,7 +94,11 @@ func (n *Node) look(ctx context.Context, l *link, keys *keyring.Ring) (*strays, 
 		}
 		return is, nil
 	}
-	if err := n.restoreListed(ctx, l, known); err != nil {
+	err = n.restoreThose(ctx, l, func(segment datamesh.SegmentID) (bool, error) {
+		what, err := n.whatIs(ctx, known, segment)
+		return what == catalog.Listed, err
+	})
+	if err != nil {
 		return nil, err
 	}
 	found, err := l.objects.Strays(ctx, isKnown)
@@ -227,7 +231,8 @@ func (n *Node) knowParts(ctx context.Context, l *link, known map[datamesh.Object
 	return incomplete(unread[0])
 }
 
-// keepLost takes out of strays what is a lost object, and all segments of that.
+// keepLost takes out of strays what is a lost object, and all segments of that, of
+// which it brings back what is in the trash.
 // Kind: Unavailable (whether something is one cannot be told).
 func (n *Node) keepLost(ctx context.Context, l *link, s *strays, done *Cleaned) error {
 	lost := make([]*object.LostObject, len(s.List))
@@ -251,7 +256,10 @@ func (n *Node) keepLost(ctx context.Context, l *link, s *strays, done *Cleaned) 
 		done.Found = append(done.Found, FoundObject{ID: o.ID, Name: o.Manifest.Name, Size: o.Manifest.Size, Segments: len(o.Parts)})
 	}
 	s.List = slices.DeleteFunc(s.List, func(x *object.Stray) bool { return kept[x.Descriptor.Segment] })
-	return nil
+	if len(kept) == 0 {
+		return nil
+	}
+	return n.restoreThose(ctx, l, func(segment datamesh.SegmentID) (bool, error) { return kept[segment], nil })
 }
 
 // oldEnough returns the strays that were seen for long enough, and counts them and the
@@ -356,20 +364,20 @@ func (n *Node) restoreWords(ctx context.Context, l *link, list []catalog.Discard
 	return back, elsewhere, err
 }
 
-// restoreListed brings back what was put into the trash and has turned out to be of
+// restoreThose brings back what was put into the trash and has turned out to be of
 // an object since, as of one that a device has told of that was away for long.
-func (n *Node) restoreListed(ctx context.Context, l *link, known map[datamesh.ObjectID]catalog.Known) error {
+func (n *Node) restoreThose(ctx context.Context, l *link, isOfObject func(datamesh.SegmentID) (bool, error)) error {
 	list, err := n.catalog.Discards(ctx, n.now().Add(-trashTime))
-	if err != nil || len(list) == 0 {
+	if err != nil {
 		return err
 	}
 	var some []catalog.Discarded
 	for _, d := range list {
-		what, err := n.whatIs(ctx, known, d.Word.Descriptor.Segment)
+		is, err := isOfObject(d.Word.Descriptor.Segment)
 		if err != nil {
 			return err
 		}
-		if what == catalog.Listed {
+		if is {
 			some = append(some, d)
 		}
 	}

@@ -401,3 +401,40 @@ func (p *pausing) Read(b []byte) (int, error) {
 	p.read += n
 	return n, nil
 }
+
+// Segments that were put into the trash while nobody showed the manifest come back
+// when somebody does.
+func TestCleanupBringsBackWhatALostObjectTurnsOutToNeed(t *testing.T) {
+	w := newCleanupWorld(t)
+	content := noise(7, 250_000)
+	late := w.user.put(content, PutOptions{Name: "late"})
+	l, _ := w.user.objects()
+	parts, err := l.objects.Parts(t.Context(), late.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.user.Delete(t.Context(), late.ID.String(), DeleteOptions{Forget: true}); err != nil {
+		t.Fatal(err)
+	}
+	found, err := l.objects.Strays(t.Context(), func(all []datamesh.SegmentID) (known []bool, err error) {
+		for _, segment := range all {
+			known = append(known, !slices.Contains(parts[1:], segment))
+		}
+		return known, nil
+	})
+	if err == nil {
+		err = l.objects.RecallStrays(t.Context(), found.List)
+	}
+	if err != nil || len(found.List) == 0 {
+		t.Fatalf("%d, %v", len(found.List), err)
+	}
+	if _, _, err := l.objects.Discard(t.Context(), found.List, func(words []*datamesh.Deletion) error {
+		return w.user.catalog.Discard(t.Context(), time.Now(), words)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if c := w.user.cleanup(CleanupOptions{}); len(c.Found) != 1 || c.Found[0].ID != late.ID {
+		t.Errorf("got %+v", c)
+	}
+	w.user.get(late.ID.String(), content)
+}

@@ -1,6 +1,7 @@
 package object
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -65,7 +66,30 @@ func (w *world) Records(ctx context.Context, peer datamesh.PeerID, owner datames
 }
 
 func (w *world) Owned(ctx context.Context, peer datamesh.PeerID, owner ed25519.PrivateKey, after datamesh.SegmentID) (list []*datamesh.Descriptor, next datamesh.SegmentID, more bool, err error) {
-	return nil, next, false, errs.New(errs.Unavailable, "nobody lists anything here")
+	if err := w.reach(ctx, peer, getSilence); err != nil {
+		return nil, next, false, err
+	}
+	m, all := w.member(peer), map[datamesh.SegmentID]*datamesh.Descriptor{}
+	for key := datamesh.First; ; {
+		keys, err := m.store.List(ctx, key, 1)
+		if err != nil || len(keys) == 0 {
+			break
+		}
+		key = keys[0]
+		if all[key.Segment], _, err = m.store.Get(ctx, key, nil); err != nil {
+			return nil, next, false, err
+		}
+	}
+	for segment, d := range all { // a few at a time
+		if d.Owner == datamesh.OwnerKey(owner.Public().(ed25519.PublicKey)) && bytes.Compare(segment[:], after[:]) > 0 {
+			list = append(list, d)
+		}
+	}
+	slices.SortFunc(list, func(a, b *datamesh.Descriptor) int { return bytes.Compare(a.Segment[:], b.Segment[:]) })
+	if more = len(list) > 3; more {
+		list, next = list[:3], list[2].Segment
+	}
+	return list, next, more, nil
 }
 
 // record makes one of the user's.

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -437,4 +439,58 @@ func TestCleanupBringsBackWhatALostObjectTurnsOutToNeed(t *testing.T) {
 		t.Errorf("got %+v", c)
 	}
 	w.user.get(late.ID.String(), content)
+}
+
+// The runs of another home, and what they are cut into, are known by its records.
+func TestCleanupKeepsTheRunsOfOtherHomes(t *testing.T) {
+	w := newCleanupWorld(t)
+	before := w.other.records()
+	for i := range 80 { // with names so long that the run has segments of its own
+		w.other.put(noise(byte(i), 10), PutOptions{Name: fmt.Sprint(i, strings.Repeat("x", 4000))})
+	}
+	if n := w.other.records(); n >= before+80 {
+		t.Fatalf("the mesh has %d records: no run was made", n)
+	}
+	w.user.heardOf(t.Context()) // it was read before anything is looked for
+	w.user.later(strayAge)
+	for range 2 {
+		if c := w.user.cleanup(CleanupOptions{}); c.Segments+c.Waiting+len(c.Found) != 0 {
+			t.Errorf("got %+v", c)
+		}
+	}
+	all := w.user.names()
+	anew := home(t)
+	carry(t, w.user.home, anew)
+	third := open(t, through(t, anew, Client, w.door))
+	if third.heardOf(t.Context()); third.names() != all {
+		t.Errorf("a new home has %d names, want %d", third.names(), all)
+	}
+}
+
+// A home that cannot tell the mesh what it has stored does not know what others
+// would make of it, and waits.
+func TestCleanupRefusesBeforeTheMeshKnowsThisHome(t *testing.T) {
+	w := newCleanupWorld(t)
+	keys := must(t, w.user.keys)
+	l, mesh := w.user.objects()
+	sealed, err := format.SealBlock(&format.LogBlock{}, keys.Catalog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 62 { // beside the two: as many devices as an owner has
+		r, err := format.NewRecord(keys.Owner, mesh, [16]byte{byte(i), 1}, 1, 0, sealed)
+		if err == nil {
+			err = l.objects.PutRecord(t.Context(), r)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.user.cleanup(CleanupOptions{})
+	h := home(t)
+	carry(t, w.user.home, h)
+	third := open(t, through(t, h, Client, w.door))
+	third.put(noise(1, 100), PutOptions{Name: "of one too many"})
+	_, err = third.Cleanup(t.Context(), CleanupOptions{})
+	wantKind(t, "with what could not be sent", err, errs.Unavailable)
 }

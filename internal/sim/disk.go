@@ -310,7 +310,7 @@ func (d *Disk) Owned(ctx context.Context, owner datamesh.OwnerKey, after datames
 	defer d.mu.Unlock()
 	some := d.some(after, limit)
 	for _, segment := range some {
-		if last = segment; d.segments[segment].d.Owner == owner && d.deleted(segment) == nil {
+		if last = segment; d.segments[segment].d.Owner == owner {
 			list = append(list, d.segments[segment].d)
 		}
 	}

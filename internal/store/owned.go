@@ -10,7 +10,8 @@ import (
 )
 
 // Owned returns an owner's segments of which something is here, or is known to be
-// elsewhere, and which he has not deleted. It looks at no more than limit segments
+// elsewhere, and which he has not deleted: of what
+// is in the trash no descriptor is kept. It looks at no more than limit segments
 // of whomever, those greater than after, in their order, and returns the last one
 // that it has looked at; more reports whether others may follow. Kinds:
 // Unavailable, Database.
@@ -26,21 +27,20 @@ func (d *Disk) Owned(ctx context.Context, owner datamesh.OwnerKey, after datames
 	seen := 0
 	err = d.index.rows(func(rows *sql.Rows) error {
 		var segment, descriptor sql.RawBytes
-		var gone bool
-		if err := rows.Scan(&segment, &descriptor, &gone); err != nil {
+		if err := rows.Scan(&segment, &descriptor); err != nil {
 			return err
 		}
 		seen++
 		copy(last[:], segment)
-		if gone || descriptor == nil {
+		if descriptor == nil {
 			return nil
 		}
 		if x, err := format.ReadDescriptor(descriptor); err == nil && x.Owner == owner {
 			list = append(list, x) // what has rotted is no reason to hide the rest
 		}
 		return nil
-	}, `SELECT segment, iif(instr(descriptor, ?1), descriptor, NULL), EXISTS (SELECT 1 FROM tombstones t WHERE t.segment = s.segment)
-		FROM segments s WHERE segment > ?2 ORDER BY segment LIMIT ?3`, owner[:], after[:], max(limit, 0))
+	}, `SELECT segment, iif(instr(descriptor, ?1), descriptor, NULL)
+		FROM segments WHERE segment > ?2 ORDER BY segment LIMIT ?3`, owner[:], after[:], max(limit, 0))
 	if err != nil {
 		return nil, last, false, errs.New(kindOf(err), "store: segments of an owner: %w", err)
 	}

@@ -31,31 +31,33 @@ func inOrder(a, b *datamesh.Descriptor) int { return bytes.Compare(a.Segment[:],
 
 // All of an owner come, in however many answers, large ones too.
 func TestOwnedComesInPages(t *testing.T) {
-	c, disk := dialRecords(t)
-	var want []datamesh.SegmentID
-	for i := range uint32(700) {
-		d := ofOwner(t, i, 2+254*int(i%8/7))
-		report := store.Report{Descriptor: d, Holdings: []store.Holding{{Index: 1, Peer: anybody}}}
-		if err := disk.Report(t.Context(), []store.Report{report}); err != nil {
-			t.Fatal(err)
+	for _, tt := range []struct{ segments, shards, least, most int }{{700, 2, 2, 2}, {60, 256, 3, 4}} {
+		c, disk := dialRecords(t)
+		var want []datamesh.SegmentID
+		for i := range tt.segments {
+			d := ofOwner(t, uint32(i), tt.shards)
+			report := store.Report{Descriptor: d, Holdings: []store.Holding{{Index: 1, Peer: anybody}}}
+			if err := disk.Report(t.Context(), []store.Report{report}); err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, d.Segment)
 		}
-		want = append(want, d.Segment)
-	}
-	slices.SortFunc(want, func(a, b datamesh.SegmentID) int { return bytes.Compare(a[:], b[:]) })
-	ask, pages := OwnedAsk{Owner: datamesh.OwnerKey(holderKey.Public().(ed25519.PublicKey))}, 0
-	var got []datamesh.SegmentID
-	for more := true; more; pages++ {
-		var list []*datamesh.Descriptor
-		var err error
-		if list, ask.After, more, err = c.Owned(t.Context(), anybody, ask); err != nil {
-			t.Fatal(err)
+		slices.SortFunc(want, func(a, b datamesh.SegmentID) int { return bytes.Compare(a[:], b[:]) })
+		ask, pages := OwnedAsk{Owner: datamesh.OwnerKey(holderKey.Public().(ed25519.PublicKey))}, 0
+		var got []datamesh.SegmentID
+		for more := true; more; pages++ {
+			var list []*datamesh.Descriptor
+			var err error
+			if list, ask.After, more, err = c.Owned(t.Context(), anybody, ask); err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range list {
+				got = append(got, d.Segment)
+			}
 		}
-		for _, d := range list {
-			got = append(got, d.Segment)
+		if !slices.Equal(got, want) || pages < tt.least || pages > tt.most {
+			t.Errorf("%d segments of %d shards in %d answers, want %d in %d to %d", len(got), tt.shards, pages, len(want), tt.least, tt.most)
 		}
-	}
-	if !slices.Equal(got, want) || pages < 3 {
-		t.Errorf("%d segments in %d answers, want %d in some", len(got), pages, len(want))
 	}
 }
 

@@ -64,12 +64,12 @@ func TestCleanupFindsWhatALostHomeHasLeft(t *testing.T) {
 	}
 	gone := noisy(20, 400_000)
 	lost.put(t, gone, "--name", "deleted")
+	before := m.segmentsOf(t)
 	away := m.members[3]
 	kill(away)
 	result[node.Removed](t, lost.run(t, "rm", "deleted"))
 	restart(t, away) // and has not heard of it
 
-	before := m.segmentsOf(t)
 	put, content := half(t, lost)
 	put.kill()
 	content.Close()
@@ -92,7 +92,15 @@ func TestCleanupFindsWhatALostHomeHasLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	left := len(m.segmentsOf(t)) - len(before)
+	since := func() (n int) { // how many are there that were not before: what was deleted goes at some time
+		for segment := range m.segmentsOf(t) {
+			if !before[segment] {
+				n++
+			}
+		}
+		return n
+	}
+	left := since()
 
 	u := m.newcomer()
 	result[node.Recovered](t, u.recovers(t, words))
@@ -108,11 +116,13 @@ func TestCleanupFindsWhatALostHomeHasLeft(t *testing.T) {
 	if c = result[node.Cleaned](t, u.run(t, "cleanup", "--dry-run")); c.Segments != leftovers || c.Waiting != 0 || !c.DryRun {
 		t.Errorf("a dry run: got %+v, want %d to go", c, leftovers)
 	}
-	all := m.segmentsOf(t)
+	if n := since(); n != left {
+		t.Errorf("%d of %d are there after a dry run", n, left)
+	}
 	if c = result[node.Cleaned](t, u.run(t, "cleanup")); c.Segments != leftovers || c.Failed != 0 || len(c.Found) != 1 {
 		t.Errorf("got %+v, want %d in the trash", c, leftovers)
 	}
-	eventually(t, "the members have put it into their trash", func() bool { return len(m.segmentsOf(t)) == len(all)-leftovers })
+	eventually(t, "the members have put it into their trash", func() bool { return since() == left-leftovers })
 	intact := func() {
 		t.Helper()
 		for name, content := range contents {
@@ -133,6 +143,9 @@ func TestCleanupFindsWhatALostHomeHasLeft(t *testing.T) {
 	}
 	if c := result[node.Cleaned](t, u.run(t, "cleanup", "--undo")); c.Restored != leftovers || c.Failed != 0 {
 		t.Errorf("undo: got %+v, want %d back", c, leftovers)
+	}
+	if n := since(); n != left {
+		t.Errorf("%d of %d are back", n, left)
 	}
 	c = result[node.Cleaned](t, u.run(t, "cleanup"))
 	if c.Segments != 0 || c.Waiting != leftovers {

@@ -67,7 +67,8 @@ type Objects struct {
 	keys    func() (*keyring.Ring, error)
 	journal *Journal
 	grace   time.Duration
-	content int // bytes of content that go into a segment at most; tests want little
+	long    time.Duration // longPut; tests have less
+	content int           // bytes of content that go into a segment at most; tests want little
 
 	putMemory *semaphore.Weighted
 	getMemory *semaphore.Weighted
@@ -80,7 +81,7 @@ type Objects struct {
 // it runs. A put waits at most grace for its last shards once it could succeed
 // without them.
 func New(net Net, keys func() (*keyring.Ring, error), journal *Journal, grace time.Duration) *Objects {
-	return &Objects{net: net, keys: keys, journal: journal, grace: grace, content: datamesh.MaxContent,
+	return &Objects{net: net, keys: keys, journal: journal, grace: grace, long: longPut, content: datamesh.MaxContent,
 		putMemory: semaphore.NewWeighted(maxMemory), getMemory: semaphore.NewWeighted(maxMemory)}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -92,6 +93,9 @@ func (o *Objects) Put(ctx context.Context, r io.Reader, opt PutOptions, commit f
 	p := &put{o: o, opt: opt, keys: keys, entry: o.journal.begin(), slow: map[datamesh.PeerID]time.Time{}, created: time.Now()}
 	p.source = p.journalSource(o.segmentLen(opt.K, opt.M))
 	id, size, err := p.run(ctx, r)
+	if err == nil {
+		err = p.stillThere(ctx)
+	}
 	result := p.result(id, size)
 	if err == nil {
 		step.At("object: put: all is stored and reported")
@@ -170,6 +174,39 @@ func (p *put) run(ctx context.Context, r io.Reader) (id datamesh.ObjectID, size 
 		return id, 0, err
 	}
 	return datamesh.ObjectID(d.Segment), m.Size, p.report(ctx)
+}
+
+// longPut is how long a put may take, with what it has gone on from, without
+// asking whether its segments are still wanted. It is less than the time after
+// which another home of the owner may take them for left over.
+const longPut = 20 * 24 * time.Hour
+
+// stillThere reports with an error that segments of a put that took very long were
+// deleted meanwhile. Kind: Unavailable.
+func (p *put) stillThere(ctx context.Context) error {
+	took := time.Now().Round(0).Sub(p.created.Round(0)) // also while the machine slept
+	if p.resumed > 0 {
+		took += p.o.journal.resume
+	}
+	if took < p.o.long && took >= 0 {
+		return nil
+	}
+	for some := range slices.Chunk(p.placed, strayChunk) {
+		all := make([]*sentence, len(some))
+		for i := range some {
+			all[i] = &sentence{d: some[i].desc}
+		}
+		if err := p.o.recall(ctx, all); err != nil {
+			return err
+		}
+		for _, s := range all {
+			if s.last != nil && s.last.Gone() {
+				return errs.WithHint(errs.New(errs.Unavailable, "put: segment %s was deleted meanwhile, as what is left over of a put", s.d.Segment),
+					"put it again, and let no other home clean up meanwhile")
+			}
+		}
+	}
+	return nil
 }
 
 // segment codes the n sealed bytes at the head of buf and spreads the shards.

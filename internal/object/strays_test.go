@@ -1,7 +1,10 @@
 package object
 
 import (
+	"bytes"
 	"errors"
+	"io"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -351,4 +354,41 @@ func TestSegmentsOfPutsThatHaveNotEnded(t *testing.T) {
 	if len(all) != 6 {
 		t.Errorf("%d segments, want 6", len(all))
 	}
+}
+
+// A put that takes so long that another home takes its first segments for left over
+// does not succeed with them gone.
+func TestLongPutsSeeWhetherTheirSegmentsAreStillThere(t *testing.T) {
+	w := newWorld(t, 6)
+	u := newUser(t, w)
+	u.content = 64 << 10
+	u.long = 0
+	u.get(u.put(noise(1, 300_000), options).ID, noise(1, 300_000))
+	before := u.strays().List
+	content := noise(2, 300_000)
+	discard := func() {
+		var fresh []*Stray
+		for len(fresh) < 3 && t.Context().Err() == nil { // until what was read is stored
+			runtime.Gosched()
+			fresh = slices.DeleteFunc(u.strays().List, func(s *Stray) bool {
+				return len(s.Peers) < 6 || slices.ContainsFunc(before, func(x *Stray) bool { return x.Descriptor.Segment == s.Descriptor.Segment })
+			})
+		}
+		if _, acked, _ := u.discards(fresh); len(acked) == 0 {
+			t.Error("nothing was discarded")
+		}
+	}
+	_, err := u.Put(t.Context(), io.MultiReader(bytes.NewReader(content[:250_000]), &whenRead{do: discard}, bytes.NewReader(content[250_000:])), options,
+		func(PutResult) error { t.Error("it was committed"); return nil })
+	if !errors.Is(err, errs.Unavailable) || errs.HintFor(err) == "" {
+		t.Errorf("got %v, want kind Unavailable", err)
+	}
+}
+
+// whenRead is an empty reader that does something first.
+type whenRead struct{ do func() }
+
+func (w *whenRead) Read([]byte) (int, error) {
+	w.do()
+	return 0, io.EOF
 }

@@ -18,6 +18,10 @@ const (
 	MaxSealedLog = 32 << 10
 	// MaxRuns is how many runs a block names at most.
 	MaxRuns = 128
+	// MaxNames is how many names an object has at most beside its first.
+	MaxNames = 64
+	// MaxNamesBytes is how many bytes these have together at most.
+	MaxNamesBytes = 8 << 10
 
 	logLevels = 16 // of runs
 )
@@ -48,6 +52,8 @@ type Change struct {
 	Type    string            `cbor:"12,keyasint,omitempty"` // media type
 	Mode    uint32            `cbor:"13,keyasint,omitempty"` // permission bits of the file
 	ModTime int64             `cbor:"14,keyasint,omitempty"` // of the file, nanoseconds since 1970
+	Pinned  bool              `cbor:"15,keyasint,omitempty"` // it is not to be deleted
+	Further []string          `cbor:"16,keyasint,omitempty"` // names beside Name, in order, none twice
 }
 
 // A Run names an object that has the changes of a device which are in no
@@ -122,7 +128,24 @@ func (c *Change) check() error {
 	case c.Clock == 0 || c.Clock > math.MaxInt64: // a database has it
 		return errs.New(errs.Serialization, "change: clock %d", c.Clock)
 	}
+	if err := checkFurther(c.Name, c.Further); err != nil {
+		return err
+	}
 	return checkTags(c.Tags)
+}
+
+func checkFurther(name string, further []string) error {
+	bytes, last := 0, ""
+	for _, x := range further {
+		if x <= last || x == name || name == "" || len(x) > MaxName || !utf8.ValidString(x) {
+			return errs.New(errs.Serialization, "further names: each has at most %d bytes of valid UTF-8, and they are in order, none twice, beside another", MaxName)
+		}
+		bytes, last = bytes+len(x), x
+	}
+	if len(further) > MaxNames || bytes > MaxNamesBytes {
+		return errs.New(errs.Serialization, "%d further names of %d bytes, limit %d of %d", len(further), bytes, MaxNames, MaxNamesBytes)
+	}
+	return nil
 }
 
 // sealedBlock is a block that only its owner can open.

@@ -3,6 +3,7 @@ package format
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -44,6 +45,20 @@ func TestV1LogBlockOfFiles(t *testing.T) {
 	want := &LogBlock{Version: 1, Changes: []Change{{Object: seed(0x53), Clock: 2, Name: "bin/run", Size: 7, Created: 3, Stored: 42,
 		Type: "text/x-shellscript", Mode: 0o755, ModTime: 1_700_000_000_123_456_789}}}
 	file := read(t, "log-block-of-files.cbor")
+	got, err := DecodeBlock(file)
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if b, err := EncodeBlock(want); !bytes.Equal(b, file) || err != nil {
+		t.Errorf("it is written otherwise: %v", err)
+	}
+}
+
+// A change says all names of an object, and whether it is pinned.
+func TestV1LogBlockOfNames(t *testing.T) {
+	want := &LogBlock{Version: 1, Changes: []Change{{Object: seed(0x54), Clock: 3, Name: "b", Size: 7, Created: 3, Stored: 42,
+		Pinned: true, Further: []string{"a", "dir/ÿ"}}}}
+	file := read(t, "log-block-of-names.cbor")
 	got, err := DecodeBlock(file)
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
@@ -96,6 +111,10 @@ func TestAnyChangeHasRoomInABlock(t *testing.T) {
 	for range MaxTags {
 		c.Tags = append(c.Tags, strings.Repeat("t", MaxTag))
 	}
+	c.Pinned = true
+	for i := range MaxNames {
+		c.Further = append(c.Further, fmt.Sprintf("%02d", i)+strings.Repeat("f", MaxNamesBytes/MaxNames-2))
+	}
 	sealed, err := SealBlock(&LogBlock{Changes: []Change{c}}, seed(1))
 	if err != nil {
 		t.Fatal(err)
@@ -117,23 +136,37 @@ func TestAnyChangeHasRoomInABlock(t *testing.T) {
 
 func TestBlocksThatMakeNoSenseAreRefused(t *testing.T) {
 	for what, change := range map[string]func(*LogBlock){
-		"version":           func(b *LogBlock) { b.Version = 2 },
-		"clock 0":           func(b *LogBlock) { b.Changes[0].Clock = 0 },
-		"clock too great":   func(b *LogBlock) { b.Changes[0].Clock = 1 << 63 },
-		"state":             func(b *LogBlock) { b.Changes[0].State = 4 },
-		"listed, with time": func(b *LogBlock) { b.Changes[0].At = 1 },
-		"listed, with word": func(b *LogBlock) { b.Changes[0].Word = 1 },
-		"listed and done":   func(b *LogBlock) { b.Changes[0].Done = true },
-		"name":              func(b *LogBlock) { b.Changes[0].Name = strings.Repeat("n", MaxName+1) },
-		"tag":               func(b *LogBlock) { b.Changes[0].Tags = []string{""} },
-		"size":              func(b *LogBlock) { b.Changes[0].Size = -1 },
-		"stored":            func(b *LogBlock) { b.Changes[0].Stored = -1 },
-		"type":              func(b *LogBlock) { b.Changes[0].Type = strings.Repeat("t", MaxType+1) },
-		"mode":              func(b *LogBlock) { b.Changes[0].Mode = 0o1000 },
-		"level 0":           func(b *LogBlock) { b.Runs[0].Level = 0 },
-		"level":             func(b *LogBlock) { b.Runs[0].Level = logLevels + 1 },
-		"empty run":         func(b *LogBlock) { b.Runs[0].Changes = 0 },
-		"many runs":         func(b *LogBlock) { b.Runs = make([]Run, MaxRuns+1) },
+		"version":            func(b *LogBlock) { b.Version = 2 },
+		"clock 0":            func(b *LogBlock) { b.Changes[0].Clock = 0 },
+		"clock too great":    func(b *LogBlock) { b.Changes[0].Clock = 1 << 63 },
+		"state":              func(b *LogBlock) { b.Changes[0].State = 4 },
+		"listed, with time":  func(b *LogBlock) { b.Changes[0].At = 1 },
+		"listed, with word":  func(b *LogBlock) { b.Changes[0].Word = 1 },
+		"listed and done":    func(b *LogBlock) { b.Changes[0].Done = true },
+		"name":               func(b *LogBlock) { b.Changes[0].Name = strings.Repeat("n", MaxName+1) },
+		"tag":                func(b *LogBlock) { b.Changes[0].Tags = []string{""} },
+		"size":               func(b *LogBlock) { b.Changes[0].Size = -1 },
+		"stored":             func(b *LogBlock) { b.Changes[0].Stored = -1 },
+		"type":               func(b *LogBlock) { b.Changes[0].Type = strings.Repeat("t", MaxType+1) },
+		"mode":               func(b *LogBlock) { b.Changes[0].Mode = 0o1000 },
+		"further, not alone": func(b *LogBlock) { b.Changes[1].Further = []string{"a"} },
+		"further, the same":  func(b *LogBlock) { b.Changes[0].Further = []string{b.Changes[0].Name} },
+		"further, twice":     func(b *LogBlock) { b.Changes[0].Further = []string{"b", "b"} },
+		"further, no order":  func(b *LogBlock) { b.Changes[0].Further = []string{"c", "b"} },
+		"further, empty":     func(b *LogBlock) { b.Changes[0].Further = []string{""} },
+		"further, too long":  func(b *LogBlock) { b.Changes[0].Further = []string{strings.Repeat("n", MaxName+1)} },
+		"further, too much": func(b *LogBlock) {
+			b.Changes[0].Further = []string{strings.Repeat("n", MaxName), strings.Repeat("o", MaxName), "p"}
+		},
+		"further, too many": func(b *LogBlock) {
+			for i := range MaxNames + 1 {
+				b.Changes[0].Further = append(b.Changes[0].Further, fmt.Sprintf("n%02d", i))
+			}
+		},
+		"level 0":   func(b *LogBlock) { b.Runs[0].Level = 0 },
+		"level":     func(b *LogBlock) { b.Runs[0].Level = logLevels + 1 },
+		"empty run": func(b *LogBlock) { b.Runs[0].Changes = 0 },
+		"many runs": func(b *LogBlock) { b.Runs = make([]Run, MaxRuns+1) },
 	} {
 		b := goldenBlock()
 		change(b)
@@ -152,6 +185,7 @@ func TestBlocksThatMakeNoSenseAreRefused(t *testing.T) {
 func FuzzDecodeLogBlock(f *testing.F) {
 	f.Add(read(f, "log-block.cbor"))
 	f.Add(read(f, "log-block-of-files.cbor"))
+	f.Add(read(f, "log-block-of-names.cbor"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		block, err := DecodeBlock(b)
 		if err != nil {
@@ -172,4 +206,22 @@ func FuzzOpenLogBlock(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		OpenBlock(bytes.Clone(b), seed(0x70))
 	})
+}
+
+func TestPacksAreInternal(t *testing.T) {
+	for _, tt := range []struct {
+		mediaType string
+		want      bool
+	}{
+		{"application/vnd.datamesh.pack", true},
+		{"application/vnd.datamesh.backup+pack", true},
+		{"application/vnd.datamesh.backup", false},
+		{"application/vnd.datamesh.backpack", false},
+		{"application/vnd.other.pack", false},
+		{"", false},
+	} {
+		if got := Internal(tt.mediaType); got != tt.want {
+			t.Errorf("%s: got %t", tt.mediaType, got)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package format
 import (
 	"bytes"
 	"crypto/subtle"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -209,6 +210,15 @@ func (m *Manifest) check() error {
 	}
 	return m.checkContent()
 }
+
+// Internal reports whether objects of a media type are parts of something else,
+// such as packs of many files, which a user's list does not show: the type
+// begins with application/vnd.datamesh. and its last word is pack.
+func Internal(mediaType string) bool {
+	return strings.HasPrefix(mediaType, internalPrefix) && (strings.HasSuffix(mediaType, ".pack") || strings.HasSuffix(mediaType, "+pack"))
+}
+
+const internalPrefix = "application/vnd.datamesh."
 
 func checkTags(tags []string) error {
 	if len(tags) > MaxTags {

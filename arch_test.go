@@ -52,6 +52,7 @@ var owners = map[string][]string{
 
 	"filippo.io/age":                          {"internal/crypt"},
 	"github.com/adrg/xdg":                     {"internal/config"},
+	"github.com/bmatcuk/doublestar/":          {"internal/catalog"},
 	"github.com/btcsuite/btcd/btcutil/bech32": {".", "internal/crypt", "internal/keyring"},
 	"github.com/coreos/go-systemd/":           {"cmd/datamesh"},
 	"github.com/fxamacker/cbor/":              {"internal/format"},

@@ -36,23 +36,28 @@ type Entry struct {
 	Type        string    // media type; "" for what is not known
 	Mode        uint32    // permission bits of the file, or 0
 	ModTime     time.Time // of the file, or zero
+	Pinned      bool      // it is not to be deleted
+	Further     []string  // names beside Name, in order
 }
 
 // Stats sum up a catalog.
 type Stats struct {
-	Objects int64
-	Bytes   int64 // of content
+	Objects  int64
+	Bytes    int64 // of content
+	Internal int64 // objects that are parts of others: see [format.Internal]
 }
 
 // A Catalog is an open catalog. It is safe for concurrent use. Any of its
 // methods may fail with the kinds Database (the file is damaged), Full, IO, and
 // Locked (other processes kept it busy for too long).
 type Catalog struct {
-	db     *sql.DB
-	path   string
-	live   string       // what holds of the rows of objects that are not deleted
-	all    string       // the columns that scan reads
-	adding sync.RWMutex // held for reading by Add, and for writing by Close
+	db      *sql.DB
+	path    string
+	live    string       // what holds of the rows of objects that are not deleted
+	all     string       // the columns that scan reads
+	named   string       // what holds of the rows of objects that have the name ?1
+	aliases bool         // objects have further names
+	adding  sync.RWMutex // held for reading by Add, and for writing by Close
 }
 
 // Close closes the catalog, once no Add is under way: what is not there then
@@ -72,18 +77,14 @@ func (c *Catalog) Add(ctx context.Context, e Entry) error {
 	if len(e.Type) > format.MaxType || !utf8.ValidString(e.Type) {
 		return errs.New(errs.Invalid, "a type has at most %d bytes of valid UTF-8", format.MaxType)
 	}
-	for _, tag := range e.Tags {
-		if !utf8.ValidString(tag) {
-			return errs.New(errs.Invalid, "a tag is not valid UTF-8")
-		}
+	if err := checkTags(e.Tags); err != nil {
+		return err
 	}
-	tags, err := json.Marshal(e.Tags)
-	if err != nil {
-		return errs.New(errs.Serialization, "tags: %w", err)
+	if err := checkFurther(e); err != nil {
+		return err
 	}
 	return c.write(ctx, func(tx *writing) error {
-		_, err := tx.exec(`INSERT INTO object (`+columns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			e.ID[:], e.Name, e.Size, string(tags), e.Created.UnixNano(), e.StoredBytes, e.Type, e.Mode, format.UnixNano(e.ModTime))
+		err := tx.insert(&e, ``)
 		if isUnique(err) {
 			return errs.New(errs.Exists, "object %v is in the catalog", e.ID)
 		}
@@ -92,6 +93,29 @@ func (c *Catalog) Add(ctx context.Context, e Entry) error {
 		}
 		return tx.say(e.ID)
 	})
+}
+
+// insert enters an object, and, if it is there, does what the clause says.
+func (w *writing) insert(e *Entry, orElse string) error {
+	tags, err := json.Marshal(e.Tags)
+	if err != nil {
+		return errs.New(errs.Serialization, "tags: %w", err)
+	}
+	if _, err := w.exec(`INSERT INTO object (`+columns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) `+orElse,
+		e.ID[:], e.Name, e.Size, string(tags), e.Created.UnixNano(), e.StoredBytes, e.Type, e.Mode, format.UnixNano(e.ModTime), e.Pinned); err != nil {
+		return err
+	}
+	return w.setFurther(e.ID, e.Further)
+}
+
+func (w *writing) setFurther(id datamesh.ObjectID, names []string) error {
+	_, err := w.exec(`DELETE FROM alias WHERE id = ?`, id[:])
+	for _, name := range names {
+		if err == nil {
+			_, err = w.exec(`INSERT INTO alias (id, name) VALUES (?, ?)`, id[:], name)
+		}
+	}
+	return err
 }
 
 func checkName(name string) error {
@@ -104,17 +128,21 @@ func checkName(name string) error {
 	return nil
 }
 
-// columns are what scan reads, and earlierColumns the same of a catalog that has
-// no types, modes and times yet.
+// columns are those of an object, further is what else scan reads, and the others
+// are the same of a catalog that has no names beside the first yet, or no types,
+// modes and times either.
 const (
-	columns        = `id, name, size, tags, created, stored, type, mode, modified`
-	earlierColumns = `id, name, size, tags, created, stored, '', 0, 0`
+	columns         = `id, name, size, tags, created, stored, type, mode, modified, pinned`
+	further         = `, (SELECT json_group_array(name) FROM (SELECT name FROM alias WHERE alias.id = object.id ORDER BY name))`
+	earlierColumns  = `id, name, size, tags, created, stored, type, mode, modified, 0, '[]'`
+	earliestColumns = `id, name, size, tags, created, stored, '', 0, 0, 0, '[]'`
 )
 
 // query returns a query for what scan reads.
 func (c *Catalog) query(rest string) string { return `SELECT ` + c.all + ` FROM object ` + rest }
 
-// List yields all objects that are not deleted, the newest first, without holding them in memory.
+// List yields all objects that are not deleted, the newest first, each once, and
+// without holding them in memory.
 // It ends after the first error.
 func (c *Catalog) List(ctx context.Context) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
@@ -145,28 +173,29 @@ func (c *Catalog) ByID(ctx context.Context, id datamesh.ObjectID) (Entry, error)
 	return e, err
 }
 
-// ByName returns the newest object of that name. Kind: FileNotFound.
+// ByName returns the newest object that has that name. Kind: FileNotFound.
 func (c *Catalog) ByName(ctx context.Context, name string) (Entry, error) {
 	if name == "" {
 		return Entry{}, errs.New(errs.FileNotFound, "objects without a name are known by their ids")
 	}
-	e, err := c.scan(ctx, c.db.QueryRowContext(ctx, c.query(`WHERE name = ? AND `+c.live+` ORDER BY created DESC, row DESC LIMIT 1`), name))
+	e, err := c.scan(ctx, c.db.QueryRowContext(ctx, c.query(`WHERE `+c.named+` AND `+c.live+` ORDER BY created DESC, row DESC LIMIT 1`), name))
 	if errors.Is(err, sql.ErrNoRows) {
 		return e, errs.New(errs.FileNotFound, "no object in the catalog has that name")
 	}
 	return e, err
 }
 
-// Named counts the objects of that name.
+// Named counts the objects that have that name.
 func (c *Catalog) Named(ctx context.Context, name string) (n int, err error) {
-	err = c.db.QueryRowContext(ctx, `SELECT count(*) FROM object WHERE name = ? AND `+c.live, name).Scan(&n)
+	err = c.db.QueryRowContext(ctx, `SELECT count(*) FROM object WHERE `+c.named+` AND `+c.live, name).Scan(&n)
 	return n, c.classify(ctx, err)
 }
 
 // Stats counts the objects and their bytes.
 func (c *Catalog) Stats(ctx context.Context) (Stats, error) {
 	var s Stats
-	err := c.db.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(size), 0) FROM object WHERE `+c.live).Scan(&s.Objects, &s.Bytes)
+	err := c.db.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE `+listed+`), coalesce(sum(size) FILTER (WHERE `+listed+`), 0),
+		count(*) FILTER (WHERE NOT `+listed+`) FROM object WHERE `+c.live).Scan(&s.Objects, &s.Bytes, &s.Internal)
 	return s, c.classify(ctx, err)
 }
 
@@ -179,17 +208,20 @@ func (c *Catalog) scan(ctx context.Context, row scanner, others ...any) (Entry, 
 	var (
 		e                 Entry
 		id                []byte
-		tags              string
+		tags, further     string
 		created, modified int64
 	)
-	err := row.Scan(append([]any{&id, &e.Name, &e.Size, &tags, &created, &e.StoredBytes, &e.Type, &e.Mode, &modified}, others...)...)
+	err := row.Scan(append([]any{&id, &e.Name, &e.Size, &tags, &created, &e.StoredBytes, &e.Type, &e.Mode, &modified, &e.Pinned, &further}, others...)...)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return Entry{}, err
 	case err != nil:
 		return Entry{}, c.classify(ctx, err)
-	case len(id) != len(e.ID) || json.Unmarshal([]byte(tags), &e.Tags) != nil:
+	case len(id) != len(e.ID) || json.Unmarshal([]byte(tags), &e.Tags) != nil || json.Unmarshal([]byte(further), &e.Further) != nil:
 		return Entry{}, c.damaged("a row makes no sense")
+	}
+	if len(e.Further) == 0 {
+		e.Further = nil
 	}
 	copy(e.ID[:], id)
 	e.Created, e.ModTime = time.Unix(0, created).UTC(), format.Time(modified)

@@ -310,6 +310,9 @@ func TestEarlierCatalogGetsTypes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := db.Exec(undoNames); err != nil {
+		t.Fatal(err)
+	}
 	for _, column := range []string{"type", "mode", "modified"} {
 		if _, err := db.Exec("ALTER TABLE object DROP COLUMN " + column); err != nil {
 			t.Fatal(err)
@@ -339,6 +342,12 @@ func TestEarlierCatalogGetsTypes(t *testing.T) {
 		t.Errorf("to write (-want +got):\n%s", diff)
 	}
 }
+
+// undoNames makes a catalog be as it was before objects had several names.
+const undoNames = `
+DROP TRIGGER alias_of_none; DROP TRIGGER word_added; DROP TRIGGER word_changed; DROP TRIGGER word_gone; DROP TRIGGER word_named; DROP TRIGGER word_unnamed;
+DROP VIEW wording; DROP TABLE word; DROP TABLE alias;
+ALTER TABLE object DROP COLUMN pinned;`
 
 func TestDamagedPagesAreSaidToBeDamaged(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "user.db")

@@ -137,10 +137,10 @@ func (c *Catalog) DeletedByID(ctx context.Context, id datamesh.ObjectID) (Delete
 	return c.deleted(ctx, c.deletedQuery(`WHERE id = ?`), id[:])
 }
 
-// DeletedByName returns the object of that name that was deleted last. Kind:
+// DeletedByName returns the object that had that name and was deleted last. Kind:
 // FileNotFound.
 func (c *Catalog) DeletedByName(ctx context.Context, name string) (DeletedEntry, error) {
-	return c.deleted(ctx, c.deletedQuery(`WHERE name = ? AND name <> '' ORDER BY deleted DESC, row DESC LIMIT 1`), name)
+	return c.deleted(ctx, c.deletedQuery(`WHERE `+c.named+` AND ?1 <> '' ORDER BY deleted DESC, row DESC LIMIT 1`), name)
 }
 
 func (c *Catalog) deleted(ctx context.Context, query string, arg any) (DeletedEntry, error) {

@@ -98,6 +98,7 @@ func newDevice() (id DeviceID) {
 
 // A writing is a transaction that changes the catalog.
 type writing struct {
+	c   *Catalog
 	ctx context.Context
 	tx  *sql.Tx
 }
@@ -111,7 +112,7 @@ func (c *Catalog) write(ctx context.Context, change func(*writing) error) error 
 		return c.classify(ctx, err)
 	}
 	defer tx.Rollback()
-	if err = change(&writing{ctx, tx}); err == nil {
+	if err = change(&writing{c, ctx, tx}); err == nil {
 		err = tx.Commit()
 	}
 	if errs.KindOf(err) != 0 {
@@ -237,11 +238,11 @@ func (w *writing) hold(id datamesh.ObjectID, clock uint64, device DeviceID) erro
 // stateOf returns what there is to say of an object.
 func (w *writing) stateOf(id datamesh.ObjectID) (*format.Change, error) {
 	change := &format.Change{Object: id}
-	var tags string
+	var tags, names string
 	var at, word sql.NullInt64
 	var final, done sql.NullBool
 	err := w.row([]any{&change.Name, &change.Size, &tags, &change.Created, &change.Stored, &change.Type, &change.Mode, &change.ModTime,
-		&at, &word, &final, &done}, `SELECT `+columns[len("id, "):]+`, deleted, word, final, done FROM object LEFT JOIN deletion USING (id) WHERE id = ?`, id[:])
+		&change.Pinned, &names, &at, &word, &final, &done}, `SELECT `+columns[len("id, "):]+further+`, deleted, word, final, done FROM object LEFT JOIN deletion USING (id) WHERE id = ?`, id[:])
 	if errors.Is(err, sql.ErrNoRows) {
 		change.State = format.Forgotten
 		return change, nil
@@ -254,6 +255,9 @@ func (w *writing) stateOf(id datamesh.ObjectID) (*format.Change, error) {
 		if final.Bool {
 			change.State = format.DeletedFinal
 		}
+	}
+	if err := json.Unmarshal([]byte(names), &change.Further); err != nil {
+		return nil, err
 	}
 	return change, json.Unmarshal([]byte(tags), &change.Tags)
 }
@@ -457,18 +461,19 @@ func (w *writing) enter(change *format.Change) error {
 		_, err := w.exec(`DELETE FROM object WHERE id = ?`, id)
 		return err
 	}
-	tags, err := json.Marshal(change.Tags)
-	if err != nil {
+	e := entryOf(change)
+	if err := w.insert(&e, `ON CONFLICT (id) DO UPDATE SET name = excluded.name, size = excluded.size, tags = excluded.tags,
+		created = excluded.created, stored = excluded.stored, type = excluded.type, mode = excluded.mode, modified = excluded.modified,
+		pinned = excluded.pinned`); err != nil || change.State == format.Listed {
 		return err
 	}
-	if _, err := w.exec(`INSERT INTO object (`+columns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE
-		SET name = excluded.name, size = excluded.size, tags = excluded.tags, created = excluded.created, stored = excluded.stored,
-		type = excluded.type, mode = excluded.mode, modified = excluded.modified`,
-		id, change.Name, change.Size, string(tags), change.Created, change.Stored,
-		change.Type, change.Mode, change.ModTime); err != nil || change.State == format.Listed {
-		return err
-	}
-	_, err = w.exec(`INSERT INTO deletion (id, deleted, word, final, done) VALUES (?, ?, ?, ?, ?)`,
+	_, err := w.exec(`INSERT INTO deletion (id, deleted, word, final, done) VALUES (?, ?, ?, ?, ?)`,
 		id, change.At, int64(change.Word), change.State == format.DeletedFinal, change.Done)
 	return err
+}
+
+func entryOf(change *format.Change) Entry {
+	return Entry{ID: change.Object, Name: change.Name, Size: change.Size, Tags: change.Tags, Created: time.Unix(0, change.Created),
+		StoredBytes: change.Stored, Type: change.Type, Mode: change.Mode, ModTime: format.Time(change.ModTime),
+		Pinned: change.Pinned, Further: change.Further}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -245,8 +246,26 @@ func TestDevicesConverge(t *testing.T) {
 					}
 				}
 				id := ids[random.IntN(len(ids))]
+				name := func() string { return fmt.Sprint("name ", random.IntN(20)) }
 				var err error
-				switch random.IntN(12) {
+				switch random.IntN(20) {
+				case 12:
+					_, err = d.Rename(ctx, name(), name(), random.IntN(2) == 0)
+				case 13:
+					_, err = d.Rename(ctx, []string{"", "dir/", "other/"}[random.IntN(3)], []string{"dir/", "other/"}[random.IntN(2)], true)
+				case 14:
+					_, err = d.Rename(ctx, name(), "dir/", true)
+				case 15, 16:
+					_, _, err = d.Copy(ctx, id, "", fmt.Sprint([]string{"copy ", "dir/copy "}[random.IntN(2)], random.IntN(20)))
+				case 17:
+					if e, found := d.ByID(ctx, id); found == nil && len(e.Names()) > 0 {
+						_, err = d.Unname(ctx, id, e.Names()[random.IntN(len(e.Names()))])
+					}
+				case 18, 19:
+					_, _, err = d.EditObject(ctx, id, func(e *catalog.Entry) {
+						e.Pinned = !e.Pinned
+						e.Tags = []string{fmt.Sprint("tag ", random.IntN(5))}
+					})
 				case 0, 1:
 					err = d.Delete(ctx, id, time.Unix(int64(step), 0), uint64(step)|1, step%5 == 0)
 				case 2:
@@ -266,7 +285,7 @@ func TestDevicesConverge(t *testing.T) {
 					maps.Copy(clouds[0].runs, clouds[1].runs)
 					maps.Copy(clouds[1].runs, clouds[0].runs)
 				}
-				if err != nil && errs.KindOf(err) != errs.FileNotFound {
+				if kind := errs.KindOf(err); err != nil && kind != errs.FileNotFound && kind != errs.Exists && kind != errs.Invalid {
 					t.Fatal(err)
 				}
 			}
@@ -286,10 +305,54 @@ func TestDevicesConverge(t *testing.T) {
 			anew := open(t, filepath.Join(t.TempDir(), "user.db"))
 			mesh.learn(anew)
 			wantSame(t, "one that comes anew", devices[0], anew)
+			several, pinned := 0, 0
+			for _, e := range list(t, anew) {
+				several += min(len(e.Further), 1)
+				if e.Pinned {
+					pinned++
+				}
+			}
+			if several == 0 || pinned == 0 {
+				t.Errorf("%d objects have several names, %d are pinned", several, pinned)
+			}
+			for _, d := range append(devices, anew) {
+				wantFound(t, d)
+			}
 			if len(list(t, anew)) == 0 || len(mesh.runs) < 2 {
 				t.Errorf("%d objects are left, and %d runs", len(list(t, anew)), len(mesh.runs))
 			}
 		})
+	}
+}
+
+// wantFound compares what a search finds with what there is.
+func wantFound(t *testing.T, c *catalog.Catalog) {
+	t.Helper()
+	for _, words := range [][]string{{"name 1"}, {"COPY"}, {"dir/", "Tag 3"}, {"e"}, {"tag 4", "1"}, {"no such"}} {
+		var want, got []string
+		for e, err := range c.Select(t.Context(), catalog.Query{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			has := func(word string) bool {
+				word = strings.ToLower(word)
+				return strings.Contains(strings.ToLower(e.Name), word) || strings.Contains(strings.ToLower(strings.Join(e.Tags, "\n")), word)
+			}
+			if !slices.ContainsFunc(words, func(w string) bool { return !has(w) }) {
+				want = append(want, e.ID.String()+e.Name)
+			}
+		}
+		for e, err := range c.Search(t.Context(), words) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, e.ID.String()+e.Name)
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if diff := gocmp.Diff(want, got); diff != "" {
+			t.Errorf("search %q (-want +got):\n%s", words, diff)
+		}
 	}
 }
 

@@ -41,7 +41,7 @@ CREATE TABLE object (
 ) STRICT;
 CREATE INDEX object_by_name ON object (name, created);
 CREATE INDEX object_by_time ON object (created);
-` + fileColumns
+` + fileColumns + nameTables + searchTables
 
 // fileColumns are what was added to the schema of what a file was. A catalog of
 // an earlier version gets them when it is opened; an earlier program goes on
@@ -50,6 +50,19 @@ const fileColumns = `
 ALTER TABLE object ADD COLUMN type     TEXT    NOT NULL DEFAULT '';
 ALTER TABLE object ADD COLUMN mode     INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE object ADD COLUMN modified INTEGER NOT NULL DEFAULT 0; -- nanoseconds since 1970 in UTC, or 0
+`
+
+// nameTables are what was added to the schema for objects of several names, and
+// for those that are pinned. The name of an object's row is the first of them.
+const nameTables = `
+ALTER TABLE object ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE alias (
+	id   BLOB NOT NULL,
+	name TEXT NOT NULL,
+	PRIMARY KEY (id, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX alias_by_name ON alias (name);
+CREATE TRIGGER alias_of_none AFTER DELETE ON object BEGIN DELETE FROM alias WHERE id = old.id; END;
 `
 
 // Open opens the catalog in the file path and makes an empty one, for this
@@ -106,7 +119,11 @@ func openWith(ctx context.Context, path, additions string, values url.Values) (*
 func (c *Catalog) prepare(ctx context.Context, additions string) error {
 	has, err := c.has(ctx, "deletion")
 	if err == nil && additions != "" {
-		if err = c.addColumns(ctx); err == nil {
+		err = c.addColumns(ctx, "modified", fileColumns)
+		if err == nil {
+			err = c.addColumns(ctx, "pinned", nameTables+searchTables)
+		}
+		if err == nil {
 			err = c.addLog(ctx)
 		}
 		if err == nil {
@@ -115,7 +132,7 @@ func (c *Catalog) prepare(ctx context.Context, additions string) error {
 		has = true
 	}
 	if err == nil {
-		c.all, err = c.columns(ctx)
+		err = c.see(ctx)
 	}
 	c.live = "TRUE"
 	if has {
@@ -124,29 +141,45 @@ func (c *Catalog) prepare(ctx context.Context, additions string) error {
 	return err
 }
 
-// columns returns what scan reads of this catalog.
-func (c *Catalog) columns(ctx context.Context) (string, error) {
-	var has bool
-	err := c.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM pragma_table_info('object') WHERE name = 'modified')`).Scan(&has)
+// see finds out how this catalog is read.
+func (c *Catalog) see(ctx context.Context) error {
+	hasFile, err := c.hasColumn(ctx, "modified")
 	if err != nil {
-		return "", c.classify(ctx, err)
+		return err
 	}
-	if !has {
-		return earlierColumns, nil
+	hasNames, err := c.hasColumn(ctx, "pinned")
+	switch {
+	case hasNames:
+		c.aliases = true
+		c.all, c.named = columns+further, `(name = ?1 OR id IN (SELECT id FROM alias WHERE name = ?1))`
+	case hasFile:
+		c.all, c.named = earlierColumns, `name = ?1`
+	default:
+		c.all, c.named = earliestColumns, `name = ?1`
 	}
-	return columns, nil
+	return err
 }
 
-// addColumns makes the columns that earlier versions have not.
-func (c *Catalog) addColumns(ctx context.Context) error {
-	if all, err := c.columns(ctx); err != nil || all == columns {
+// hasColumn reports whether objects have a column that they have not in earlier
+// versions.
+func (c *Catalog) hasColumn(ctx context.Context, name string) (has bool, err error) {
+	err = c.db.QueryRowContext(ctx, hasColumn, name).Scan(&has)
+	return has, c.classify(ctx, err)
+}
+
+const hasColumn = `SELECT EXISTS (SELECT 1 FROM pragma_table_info('object') WHERE name = ?)`
+
+// addColumns makes what comes with a column of objects that earlier versions have
+// not.
+func (c *Catalog) addColumns(ctx context.Context, column, statements string) error {
+	if has, err := c.hasColumn(ctx, column); err != nil || has {
 		return err
 	}
 	return c.write(ctx, func(tx *writing) error {
 		var has bool // since another process may have made them
-		err := tx.row([]any{&has}, `SELECT EXISTS (SELECT 1 FROM pragma_table_info('object') WHERE name = 'modified')`)
+		err := tx.row([]any{&has}, hasColumn, column)
 		if err == nil && !has {
-			_, err = tx.exec(fileColumns)
+			_, err = tx.exec(statements)
 		}
 		return err
 	})

@@ -54,6 +54,7 @@ const (
 	Partial     // some of it was done
 	Degraded    // it works, with less safety than it should
 	Deleted     // its owner has deleted it
+	Refused     // its owner has asked that this is not done
 
 	numKinds
 )
@@ -96,6 +97,7 @@ var kinds = [numKinds]struct {
 	Partial:        {"Partial", "only partly done", false, 3, 207, ""},
 	Degraded:       {"Degraded", "degraded", false, 9, 200, ""},
 	Deleted:        {"Deleted", "deleted by its owner", false, 1, 410, ""},
+	Refused:        {"Refused", "refused", false, 1, 409, ""},
 }
 
 func (k Kind) known() Kind {

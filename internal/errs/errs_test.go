@@ -22,7 +22,7 @@ func TestKindsKeepTheirNumbersNamesAndExitCodes(t *testing.T) {
 		{9, "Storage", 1}, {10, "FileNotFound", 4}, {11, "Share", 1}, {12, "Backup", 1},
 		{13, "Serialization", 1}, {14, "Encoding", 1}, {15, "Import", 1}, {16, "Export", 1},
 		{17, "Unavailable", 5}, {18, "Full", 12}, {19, "Exists", 1}, {20, "Invalid", 2}, {21, "Integrity", 7},
-		{22, "NoNode", 8}, {23, "Locked", 11}, {24, "Partial", 3}, {25, "Degraded", 9}, {26, "Deleted", 1},
+		{22, "NoNode", 8}, {23, "Locked", 11}, {24, "Partial", 3}, {25, "Degraded", 9}, {26, "Deleted", 1}, {27, "Refused", 1},
 	}
 	if len(want) != int(numKinds) {
 		t.Errorf("%d kinds, %d are known here: add the new ones at the end", numKinds, len(want))

@@ -79,8 +79,88 @@ func (c *Client) Identity(ctx context.Context) (node.Identity, error) {
 	return *id, nil
 }
 
-func (c *Client) List(ctx context.Context) (*node.List, error) {
-	return ask[node.List](ctx, c, "GET", objectsPath, nil, nil)
+func (c *Client) List(ctx context.Context, o node.ListOptions, each func(node.Object) error) error {
+	query, err := withOptions(o)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // which tells the node when this ends early
+	resp, err := c.do(ctx, "GET", objectsPath, query, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	var failed error // of each
+	err = elements(resp.Body, func(o node.Object) error {
+		failed = each(o)
+		return failed
+	})
+	if err == nil || failed != nil {
+		return failed
+	}
+	if s := resp.Trailer.Get(problemTrailer); s != "" {
+		var p Problem
+		if err := fromHeader(s, &p); err != nil {
+			return c.broken(ctx, err)
+		}
+		return p.Err()
+	}
+	return c.broken(ctx, err)
+}
+
+// elements reads a document that has one array, element by element, to its end.
+func elements[T any](r io.Reader, each func(T) error) error {
+	d := json.NewDecoder(r)
+	for range 3 { // {, the name of the array, [
+		if _, err := d.Token(); err != nil {
+			return err
+		}
+	}
+	for d.More() {
+		var x T
+		if err := d.Decode(&x); err != nil {
+			return err
+		}
+		if err := each(x); err != nil {
+			return err
+		}
+	}
+	for range 2 { // ], }
+		if _, err := d.Token(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Client) Versions(ctx context.Context, name string) (*node.Versions, error) {
+	return ask[node.Versions](ctx, c, "GET", versionsPath, url.Values{"ref": {name}}, nil)
+}
+
+func (c *Client) Rename(ctx context.Context, o node.RenameOptions) (*node.Renamed, error) {
+	return post[node.Renamed](ctx, c, renamePath, o)
+}
+
+func (c *Client) Copy(ctx context.Context, o node.CopyOptions) (*node.Copied, error) {
+	return post[node.Copied](ctx, c, copyPath, o)
+}
+
+func (c *Client) Tag(ctx context.Context, o node.TagOptions) (*node.Tagged, error) {
+	return post[node.Tagged](ctx, c, tagPath, o)
+}
+
+func (c *Client) Pin(ctx context.Context, o node.PinOptions) (*node.Pinned, error) {
+	return post[node.Pinned](ctx, c, pinPath, o)
+}
+
+// post performs an operation that takes nothing but options.
+func post[T any](ctx context.Context, c *Client, path string, o any) (*T, error) {
+	query, err := withOptions(o)
+	if err != nil {
+		return nil, err
+	}
+	return ask[T](ctx, c, "POST", path, query, nil)
 }
 
 func (c *Client) Delete(ctx context.Context, ref string, o node.DeleteOptions) (*node.Removed, error) {

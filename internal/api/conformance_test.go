@@ -56,6 +56,7 @@ func TestOperations(t *testing.T) {
 			t.Run("put fails when its reader does", func(t *testing.T) { testBrokenReader(t, connect) })
 			t.Run("put may be refused early", func(t *testing.T) { testEarlyRefusal(t, connect) })
 			t.Run("get ends as it should", func(t *testing.T) { testBrokenGet(t, connect) })
+			t.Run("list one by one", func(t *testing.T) { testList(t, connect) })
 			t.Run("stop when cancelled", func(t *testing.T) { testCancel(t, connect) })
 		})
 	}
@@ -75,7 +76,24 @@ func testAnswers(t *testing.T, connect func(*testing.T, Operations) Operations) 
 		}
 	}
 	check("Identity", func(o Operations) (any, error) { return o.Identity(t.Context()) })
-	check("List", func(o Operations) (any, error) { return o.List(t.Context()) })
+	check("List", func(o Operations) (any, error) { return listed(t, o, node.ListOptions{}) })
+	check("List with options", func(o Operations) (any, error) {
+		at := time.Unix(1, 2).UTC()
+		return listed(t, o, node.ListOptions{Pattern: "a/* ?&%", Words: []string{"ÿ", ""}, Tag: "t", Type: "y", Larger: 1, Smaller: 2, After: at, Before: at, Sort: "size", Limit: 1})
+	})
+	check("Versions", func(o Operations) (any, error) { return o.Versions(t.Context(), "a/b ?&%") })
+	check("Rename", func(o Operations) (any, error) {
+		return o.Rename(t.Context(), node.RenameOptions{From: "a/b ?&%", To: "ÿ", Force: true})
+	})
+	check("Copy", func(o Operations) (any, error) {
+		return o.Copy(t.Context(), node.CopyOptions{From: "a/b ?&%", To: "ÿ"})
+	})
+	check("Tag", func(o Operations) (any, error) {
+		return o.Tag(t.Context(), node.TagOptions{Ref: "a/b ?&%", Add: []string{"a"}, Remove: []string{"b", "c"}})
+	})
+	check("Pin", func(o Operations) (any, error) {
+		return o.Pin(t.Context(), node.PinOptions{Ref: "a/b ?&%", Unpin: true})
+	})
 	check("Delete", func(o Operations) (any, error) {
 		return o.Delete(t.Context(), "a/b ?&%", node.DeleteOptions{Forget: true, DryRun: true})
 	})
@@ -111,6 +129,48 @@ func testAnswers(t *testing.T, connect func(*testing.T, Operations) Operations) 
 	check("CancelTransfer", func(o Operations) (any, error) { return nil, o.CancelTransfer(t.Context(), "b") })
 	if err := ops.CancelTransfer(t.Context(), "c"); !errors.Is(err, errs.FileNotFound) {
 		t.Errorf("CancelTransfer of what is none: %v", err)
+	}
+}
+
+// listed returns what a list has.
+func listed(t *testing.T, o Operations, options node.ListOptions) (all []node.Object, err error) {
+	t.Helper()
+	err = o.List(t.Context(), options, func(x node.Object) error { all = append(all, x); return nil })
+	return all, err
+}
+
+// A list comes object by object, however many there are, and one that breaks off is
+// not taken for a whole one.
+func testList(t *testing.T, connect func(*testing.T, Operations) Operations) {
+	fail := errs.WithHint(errs.New(errs.Database, "it is damaged"), "move it away")
+	went := make(chan int, 1)
+	ops := connect(t, &odd{list: func(_ context.Context, each func(node.Object) error) error {
+		for i := range 100_000 {
+			if err := each(node.Object{Name: strings.Repeat("n", 100), Size: int64(i), Tags: []string{}}); err != nil {
+				went <- i
+				return err
+			}
+		}
+		went <- 100_000
+		return fail
+	}})
+	n := 0
+	err := ops.List(t.Context(), node.ListOptions{}, func(o node.Object) error {
+		if o.Size != int64(n) {
+			t.Fatalf("object %d comes as number %d", o.Size, n)
+		}
+		n++
+		return nil
+	})
+	if n != <-went || !errors.Is(err, errs.Database) || errs.HintFor(err) != "move it away" {
+		t.Errorf("after %d objects: got %v", n, err)
+	}
+	broken := errors.New("the terminal is gone")
+	if err := ops.List(t.Context(), node.ListOptions{}, func(o node.Object) error { return broken }); !errors.Is(err, broken) {
+		t.Errorf("got %v, want the error of who listens", err)
+	}
+	if n := <-went; n == 100_000 {
+		t.Error("all was listed for nobody")
 	}
 }
 
@@ -169,7 +229,7 @@ func testContent(t *testing.T, connect func(*testing.T, Operations) Operations) 
 func testErrors(t *testing.T, connect func(*testing.T, Operations) Operations) {
 	var fail error
 	ops := connect(t, &odd{
-		list: func(context.Context) (*node.List, error) { return nil, fail },
+		list: func(context.Context, func(node.Object) error) error { return fail },
 		put: func(_ context.Context, r io.Reader) (*node.Stored, error) {
 			io.Copy(io.Discard, r)
 			return nil, fail
@@ -188,7 +248,7 @@ func testErrors(t *testing.T, connect func(*testing.T, Operations) Operations) {
 				t.Errorf("%s: got %v (%s, hint %q), want %v (%s, hint %q)", op, err, errs.KindOf(err).Name(), errs.HintFor(err), fail, kind.Name(), errs.HintFor(fail))
 			}
 		}
-		_, err := ops.List(t.Context())
+		_, err := listed(t, ops, node.ListOptions{})
 		check("List", err)
 		_, err = ops.Put(t.Context(), strings.NewReader("content"), node.PutOptions{})
 		check("Put", err)
@@ -284,7 +344,7 @@ func testCancel(t *testing.T, connect func(*testing.T, Operations) Operations) {
 		return ctx.Err()
 	}
 	ops := connect(t, &odd{
-		list: func(ctx context.Context) (*node.List, error) { return nil, wait(ctx) },
+		list: func(ctx context.Context, _ func(node.Object) error) error { return wait(ctx) },
 		put:  func(ctx context.Context, _ io.Reader) (*node.Stored, error) { return nil, wait(ctx) }, // the content is not read
 		get: func(ctx context.Context, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error) {
 			open(node.ObjectInfo{})
@@ -292,8 +352,10 @@ func testCancel(t *testing.T, connect func(*testing.T, Operations) Operations) {
 		},
 	})
 	for name, call := range map[string]func(context.Context) error{
-		"List": func(ctx context.Context) error { _, err := ops.List(ctx); return err },
-		"Put":  func(ctx context.Context) error { _, err := ops.Put(ctx, endless{}, node.PutOptions{}); return err },
+		"List": func(ctx context.Context) error {
+			return ops.List(ctx, node.ListOptions{}, func(node.Object) error { return nil })
+		},
+		"Put": func(ctx context.Context) error { _, err := ops.Put(ctx, endless{}, node.PutOptions{}); return err },
 		"Get": func(ctx context.Context) error {
 			_, err := ops.Get(ctx, "a", node.GetOptions{}, func(node.ObjectInfo) (io.Writer, error) { return io.Discard, nil })
 			return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -75,14 +76,39 @@ func (m *memory) Get(ctx context.Context, ref string, options node.GetOptions, o
 	return &node.Fetched{ID: o.ID, Name: o.Name, Size: o.Size, Bad: bad}, nil
 }
 
-func (m *memory) List(ctx context.Context) (*node.List, error) {
+func (m *memory) List(ctx context.Context, o node.ListOptions, each func(node.Object) error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	list := &node.List{Objects: []node.Object{}}
-	for _, o := range slices.Backward(m.objects) {
-		list.Objects = append(list.Objects, o.Object)
+	for i, x := range slices.Backward(m.objects) {
+		x.Object.Type = fmt.Sprintf("%+v", o)
+		if err := each(x.Object); err != nil {
+			return err
+		}
+		if len(m.objects)-i == o.Limit {
+			break
+		}
 	}
-	return list, nil
+	return ctx.Err()
+}
+
+func (m *memory) Versions(_ context.Context, name string) (*node.Versions, error) {
+	return &node.Versions{Name: name, Versions: []node.Version{{ID: datamesh.ObjectID{1}, Size: 1, Tags: []string{"ÿ"}, Deleted: time.Unix(1, 0).UTC()}}}, nil
+}
+
+func (m *memory) Rename(_ context.Context, o node.RenameOptions) (*node.Renamed, error) {
+	return &node.Renamed{From: o.From, To: o.To, Objects: 3, Warnings: []string{fmt.Sprint(o.Force)}}, nil
+}
+
+func (m *memory) Copy(_ context.Context, o node.CopyOptions) (*node.Copied, error) {
+	return &node.Copied{ID: datamesh.ObjectID{1}, Name: o.To, Names: []string{o.From, o.To}}, nil
+}
+
+func (m *memory) Tag(_ context.Context, o node.TagOptions) (*node.Tagged, error) {
+	return &node.Tagged{Objects: len(o.Remove), Tags: append(o.Add, o.Ref)}, nil
+}
+
+func (m *memory) Pin(_ context.Context, o node.PinOptions) (*node.Pinned, error) {
+	return &node.Pinned{Pinned: !o.Unpin, Warnings: []string{o.Ref}}, nil
 }
 
 func (m *memory) Delete(_ context.Context, ref string, o node.DeleteOptions) (*node.Removed, error) {
@@ -196,7 +222,7 @@ type odd struct {
 	memory
 	put  func(ctx context.Context, r io.Reader) (*node.Stored, error)
 	get  func(ctx context.Context, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error)
-	list func(ctx context.Context) (*node.List, error)
+	list func(ctx context.Context, each func(node.Object) error) error
 }
 
 func (o *odd) Put(ctx context.Context, r io.Reader, _ node.PutOptions) (*node.Stored, error) {
@@ -207,4 +233,6 @@ func (o *odd) Get(ctx context.Context, _ string, _ node.GetOptions, open func(no
 	return o.get(ctx, open)
 }
 
-func (o *odd) List(ctx context.Context) (*node.List, error) { return o.list(ctx) }
+func (o *odd) List(ctx context.Context, _ node.ListOptions, each func(node.Object) error) error {
+	return o.list(ctx, each)
+}

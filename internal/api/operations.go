@@ -34,8 +34,24 @@ type Operations interface {
 	// that, the bytes written are not all.
 	Get(ctx context.Context, ref string, o node.GetOptions, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error)
 
-	// List returns the user's catalog, the newest object first.
-	List(ctx context.Context) (*node.List, error)
+	// List calls each with the objects of the user's catalog that are asked
+	// for, one at a time, and ends with the first error that each returns.
+	List(ctx context.Context, o node.ListOptions, each func(node.Object) error) error
+
+	// Versions returns the objects that have a name.
+	Versions(ctx context.Context, name string) (*node.Versions, error)
+
+	// Rename gives objects another name.
+	Rename(ctx context.Context, o node.RenameOptions) (*node.Renamed, error)
+
+	// Copy gives an object a further name.
+	Copy(ctx context.Context, o node.CopyOptions) (*node.Copied, error)
+
+	// Tag adds tags to objects, and takes some away.
+	Tag(ctx context.Context, o node.TagOptions) (*node.Tagged, error)
+
+	// Pin keeps objects from being deleted, or lets them.
+	Pin(ctx context.Context, o node.PinOptions) (*node.Pinned, error)
 
 	// Delete has an object deleted.
 	Delete(ctx context.Context, ref string, o node.DeleteOptions) (*node.Removed, error)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -105,7 +106,12 @@ func (g *gate) close() {
 func routes(ops Operations) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+identityPath, answer(func(r *http.Request) (node.Identity, error) { return ops.Identity(r.Context()) }))
-	mux.Handle("GET "+objectsPath, answer(func(r *http.Request) (*node.List, error) { return ops.List(r.Context()) }))
+	mux.Handle("GET "+objectsPath, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { list(ops, w, r) }))
+	mux.Handle("GET "+versionsPath, answer(func(r *http.Request) (*node.Versions, error) { return ops.Versions(r.Context(), ref(r)) }))
+	mux.Handle("POST "+renamePath, change(ops.Rename))
+	mux.Handle("POST "+copyPath, change(ops.Copy))
+	mux.Handle("POST "+tagPath, change(ops.Tag))
+	mux.Handle("POST "+pinPath, change(ops.Pin))
 	mux.Handle("POST "+objectsPath, answer(func(r *http.Request) (*node.Stored, error) { return put(ops, r) }))
 	mux.Handle("DELETE "+objectsPath, answer(func(r *http.Request) (*node.Removed, error) { return remove(ops, r) }))
 	mux.Handle("GET "+deletedPath, answer(func(r *http.Request) (*node.DeletedObjects, error) { return ops.Deleted(r.Context()) }))
@@ -161,6 +167,65 @@ func answer[T any](op func(*http.Request) (T, error)) http.Handler {
 		w.Header().Set("Content-Type", jsonType)
 		json.NewEncoder(w).Encode(result) // if this fails nobody listens
 	})
+}
+
+// change serves an operation that takes nothing but options.
+func change[O, T any](op func(context.Context, O) (*T, error)) http.Handler {
+	return answer(func(r *http.Request) (*T, error) {
+		var o O
+		if err := options(r, &o); err != nil {
+			return nil, err
+		}
+		return op(r.Context(), o)
+	})
+}
+
+// list writes a document of objects one by one.
+func list(ops Operations, w http.ResponseWriter, r *http.Request) {
+	var o node.ListOptions
+	if err := options(r, &o); err != nil {
+		refuse(w, r, err)
+		return
+	}
+	buffered := bufio.NewWriterSize(w, 64<<10)
+	before := `{"objects":[`
+	begin := func() {
+		w.Header().Set("Content-Type", jsonType)
+		w.Header().Set("Trailer", problemTrailer)
+	}
+	begun := false
+	err := ops.List(r.Context(), o, func(object node.Object) error {
+		if !begun {
+			begin()
+			begun = true
+		}
+		text, err := json.Marshal(object)
+		if err != nil {
+			return errs.New(errs.Serialization, "object %v: %w", object.ID, err)
+		}
+		buffered.WriteString(before)
+		before = ","
+		_, err = buffered.Write(text)
+		return err
+	})
+	switch {
+	case err == nil && !begun:
+		begin()
+		buffered.WriteString(before)
+		fallthrough
+	case err == nil:
+		buffered.WriteString("]}\n")
+		buffered.Flush() // if this fails nobody listens
+	case !begun:
+		refuse(w, r, err)
+	case r.ProtoMajor < 2:
+		panic(http.ErrAbortHandler) // whoever speaks HTTP/1.1 may not look at trailers
+	default:
+		buffered.Flush()
+		if trailer, failed := toHeader(ProblemOf(explain(r, err))); failed == nil {
+			w.Header().Set(problemTrailer, trailer)
+		}
+	}
 }
 
 // explain returns the error to tell the user of a request: one that was

@@ -168,13 +168,15 @@ func TestStoppingServerFinishesWhatIsUnderWay(t *testing.T) {
 
 func TestStoppingServerCancelsWhatTakesTooLong(t *testing.T) {
 	begun := make(chan struct{})
-	client, stop, served := start(t, &odd{list: func(ctx context.Context) (*node.List, error) {
+	client, stop, served := start(t, &odd{list: func(ctx context.Context, _ func(node.Object) error) error {
 		close(begun)
 		<-ctx.Done()
-		return nil, ctx.Err()
+		return ctx.Err()
 	}}, true)
 	got := make(chan error, 1)
-	go func() { _, err := client.List(t.Context()); got <- err }()
+	go func() {
+		got <- client.List(t.Context(), node.ListOptions{}, func(node.Object) error { return nil })
+	}()
 	<-begun
 	stop()
 	if err := <-served; err != nil {

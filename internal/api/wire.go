@@ -6,7 +6,7 @@ import (
 )
 
 // The paths of the API. An object is named by the query parameter ref; the
-// options of a put, a plan, a get, a scrub, an audit or a repair are JSON in the
+// options of what takes any are JSON in the
 // query parameter options, and the body of a put is the content.
 const (
 	identityPath = "/v1/identity"
@@ -18,6 +18,12 @@ const (
 	statsPath    = "/v1/stats"
 	healthPath   = "/v1/health"
 	metricsPath  = "/v1/metrics"
+
+	versionsPath = "/v1/versions" // of a name, the query parameter ref
+	renamePath   = "/v1/rename"
+	copyPath     = "/v1/copy"
+	tagPath      = "/v1/tag"
+	pinPath      = "/v1/pin"
 
 	alivePath     = "/v1/alive"
 	planPath      = "/v1/plan"      // of a put
@@ -39,7 +45,8 @@ const (
 	contentType = "application/octet-stream"
 )
 
-// A get answers with objectHeader before the content and with one of the two
+// A list answers with a document that comes element by element; one that breaks off
+// is followed by problemTrailer. A get answers with objectHeader before the content and with one of the two
 // trailers after it: without one, the content is not whole.
 const (
 	objectHeader   = "Datamesh-Object"

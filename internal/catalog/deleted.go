@@ -143,6 +143,36 @@ func (c *Catalog) DeletedByName(ctx context.Context, name string) (DeletedEntry,
 	return c.deleted(ctx, c.deletedQuery(`WHERE `+c.named+` AND ?1 <> '' ORDER BY deleted DESC, row DESC LIMIT 1`), name)
 }
 
+// Versions returns the objects that have a name, the newest first, and then those
+// that had it when they were deleted, in the same order. Of the others Deleted is
+// zero.
+func (c *Catalog) Versions(ctx context.Context, name string) (all []DeletedEntry, err error) {
+	if name == "" {
+		return nil, nil
+	}
+	c.entries(ctx, selection{`SELECT ` + c.all + `, row FROM object WHERE ` + c.named + ` AND ` + c.live + ` ORDER BY created DESC, row DESC`, []any{name}},
+		func(e Entry, failed error) bool {
+			all, err = append(all, DeletedEntry{Entry: e}), failed
+			return true
+		})
+	if err != nil {
+		return nil, err
+	}
+	rows, err := c.db.QueryContext(ctx, c.deletedQuery(`WHERE `+c.named+` ORDER BY created DESC, row DESC`), name)
+	if err != nil {
+		return nil, c.classify(ctx, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		e, err := c.scanDeleted(ctx, rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	return all, c.classify(ctx, rows.Err())
+}
+
 func (c *Catalog) deleted(ctx context.Context, query string, arg any) (DeletedEntry, error) {
 	e, err := c.scanDeleted(ctx, c.db.QueryRowContext(ctx, query, arg))
 	if errors.Is(err, sql.ErrNoRows) {

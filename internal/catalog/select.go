@@ -129,7 +129,7 @@ func (c *Catalog) Select(ctx context.Context, q Query) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		m, err := newMatcher(q.Pattern)
 		if _, ok := orders[q.Sort]; err == nil && !ok {
-			err = errs.New(errs.Invalid, "%q is nothing to sort by", q.Sort)
+			err = errs.WithHint(errs.New(errs.Invalid, "%q is nothing to sort by", q.Sort), "sort by date, name or size")
 		}
 		if err != nil {
 			yield(Entry{}, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"datamesh"
@@ -28,6 +29,16 @@ func (n *Node) Delete(ctx context.Context, ref string, o DeleteOptions) (*Remove
 	if err != nil {
 		return nil, err
 	}
+	e, err := n.catalog.ByID(ctx, id)
+	if err != nil && !errors.Is(err, errs.FileNotFound) {
+		return nil, err
+	}
+	if e.Pinned {
+		return nil, errs.WithHint(errs.New(errs.Refused, "it is pinned"), "unpin it first: datamesh unpin %s", ref)
+	}
+	if _, isID, _ := parseRef(ref); !isID && len(e.Names()) > 1 {
+		return n.unname(ctx, e, ref, o.DryRun)
+	}
 	if o.Forget {
 		return n.forget(ctx, id, o)
 	}
@@ -49,7 +60,7 @@ func (n *Node) Delete(ctx context.Context, ref string, o DeleteOptions) (*Remove
 	if err != nil {
 		return nil, n.hintForget(ctx, l.absent(err), id)
 	}
-	r := &Removed{ID: id, Name: c.Manifest.Name, Size: c.Manifest.Size, StoredBytes: c.StoredBytes, Segments: c.Segments, DryRun: o.DryRun}
+	r := &Removed{ID: id, Name: n.nameOf(ctx, ref, id, c.Manifest.Name), Names: several(e), Size: c.Manifest.Size, StoredBytes: c.StoredBytes, Segments: c.Segments, DryRun: o.DryRun}
 	if !o.Now {
 		r.Until = time.Now().UTC().Add(trashTime)
 	}
@@ -59,6 +70,32 @@ func (n *Node) Delete(ctx context.Context, ref string, o DeleteOptions) (*Remove
 		}
 		step.At("node: delete: the catalog has noted it")
 		if err := n.carryOut(ctx, l, id, c, o.Now); err != nil {
+			return nil, err
+		}
+	}
+	return r, n.namesakes(ctx, r)
+}
+
+// several returns the names of an object that has more than one.
+func several(e catalog.Entry) []string {
+	if len(e.Further) == 0 {
+		return nil
+	}
+	return e.Names()
+}
+
+// unname takes away one of several names of an object.
+func (n *Node) unname(ctx context.Context, e catalog.Entry, name string, dryRun bool) (*Removed, error) {
+	r := &Removed{ID: e.ID, Name: name, Size: e.Size, StoredBytes: e.StoredBytes, DryRun: dryRun, Unnamed: true,
+		Names: slices.DeleteFunc(e.Names(), func(x string) bool { return x == name })}
+	if !dryRun {
+		var err error
+		r.Warnings, err = n.amend(ctx, func() error {
+			now, err := n.catalog.Unname(ctx, e.ID, name)
+			r.Names = now.Names()
+			return err
+		})
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -94,7 +131,7 @@ func (n *Node) forget(ctx context.Context, id datamesh.ObjectID, o DeleteOptions
 		}
 		e = d.Entry
 	}
-	r := &Removed{ID: id, Name: e.Name, Size: e.Size, StoredBytes: e.StoredBytes, Forgotten: true, DryRun: o.DryRun}
+	r := &Removed{ID: id, Name: e.Name, Names: several(e), Size: e.Size, StoredBytes: e.StoredBytes, Forgotten: true, DryRun: o.DryRun}
 	if !o.DryRun {
 		if err := n.catalog.Forget(ctx, id); err != nil {
 			return nil, err
@@ -112,7 +149,7 @@ func (n *Node) namesakes(ctx context.Context, r *Removed) (err error) {
 		return nil
 	}
 	r.Named, err = n.catalog.Named(context.WithoutCancel(ctx), r.Name)
-	if _, e := n.catalog.ByID(context.WithoutCancel(ctx), r.ID); e == nil && r.Named > 0 {
+	if e, gone := n.catalog.ByID(context.WithoutCancel(ctx), r.ID); gone == nil && slices.Contains(e.Names(), r.Name) {
 		r.Named-- // it is still there itself
 	}
 	return err
@@ -235,7 +272,7 @@ func (n *Node) Undelete(ctx context.Context, ref string) (*Undeleted, error) {
 		return nil, err
 	}
 	n.published(ctx, l)
-	return &Undeleted{ID: e.ID, Name: m.Name, Size: m.Size, Survives: survives}, nil
+	return &Undeleted{ID: e.ID, Name: n.nameOf(ctx, ref, e.ID, m.Name), Size: m.Size, Survives: survives}, nil
 }
 
 // Deleted returns what was deleted, the last first.

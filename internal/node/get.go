@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -34,19 +35,21 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 	if err != nil {
 		return nil, err
 	}
+	name := n.nameOf(ctx, ref, id, "")
 	var result Fetched
 	end := func() {}
 	defer func() { end() }()
 	bad, err := l.objects.Get(ctx, id, func(m *format.Manifest) (io.Writer, int64, error) {
-		info := ObjectInfo{ID: id, Name: m.Name, Size: m.Size, Mode: m.Mode, ModTime: format.Time(m.ModTime)}
+		name := cmp.Or(name, m.Name)
+		info := ObjectInfo{ID: id, Name: name, Size: m.Size, Mode: m.Mode, ModTime: format.Time(m.ModTime)}
 		if o.Resume != nil && o.Resume.ID == id {
 			info.From = o.Resume.From
 		}
-		result = Fetched{ID: id, Name: m.Name, Size: m.Size, Resumed: info.From}
+		result = Fetched{ID: id, Name: name, Size: m.Size, Resumed: info.From}
 		if named > 1 {
 			result.Named = named
 		}
-		p := &progress{kind: GetTransfer, name: m.Name}
+		p := &progress{kind: GetTransfer, name: name}
 		p.size.Store(m.Size)
 		p.received.Store(info.From)
 		end = n.board.begin(o.Transfer, p)

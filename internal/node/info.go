@@ -32,7 +32,7 @@ func (n *Node) Info(ctx context.Context, ref string, prove bool) (*Info, error) 
 		}
 	}
 	r.watched(format.Time(state.Manifest.Created), time.Now(), state.Survives < 0)
-	info := &Info{ID: id, Name: state.Manifest.Name, Size: state.Manifest.Size, Survives: state.Survives,
+	info := &Info{ID: id, Name: n.nameOf(ctx, ref, id, state.Manifest.Name), Size: state.Manifest.Size, Survives: state.Survives,
 		Safety: r.safety(state.Segments, proofs), Basis: r.basis}
 	if state.Survives >= 0 {
 		info.Safety.Demonstrated = r.demonstrated(len(state.Segments))

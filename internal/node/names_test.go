@@ -29,10 +29,20 @@ func (r *running) records() int {
 	return len(found.Records)
 }
 
+// listOf returns all that the catalog of a home lists.
+func listOf(t *testing.T, n *Node) (*List, error) {
+	t.Helper()
+	list := &List{Objects: []Object{}}
+	return list, n.List(t.Context(), ListOptions{}, func(o Object) error {
+		list.Objects = append(list.Objects, o)
+		return nil
+	})
+}
+
 // names returns how many objects the catalog of the home has.
 func (r *running) names() int {
 	r.t.Helper()
-	list, err := r.List(r.t.Context())
+	list, err := listOf(r.t, r.Node)
 	if err != nil {
 		r.t.Fatal(err)
 	}

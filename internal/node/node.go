@@ -230,7 +230,7 @@ func loadKeys(home config.Home, stored func() (catalog.Stats, error)) (*keyring.
 	switch s, err := stored(); {
 	case err != nil:
 		return nil, err
-	case s.Objects > 0:
+	case s.Objects+s.Internal > 0:
 		return nil, errs.WithHint(
 			errs.New(errs.KeyManagement, "%s is gone, and what is in the catalog was stored with it", home.Identity()),
 			"bring it back: datamesh keys import FILE; or move %s away and begin anew", home.Catalog())

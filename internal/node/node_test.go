@@ -165,7 +165,7 @@ func TestHomeWithoutAMeshStoresAlone(t *testing.T) {
 	}
 	n.get("small", small)
 	n.get(b.ID.String(), large)
-	list, err := n.List(t.Context())
+	list, err := listOf(t, n.Node)
 	if err != nil || len(list.Objects) != 2 || list.Objects[1].Name != "small" || list.Objects[1].Tags[0] != "x" || list.Objects[0].Size != 300_000 || list.Objects[0].Tags == nil {
 		t.Errorf("list: %+v, %v", list, err)
 	}
@@ -238,7 +238,7 @@ func TestIdentityOpensFromAnyHome(t *testing.T) {
 func TestListHasAnArrayOfTagsWhereThereAreNone(t *testing.T) {
 	n := open(t, options(home(t), Client))
 	n.put(nil, PutOptions{Name: "x"})
-	list, err := n.List(t.Context())
+	list, err := listOf(t, n.Node)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -459,7 +459,7 @@ func TestPutsThatMakeNoSense(t *testing.T) {
 	wantKind(t, "get of no such name", err, errs.FileNotFound)
 	_, err = n.Info(t.Context(), "dmobj1qqqq", true)
 	wantKind(t, "info of a mistyped id", err, errs.Invalid)
-	list, err := n.List(t.Context())
+	list, err := listOf(t, n.Node)
 	if err != nil || len(list.Objects) > 0 {
 		t.Errorf("list: %+v, %v", list, err)
 	}

@@ -33,7 +33,7 @@ func (n *Node) Receipts(ctx context.Context, ref string) (*Receipts, error) {
 	if err != nil {
 		return nil, l.absent(err)
 	}
-	all := &Receipts{ID: id, Name: state.Manifest.Name, Segments: len(state.Segments), Receipts: []Receipt{}, Refused: []RefusedReceipt{}}
+	all := &Receipts{ID: id, Name: n.nameOf(ctx, ref, id, state.Manifest.Name), Segments: len(state.Segments), Receipts: []Receipt{}, Refused: []RefusedReceipt{}}
 	if l.net == nil {
 		return all, nil // nobody repairs, and so nobody signs
 	}

@@ -78,13 +78,17 @@ type BadShard struct {
 	Reason  string             `json:"reason"`
 }
 
-// An Object is a row of the catalog.
+// An Object is a row of the catalog. One that has several names has several rows.
 type Object struct {
 	ID      datamesh.ObjectID `json:"id"`
 	Name    string            `json:"name"`
 	Size    int64             `json:"size"`
 	Tags    []string          `json:"tags"`
 	Created time.Time         `json:"created"`
+	Type    string            `json:"type,omitempty"`    // media type
+	Mode    uint32            `json:"mode,omitempty"`    // permission bits of the file
+	ModTime time.Time         `json:"mod_time,omitzero"` // of the file
+	Pinned  bool              `json:"pinned,omitempty"`  // it is not to be deleted
 }
 
 // List is the answer of list.

@@ -24,6 +24,10 @@ type Removed struct {
 	Named       int               `json:"named,omitempty"`  // objects that have its name still
 	Forgotten   bool              `json:"forgotten"`        // it is still in the mesh
 	DryRun      bool              `json:"dry_run,omitzero"` // nothing was deleted
+
+	Unnamed  bool     `json:"unnamed,omitempty"` // only the name was taken away: the object has others
+	Names    []string `json:"names,omitempty"`   // the names that it has still, or, if it is gone and had several, had
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Undeleted is the result of undelete.

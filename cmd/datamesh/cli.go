@@ -74,6 +74,8 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 	root.AddCommand(
 		c.bootstrapCommand(), c.serviceCommand(), c.idCommand(),
 		c.putCommand(), c.getCommand(), c.listCommand(), c.infoCommand(), c.rmCommand(), c.undeleteCommand(),
+		c.renameCommand(), c.copyCommand(), c.tagCommand(), c.pinCommand(), c.unpinCommand(),
+		c.versionsCommand(), c.recentCommand(), c.searchCommand(),
 		c.healthCommand(),
 		c.metricsCommand(),
 		c.auditCommand(),
@@ -337,16 +339,24 @@ func (c *cli) print(v any, text func(io.Writer)) error {
 var controls = regexp.MustCompile(`[\x{7f}-\x{9f}]`)
 
 func writeJSON(w io.Writer, v any) error {
+	text, err := jsonText(v)
+	if err == nil {
+		_, err = io.WriteString(w, text)
+	}
+	return outputError(err)
+}
+
+// jsonText returns the JSON of v and the end of its line.
+func jsonText(v any) (string, error) {
 	var b strings.Builder
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(v); err != nil {
-		return outputError(err)
+		return "", err
 	}
-	_, err := io.WriteString(w, controls.ReplaceAllStringFunc(b.String(), func(s string) string {
+	return controls.ReplaceAllStringFunc(b.String(), func(s string) string {
 		return fmt.Sprintf(`\u%04x`, []rune(s)[0])
-	}))
-	return outputError(err)
+	}), nil
 }
 
 func outputError(err error) error {

@@ -92,7 +92,7 @@ func (c *cli) completeObjects(cmd *cobra.Command, _ []string, word string) ([]co
 		}
 		defer cat.Close()
 		seen := map[string]bool{}
-		for e, err := range cat.List(ctx) {
+		for e, err := range cat.Select(ctx, catalog.Query{}) {
 			if err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +21,9 @@ func (c *cli) rmCommand() *cobra.Command {
 can get it any more. For 7 days "datamesh undelete" brings it back: so long the
 nodes keep its shards in their trash, where they take room, unless store.trash
 says otherwise. Copies that others have got are theirs.
+
+Of a file that has several names NAME is taken away and the file is kept, and ID
+deletes it with all of them. What is pinned is not deleted: "datamesh unpin" it.
 
 Nodes that are away are told when they return.`,
 		Args:              arity(1, 1),
@@ -42,6 +46,7 @@ Nodes that are away are told when they return.`,
 			if err := c.print(r, func(w io.Writer) { removedText(w, r) }); err != nil {
 				return err
 			}
+			c.warnAll(r.Warnings)
 			if r.Named > 0 {
 				c.warn("%s still has this name; delete it too: datamesh rm %s", count(r.Named, "other object"), typable(r.Name, r.ID))
 			}
@@ -61,11 +66,16 @@ func removedText(w io.Writer, r *node.Removed) {
 	if r.Segments > 0 {
 		row(w, "stored", fmt.Sprintf("%s in %s", size(r.StoredBytes), count(r.Segments, "segment")))
 	}
+	if len(r.Names) > 0 {
+		row(w, "names", strings.Join(r.Names, ", "))
+	}
 	what := "deleted"
 	if r.DryRun {
 		what = "would be deleted"
 	}
 	switch {
+	case r.Unnamed:
+		row(w, what, "this name alone; the file has others still")
 	case r.Forgotten:
 		row(w, what, "from the list; it is still in the mesh")
 	case r.Until.IsZero():

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"datamesh/internal/api"
+	"datamesh/internal/node"
+)
+
+func (c *cli) copyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "copy ID|NAME NEW",
+		Aliases: []string{"cp"},
+		Short:   "give a file a further name",
+		Long: `Gives a file that you have stored a further name; of several of one name the
+newest. What is stored never changes, so that nothing has to be stored twice: the
+file has several names, and "datamesh rm NAME" takes away one of them until it is
+the last. To a NEW that ends with a slash the last part of the old name is added.`,
+		Args:              arity(2, 2),
+		ValidArgsFunction: positional(c.completeObjects, c.completeObjects),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.withNode(cmd.Context(), func(ops api.Operations) error {
+				r, err := ops.Copy(cmd.Context(), node.CopyOptions{From: args[0], To: args[1]})
+				if err != nil {
+					return fmt.Errorf("copy %s: %w", args[0], err)
+				}
+				c.warnAll(r.Warnings)
+				return c.print(r, func(w io.Writer) {
+					row(w, "id", r.ID)
+					row(w, "name", r.Name)
+					row(w, "names", strings.Join(r.Names, ", "))
+				})
+			})
+		},
+	}
+}

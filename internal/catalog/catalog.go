@@ -105,6 +105,9 @@ func (w *writing) insert(e *Entry, orElse string) error {
 		e.ID[:], e.Name, e.Size, string(tags), e.Created.UnixNano(), e.StoredBytes, e.Type, e.Mode, format.UnixNano(e.ModTime), e.Pinned); err != nil {
 		return err
 	}
+	if orElse == `` && len(e.Further) == 0 {
+		return nil // it has none yet
+	}
 	return w.setFurther(e.ID, e.Further)
 }
 

@@ -346,7 +346,7 @@ func TestEarlierCatalogGetsTypes(t *testing.T) {
 // undoNames makes a catalog be as it was before objects had several names.
 const undoNames = `
 DROP TRIGGER alias_of_none; DROP TRIGGER word_added; DROP TRIGGER word_changed; DROP TRIGGER word_gone; DROP TRIGGER word_named; DROP TRIGGER word_unnamed;
-DROP VIEW wording; DROP TABLE word; DROP TABLE alias;
+DROP VIEW wording; DROP TABLE word; DROP TABLE alias; DROP TABLE disputed;
 ALTER TABLE object DROP COLUMN pinned;`
 
 func TestDamagedPagesAreSaidToBeDamaged(t *testing.T) {

@@ -98,9 +98,10 @@ func newDevice() (id DeviceID) {
 
 // A writing is a transaction that changes the catalog.
 type writing struct {
-	c   *Catalog
-	ctx context.Context
-	tx  *sql.Tx
+	c        *Catalog
+	ctx      context.Context
+	tx       *sql.Tx
+	prepared map[string]*sql.Stmt // by their text, until the transaction ends
 }
 
 // write makes changes that are all there, or none is.
@@ -112,7 +113,7 @@ func (c *Catalog) write(ctx context.Context, change func(*writing) error) error 
 		return c.classify(ctx, err)
 	}
 	defer tx.Rollback()
-	if err = change(&writing{c, ctx, tx}); err == nil {
+	if err = change(&writing{c, ctx, tx, map[string]*sql.Stmt{}}); err == nil {
 		err = tx.Commit()
 	}
 	if errs.KindOf(err) != 0 {
@@ -122,15 +123,37 @@ func (c *Catalog) write(ctx context.Context, change func(*writing) error) error 
 }
 
 func (w *writing) exec(statement string, args ...any) (changed int64, err error) {
-	result, err := w.tx.ExecContext(w.ctx, statement, args...)
+	var result sql.Result
+	if len(args) == 0 { // it may be several
+		result, err = w.tx.ExecContext(w.ctx, statement)
+	} else {
+		var s *sql.Stmt
+		if s, err = w.prepare(statement); err == nil {
+			result, err = s.ExecContext(w.ctx, args...)
+		}
+	}
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected()
 }
 
+// prepare returns a statement, which is compiled once, however many objects the
+// transaction is about.
+func (w *writing) prepare(statement string) (s *sql.Stmt, err error) {
+	if s = w.prepared[statement]; s == nil {
+		s, err = w.tx.PrepareContext(w.ctx, statement)
+		w.prepared[statement] = s
+	}
+	return s, err
+}
+
 func (w *writing) row(into []any, query string, args ...any) error {
-	return w.tx.QueryRowContext(w.ctx, query, args...).Scan(into...)
+	s, err := w.prepare(query)
+	if err != nil {
+		return err
+	}
+	return s.QueryRowContext(w.ctx, args...).Scan(into...)
 }
 
 // each calls scan with each row of a query.
@@ -440,7 +463,10 @@ func (w *writing) learn(device DeviceID, change *format.Change) (holds bool, err
 		return false, err
 	}
 	if err == nil && (uint64(clock) > change.Clock || uint64(clock) == change.Clock && bytes.Compare(by, device[:]) >= 0) {
-		return false, nil
+		if change.State != format.Listed {
+			err = w.dispute(change.Object)
+		}
+		return false, err
 	}
 	if err := w.enter(change); err != nil {
 		return false, err
@@ -454,8 +480,14 @@ func (w *writing) learn(device DeviceID, change *format.Change) (holds bool, err
 // enter makes the catalog have of an object what a change says.
 func (w *writing) enter(change *format.Change) error {
 	id := change.Object[:]
-	if _, err := w.exec(`DELETE FROM deletion WHERE id = ?`, id); err != nil {
+	deleted, err := w.exec(`DELETE FROM deletion WHERE id = ?`, id)
+	if err != nil {
 		return err
+	}
+	if deleted > 0 && change.State == format.Listed {
+		if err := w.dispute(change.Object); err != nil {
+			return err
+		}
 	}
 	if change.State == format.Forgotten {
 		_, err := w.exec(`DELETE FROM object WHERE id = ?`, id)
@@ -467,9 +499,43 @@ func (w *writing) enter(change *format.Change) error {
 		pinned = excluded.pinned`); err != nil || change.State == format.Listed {
 		return err
 	}
-	_, err := w.exec(`INSERT INTO deletion (id, deleted, word, final, done) VALUES (?, ?, ?, ?, ?)`,
+	_, err = w.exec(`INSERT INTO deletion (id, deleted, word, final, done) VALUES (?, ?, ?, ?, ?)`,
 		id, change.At, int64(change.Word), change.State == format.DeletedFinal, change.Done)
 	return err
+}
+
+// dispute notes that an object is listed though one device has deleted it, if it
+// is: another has said something of it later, and perhaps without knowing. Then
+// the mesh may have it deleted.
+func (w *writing) dispute(id datamesh.ObjectID) error {
+	_, err := w.exec(`INSERT INTO disputed (id) SELECT id FROM object WHERE id = ? AND `+w.c.live+` ON CONFLICT DO NOTHING`, id[:])
+	return err
+}
+
+// Disputed returns the objects that are listed and that another device has deleted
+// without knowing what else was said of them, until they are said to be settled.
+func (c *Catalog) Disputed(ctx context.Context) (ids []datamesh.ObjectID, err error) {
+	rows, err := c.db.QueryContext(ctx, `SELECT id FROM disputed WHERE `+c.live)
+	if err != nil {
+		return nil, c.classify(ctx, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id []byte
+		if err := rows.Scan(&id); err != nil {
+			return nil, c.classify(ctx, err)
+		}
+		ids = append(ids, idOf(id))
+	}
+	return ids, c.classify(ctx, rows.Err())
+}
+
+// Settled notes that the mesh has of an object what is said of it.
+func (c *Catalog) Settled(ctx context.Context, id datamesh.ObjectID) error {
+	return c.write(ctx, func(tx *writing) error {
+		_, err := tx.exec(`DELETE FROM disputed WHERE id = ?`, id[:])
+		return err
+	})
 }
 
 func entryOf(change *format.Change) Entry {

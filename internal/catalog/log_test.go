@@ -396,6 +396,48 @@ func TestUndeleteHoldsAgainstWhatRestsOnTheDeletion(t *testing.T) {
 	}
 }
 
+// What one device has said of an object after another had deleted it, without
+// knowing, holds; both know that the mesh may have it deleted.
+func TestWhatIsListedAgainstADeletionIsDisputed(t *testing.T) {
+	mesh := newCloud(t)
+	a, b := open(t, filepath.Join(t.TempDir(), "user.db")), open(t, filepath.Join(t.TempDir(), "user.db"))
+	id, other := entry(1, "").ID, entry(2, "").ID
+	for _, err := range []error{a.Add(t.Context(), entry(1, "name")), a.Add(t.Context(), entry(2, "other"))} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	mesh.send(a)
+	mesh.learn(b)
+	for _, err := range []error{
+		a.Delete(t.Context(), id, time.Unix(1, 0), 1, false), a.Done(t.Context(), id),
+		a.Delete(t.Context(), other, time.Unix(1, 0), 1, false),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := b.Rename(t.Context(), "name", "renamed", false); err != nil {
+		t.Fatal(err)
+	}
+	mesh.send(a)
+	mesh.send(b)
+	mesh.learn(a)
+	mesh.learn(b)
+	wantSame(t, "both", a, b)
+	for what, c := range map[string]*catalog.Catalog{"who deleted": a, "who renamed": b} {
+		if ids, err := c.Disputed(t.Context()); err != nil || !slices.Equal(ids, []datamesh.ObjectID{id}) {
+			t.Errorf("%s: %v are disputed, %v", what, ids, err)
+		}
+		if err := c.Settled(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		if ids, err := c.Disputed(t.Context()); err != nil || len(ids) > 0 {
+			t.Errorf("%s: %v are disputed still, %v", what, ids, err)
+		}
+	}
+}
+
 // A home that is an old copy of another takes another id when the mesh has what
 // it never said, and nothing that either has said is lost.
 func TestOldCopyOfAHomeTakesAnotherID(t *testing.T) {

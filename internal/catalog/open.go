@@ -62,7 +62,13 @@ CREATE TABLE alias (
 	PRIMARY KEY (id, name)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX alias_by_name ON alias (name);
-CREATE TRIGGER alias_of_none AFTER DELETE ON object BEGIN DELETE FROM alias WHERE id = old.id; END;
+CREATE TABLE disputed ( -- that are listed, though a deletion is known
+	id BLOB PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER alias_of_none AFTER DELETE ON object BEGIN
+	DELETE FROM alias WHERE id = old.id;
+	DELETE FROM disputed WHERE id = old.id;
+END;
 `
 
 // Open opens the catalog in the file path and makes an empty one, for this

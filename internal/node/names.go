@@ -266,7 +266,43 @@ func (n *Node) learnFound(ctx context.Context, l *link, keys *keyring.Ring, foun
 			failed = append(failed, err)
 		}
 	}
+	n.settle(ctx, l)
 	return done, errors.Join(failed...)
+}
+
+// settle has the mesh bring back what a device has deleted, and another has said
+// something of later, without knowing: that holds, and the object is listed. One
+// that is gone for good is deleted here, too. What cannot be settled is tried again
+// when something is learnt.
+func (n *Node) settle(ctx context.Context, l *link) {
+	disputed, err := n.catalog.Disputed(ctx)
+	if err == nil && len(disputed) > 0 && n.deleting.TryLock() { // else it is done by another time
+		defer n.deleting.Unlock()
+		for _, id := range disputed {
+			err = errors.Join(err, n.settleOne(ctx, l, id))
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		n.log.Warn("an object that is listed may still be deleted in the mesh", "error", err)
+	}
+}
+
+func (n *Node) settleOne(ctx context.Context, l *link, id datamesh.ObjectID) error {
+	word, err := l.objects.Word(ctx, id)
+	if err == nil && word.Gone() {
+		if !word.Final() {
+			_, err = l.objects.Undelete(ctx, id)
+		}
+		if word.Final() || errors.Is(err, errs.Deleted) {
+			if err = n.catalog.Delete(ctx, id, time.Now(), word.Generation, true); err == nil {
+				err = n.catalog.Done(ctx, id)
+			}
+		}
+	}
+	if err != nil && !errors.Is(err, errs.FileNotFound) {
+		return err
+	}
+	return n.catalog.Settled(ctx, id)
 }
 
 // self returns the id of this device. If the mesh has what it never said it takes

@@ -16,11 +16,11 @@ import (
 	"datamesh/internal/format"
 )
 
-// A list of 60 MB takes neither the command that prints it nor the service that it
+// A list of 30 MB takes neither the command that prints it nor the service that it
 // comes from much more memory than a short one.
 func TestLongListsTakeLittleMemory(t *testing.T) {
 	t.Parallel()
-	const objects, nameLen, most = 40_000, 1500, 24 << 20
+	const objects, nameLen, most = 20_000, 1500, 24 << 20
 	m := emptyMesh(t)
 	x := m.add(t, "bootstrap", "--port", "0")
 	home := config.Home(x.home)

@@ -74,6 +74,7 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 	root.AddCommand(
 		c.bootstrapCommand(), c.serviceCommand(), c.idCommand(),
 		c.putCommand(), c.getCommand(), c.listCommand(), c.infoCommand(), c.rmCommand(), c.undeleteCommand(),
+		c.contactCommand(), c.shareCommand(), c.unshareCommand(), c.inboxCommand(),
 		c.healthCommand(),
 		c.metricsCommand(),
 		c.auditCommand(),

@@ -8,10 +8,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"datamesh/internal/api"
+	"datamesh/internal/errs"
 )
 
 func (c *cli) listCommand() *cobra.Command {
-	deleted := false
+	deleted, shared := false, false
 	cmd := &cobra.Command{
 		Use:               "list",
 		Aliases:           []string{"ls"},
@@ -20,9 +21,16 @@ func (c *cli) listCommand() *cobra.Command {
 		ValidArgsFunction: positional(),
 	}
 	cmd.Flags().BoolVar(&deleted, "deleted", false, "list what you have deleted, the last first")
+	cmd.Flags().BoolVar(&shared, "shared", false, "list what you share, and with whom, the last first")
 	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if deleted && shared {
+			return errs.WithHint(errs.New(errs.Invalid, "what is deleted is not shared"), "give either --deleted or --shared")
+		}
 		return c.withNode(cmd.Context(), func(ops api.Operations) error {
+			if shared {
+				return c.listShared(cmd.Context(), ops)
+			}
 			if deleted {
 				return c.listDeleted(cmd.Context(), ops)
 			}
@@ -57,6 +65,32 @@ func (c *cli) listDeleted(ctx context.Context, ops api.Operations) error {
 				until = "under way"
 			}
 			row(w, shortened(o.Name), size(o.Size), localTime(o.Deleted), until, o.ID)
+		}
+	})
+}
+
+func (c *cli) listShared(ctx context.Context, ops api.Operations) error {
+	list, err := ops.Shares(ctx)
+	if err != nil {
+		return err
+	}
+	return c.print(list, func(w io.Writer) {
+		row(w, "NAME", "SIZE", "WITH", "SHARED", "UNTIL", "ID", "OBJECT")
+		for _, s := range list.Shares {
+			until, with := "", s.Contact
+			switch {
+			case s.Withdrawn:
+				until = "taken back, under way"
+			case !s.Until.IsZero():
+				until = localTime(s.Until)
+			}
+			switch {
+			case s.Address == "":
+				with = "a link"
+			case with == "":
+				with = s.Address
+			}
+			row(w, shortened(s.Name), size(s.Size), with, localTime(s.Created), until, s.ID, s.Object)
 		}
 	})
 }

@@ -30,6 +30,9 @@ const (
 	auditPath     = "/v1/audit"
 	repairPath    = "/v1/repair"
 	receiptsPath  = "/v1/receipts"
+	contactsPath  = "/v1/contacts" // GET lists, POST adds the one of the query parameters name and address, DELETE removes
+	sharesPath    = "/v1/shares"   // GET lists, POST shares, DELETE takes back
+	inboxPath     = "/v1/inbox"
 )
 
 const (

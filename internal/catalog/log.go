@@ -243,8 +243,7 @@ func (w *writing) stateOf(id datamesh.ObjectID) (*format.Change, error) {
 	err := w.row([]any{&change.Name, &change.Size, &tags, &change.Created, &change.Stored, &at, &word, &final, &done},
 		`SELECT name, size, tags, created, stored, deleted, word, final, done FROM object LEFT JOIN deletion USING (id) WHERE id = ?`, id[:])
 	if errors.Is(err, sql.ErrNoRows) {
-		change.State = format.Forgotten
-		return change, nil
+		return w.sharedState(change)
 	}
 	if err != nil {
 		return nil, err
@@ -454,8 +453,14 @@ func (w *writing) enter(change *format.Change) error {
 		return err
 	}
 	if change.State == format.Forgotten {
+		if err := w.forgetShared(change.Object); err != nil {
+			return err
+		}
 		_, err := w.exec(`DELETE FROM object WHERE id = ?`, id)
 		return err
+	}
+	if change.Share != nil || change.Contact != nil {
+		return w.enterShared(change)
 	}
 	tags, err := json.Marshal(change.Tags)
 	if err != nil {

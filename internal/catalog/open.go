@@ -97,7 +97,9 @@ func openWith(ctx context.Context, path, additions string, values url.Values) (*
 func (c *Catalog) prepare(ctx context.Context, additions string) error {
 	has, err := c.has(ctx, "deletion")
 	if err == nil && additions != "" {
-		err = c.addLog(ctx)
+		if err = c.addLog(ctx); err == nil {
+			err = c.addShares(ctx)
+		}
 		has = true
 	}
 	c.live = "TRUE"
@@ -129,6 +131,9 @@ func create(ctx context.Context, path string) error {
 	c.path = path // which is what errors are about
 	if _, err = c.db.ExecContext(ctx, schema); err == nil {
 		err = c.addLog(ctx)
+	}
+	if err == nil {
+		err = c.addShares(ctx)
 	}
 	if err := c.classify(ctx, errors.Join(err, c.db.Close())); err != nil {
 		return err

@@ -45,6 +45,8 @@ type Change struct {
 	At      int64             `cbor:"9,keyasint,omitempty"`  // when it was deleted, nanoseconds since 1970
 	Word    uint64            `cbor:"10,keyasint,omitempty"` // the generation of the owner's word on the manifest that deletes it
 	Done    bool              `cbor:"11,keyasint,omitempty"` // the mesh has been told so
+	Share   *Share            `cbor:"24,keyasint,omitempty"` // nil: it is no share
+	Contact *Contact          `cbor:"25,keyasint,omitempty"` // nil: it is no contact
 }
 
 // A Run names an object that has the changes of a device which are in no
@@ -116,6 +118,9 @@ func (c *Change) check() error {
 		return errs.New(errs.Serialization, "change: state %d", c.State)
 	case c.Clock == 0 || c.Clock > math.MaxInt64: // a database has it
 		return errs.New(errs.Serialization, "change: clock %d", c.Clock)
+	}
+	if err := c.checkShared(); err != nil {
+		return err
 	}
 	return checkTags(c.Tags)
 }

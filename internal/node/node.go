@@ -74,6 +74,7 @@ type Node struct {
 
 	deleting   sync.Mutex // held while an object is deleted or brought back
 	publishing sync.Mutex // held while the mesh is sent what the catalog says
+	posting    sync.Mutex // held while it is sent the card and the letters of this home
 
 	mu   sync.Mutex // guards link, and is held while it is made
 	link *link      // nil until an operation needs it
@@ -194,7 +195,7 @@ func LoadIdentity(home config.Home) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	return Identity{PeerID: self, Addrs: []string{}, Owner: keys.OwnerKey(), Recipient: keys.Recipient.String()}, nil
+	return Identity{PeerID: self, Addrs: []string{}, Owner: keys.OwnerKey(), Address: keys.OwnerKey().Address(), Recipient: keys.Recipient.String()}, nil
 }
 
 // cataloged counts what the catalog of a home has, if there is one.

@@ -154,6 +154,30 @@ func TestStrangersPutNothingIntoAnInbox(t *testing.T) {
 	}
 }
 
+// When its time is over a share is taken back, by the next command that shares.
+func TestSharesEndInTime(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, 4)
+	alice, bob := m.user(t), m.user(t)
+	alice.knows(t, "bob", bob)
+	bob.knows(t, "alice", alice)
+	alice.put(t, noisy(1, 100), "--name", "soon")
+	alice.put(t, noisy(2, 100), "--name", "never")
+	soon := result[node.Share](t, alice.run(t, "share", "soon", "--to", "bob", "--expires", "1ms"))
+	if soon.Until.IsZero() {
+		t.Errorf("got %+v", soon)
+	}
+	never := result[node.Share](t, alice.run(t, "share", "never", "--to", "bob"))
+	list := result[node.Shares](t, alice.run(t, "list", "--shared"))
+	if len(list.Shares) != 1 || list.Shares[0].ID != never.ID {
+		t.Errorf("got %+v", list)
+	}
+	bob.refuses(t, 1, "Deleted", "get", soon.ID.String())
+	if box := result[node.Inbox](t, bob.run(t, "inbox")); len(box.Objects) != 1 || box.Objects[0].ID != never.ID {
+		t.Errorf("got %+v", box)
+	}
+}
+
 // Shares and contacts come back from the words, with all that can be done to them.
 func TestSharesAreRecoveredFromTheWords(t *testing.T) {
 	t.Parallel()

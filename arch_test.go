@@ -70,6 +70,7 @@ var owners = map[string][]string{
 	"github.com/spf13/pflag":                  {"cmd/datamesh"},
 	"github.com/vbauerster/mpb/":              {"cmd/datamesh"},
 	"github.com/zeebo/blake3":                 {"internal/hash"},
+	"golang.org/x/crypto/scrypt":              {"internal/crypt"},
 	"golang.org/x/sync/":                      {"internal/mesh", "internal/object", "internal/repair", "internal/transfer"},
 	"golang.org/x/sys/":                       {"internal/store"},
 	"golang.org/x/term":                       {"cmd/datamesh"},

@@ -38,6 +38,7 @@ const (
 	objectPrefix  = "dmobj"
 	meshPrefix    = "dmmesh"
 	ownerPrefix   = "dmowner"
+	addressPrefix = "datamesh"
 )
 
 func (id SegmentID) String() string { return encode(segmentPrefix, id) }
@@ -69,6 +70,18 @@ func (id *MeshID) UnmarshalText(b []byte) error {
 }
 func (id *OwnerKey) UnmarshalText(b []byte) error {
 	return decode(ownerPrefix, string(b), (*[32]byte)(id))
+}
+
+// Address returns what an owner gives to others, who share with him: his key,
+// in a text that says so.
+func (id OwnerKey) Address() string { return encode(addressPrefix, id) }
+
+// ParseAddress reads what Address returns.
+func ParseAddress(s string) (owner OwnerKey, err error) {
+	if isHex(s) {
+		return owner, fmt.Errorf("%q is not an address, which begins with %s1", s, addressPrefix)
+	}
+	return owner, decode(addressPrefix, s, (*[32]byte)(&owner))
 }
 
 // ErrNoID is the error of [ParseObjectID] for a text that was not meant as an

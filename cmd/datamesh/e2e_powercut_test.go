@@ -168,6 +168,19 @@ func (v *victim) types(t *testing.T, args ...string) {
 	v.wakes(t)
 }
 
+// insists is as types, and runs it again if the victim has died.
+func (v *victim) insists(t *testing.T, args ...string) {
+	t.Helper()
+	if o := v.run(t, args...); o.code == 0 {
+		return
+	}
+	<-v.task.ended
+	v.wakes(t)
+	if o := v.run(t, args...); o.code != 0 && o.code != 4 { // 4: its service has done it meanwhile
+		t.Errorf("%q: exit status %d: %s", args, o.code, o.stderr)
+	}
+}
+
 // wakes starts the victim again if it has died.
 func (v *victim) wakes(t *testing.T) {
 	t.Helper()
@@ -308,6 +321,23 @@ var steppings = []stepping{
 		result[node.Cleaned](t, v.run(t, "cleanup", "--dry-run"))
 		v.ages(t)
 		v.cleans(t)
+	}},
+	{"share", func(t *testing.T, v *victim) {
+		v.put(t)
+		friend := v.mesh.user(t)
+		v.user.knows(t, filepath.Base(friend.home), friend)
+	}, func(t *testing.T, v *victim) {
+		known := result[node.Contacts](t, v.run(t, "contact", "list")).Contacts
+		friend := known[len(known)-1].Address
+		v.insists(t, "share", v.last(), "--to", friend)
+		shared := result[node.Shares](t, v.run(t, "list", "--shared")).Shares
+		if len(shared) != 1 || shared[0].Name != v.last() {
+			t.Errorf("shared: %+v", shared)
+		}
+		v.insists(t, "unshare", v.last(), "--from", friend)
+		eventually(t, "it is shared no more", func() bool {
+			return len(result[node.Shares](t, v.run(t, "list", "--shared")).Shares) == 0
+		})
 	}},
 	{"surplus", nothing, func(t *testing.T, v *victim) {
 		for range 5 { // others may give up theirs

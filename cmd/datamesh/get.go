@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"datamesh"
 	"datamesh/internal/api"
 	"datamesh/internal/config"
 	"datamesh/internal/errs"
@@ -18,35 +19,50 @@ import (
 
 func (c *cli) getCommand() *cobra.Command {
 	var force, dryRun bool
+	var p password
 	cmd := &cobra.Command{
-		Use:     "get ID|NAME [OUT]",
+		Use:     "get ID|NAME|CONTACT/NAME|LINK [OUT]",
 		Aliases: []string{"download"},
 		Short:   "read a file back",
 		Long: `Reads an object back into the file OUT, or into the directory OUT under its
 stored name; "-" is standard output. Without OUT it is the stored name, in the
-current directory. What was lost is rebuilt.`,
+current directory. What was lost is rebuilt.
+
+What a contact shares with you is CONTACT/NAME, unless you have stored something of
+that name, or its ID in your inbox. A LINK is opened without any identity.`,
 		Args:              arity(1, 2),
 		ValidArgsFunction: positional(c.completeObjects, completeFiles),
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "overwrite OUT; print binary content on a terminal")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be written where, and write nothing")
-	c.completeFlags(cmd, nil)
+	p.flags(cmd.Flags())
+	c.completeFlags(cmd, map[string]cobra.CompletionFunc{"password-file": completeFiles})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		var secret *node.Secret
+		if datamesh.IsLink(args[0]) {
+			id, s, err := c.openLink(cmd.Context(), args[0], &p)
+			if err != nil {
+				return fmt.Errorf("get: %w", err)
+			}
+			secret, args[0] = s, id // the link itself is never shown again
+		} else if p.given(cmd.Flags()) {
+			return errs.WithHint(errs.New(errs.Invalid, "only a link takes a password"), "leave the password out")
+		}
 		ref := args[0]
 		if dryRun {
-			return c.planGet(cmd.Context(), args, force)
+			return c.planGet(cmd.Context(), args, force, secret)
 		}
 		switch {
 		case len(args) == 1:
-			return c.getFile(cmd.Context(), &target{ref: ref, dir: ".", force: force})
+			return c.getFile(cmd.Context(), &target{ref: ref, dir: ".", force: force}, secret)
 		case args[1] == "-":
-			return c.getStdout(cmd.Context(), ref, force)
+			return c.getStdout(cmd.Context(), ref, force, secret)
 		}
 		out, err := newTarget(ref, args[1], force)
 		if err != nil {
 			return err
 		}
-		return c.getFile(cmd.Context(), out)
+		return c.getFile(cmd.Context(), out, secret)
 	}
 	return cmd
 }
@@ -55,7 +71,7 @@ current directory. What was lost is rebuilt.`,
 var errPlanned = errors.New("planned")
 
 // planGet says what a get would write.
-func (c *cli) planGet(ctx context.Context, args []string, force bool) (err error) {
+func (c *cli) planGet(ctx context.Context, args []string, force bool, secret *node.Secret) (err error) {
 	out := &target{ref: args[0], dir: ".", force: force}
 	toStdout := len(args) == 2 && args[1] == "-"
 	if len(args) == 2 && !toStdout {
@@ -65,7 +81,7 @@ func (c *cli) planGet(ctx context.Context, args []string, force bool) (err error
 	}
 	plan := node.Fetched{Out: "-", Bad: []node.BadShard{}, DryRun: true}
 	return c.withNode(ctx, func(ops api.Operations) error {
-		_, err := ops.Get(ctx, args[0], node.GetOptions{}, func(info node.ObjectInfo) (io.Writer, error) {
+		_, err := ops.Get(ctx, args[0], node.GetOptions{Link: secret}, func(info node.ObjectInfo) (io.Writer, error) {
 			plan.ID, plan.Name, plan.Size = info.ID, info.Name, info.Size
 			if toStdout {
 				return nil, errPlanned
@@ -86,14 +102,14 @@ func (c *cli) planGet(ctx context.Context, args []string, force bool) (err error
 }
 
 // getFile reads an object into a file that appears when it is whole.
-func (c *cli) getFile(ctx context.Context, out *target) error {
+func (c *cli) getFile(ctx context.Context, out *target, secret *node.Secret) error {
 	home, err := config.FindHome(c.homeDir)
 	if err != nil {
 		return err
 	}
 	out.begin(home)
 	defer out.abort()
-	o := node.GetOptions{Transfer: newTransfer(), Resume: out.before()}
+	o := node.GetOptions{Transfer: newTransfer(), Resume: out.before(), Link: secret}
 	return c.withNode(ctx, func(ops api.Operations) error {
 		stop := c.follow(ctx, ops, o.Transfer)
 		fetched, err := ops.Get(ctx, out.ref, o, out.open)
@@ -118,7 +134,7 @@ func (c *cli) getFile(ctx context.Context, out *target) error {
 			row(w, "size", size(fetched.Size))
 			row(w, "out", fetched.Out)
 		})
-		if err == nil {
+		if err == nil && secret == nil {
 			c.next("info %s", fetched.ID)
 		}
 		return err
@@ -127,12 +143,12 @@ func (c *cli) getFile(ctx context.Context, out *target) error {
 
 // getStdout writes an object, and nothing else, to standard output. The
 // document of --json goes to standard error.
-func (c *cli) getStdout(ctx context.Context, ref string, force bool) error {
+func (c *cli) getStdout(ctx context.Context, ref string, force bool, secret *node.Secret) error {
 	var out io.Writer = output{c.out}
 	if f, ok := c.out.(*os.File); ok && !force && term.IsTerminal(int(f.Fd())) {
 		out = &terminal{w: out}
 	}
-	o := node.GetOptions{Transfer: newTransfer()}
+	o := node.GetOptions{Transfer: newTransfer(), Link: secret}
 	return c.withNode(ctx, func(ops api.Operations) error {
 		stop := c.follow(ctx, ops, o.Transfer)
 		fetched, err := ops.Get(ctx, ref, o, func(node.ObjectInfo) (io.Writer, error) { return out, nil })

@@ -51,9 +51,9 @@ func (h *history) load() ([]string, error) {
 func newest(lines []string) []string { return lines[max(0, len(lines)-maxHistory):] }
 
 // keeps reports whether a line may be in a history: one that begins with a
-// blank is what somebody does not want to be kept.
+// blank is what somebody does not want to be kept, and a link is a secret.
 func keeps(line string) bool {
-	return line != "" && !strings.HasPrefix(line, " ") && len(line) <= maxHistoryLine &&
+	return !strings.Contains(line, "datamesh:") && line != "" && !strings.HasPrefix(line, " ") && len(line) <= maxHistoryLine &&
 		!strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 

@@ -47,9 +47,10 @@ func (c *cli) printIdentity(id node.Identity) error {
 	return c.print(id, func(w io.Writer) {
 		row(w, "peer", id.PeerID)
 		for _, addr := range id.Addrs {
-			row(w, "address", addr)
+			row(w, "at", addr)
 		}
 		row(w, "owner", id.Owner)
+		row(w, "address", id.Address)
 		row(w, "recipient", id.Recipient)
 	})
 }

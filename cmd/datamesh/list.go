@@ -22,7 +22,7 @@ import (
 func (c *cli) listCommand() *cobra.Command {
 	var (
 		o                              node.ListOptions
-		deleted, long                  bool
+		deleted, shared, long          bool
 		larger, smaller, after, before string
 		limit                          uint32
 	)
@@ -40,6 +40,7 @@ either. A file that has several names is there under each.`,
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&deleted, "deleted", false, "list what you have deleted, the last first")
+	flags.BoolVar(&shared, "shared", false, "list what you share, and with whom, the last first")
 	flags.BoolVar(&long, "long", false, "show modes, the times of files and their types, too")
 	flags.StringVar(&o.Tag, "tag", "", "only what has the `TAG`")
 	flags.StringVar(&o.Type, "type", "", "only what is of the media `TYPE`, such as 'image/*'")
@@ -51,6 +52,12 @@ either. A file that has several names is there under each.`,
 	flags.Uint32Var(&limit, "limit", 0, "`N` to list at most (default all)")
 	c.completeFlags(cmd, map[string]cobra.CompletionFunc{"tag": c.completeTags, "sort": cobra.FixedCompletions([]cobra.Completion{"date", "name", "size"}, cobra.ShellCompDirectiveNoFileComp)})
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		if shared {
+			if len(args) > 0 || !onlyGlobal(cmd, "shared") {
+				return errs.WithHint(errs.New(errs.Invalid, "of what is shared all is listed"), "datamesh list --shared")
+			}
+			return c.withNode(cmd.Context(), func(ops api.Operations) error { return c.listShared(cmd.Context(), ops) })
+		}
 		if deleted {
 			if len(args) > 0 || !onlyGlobal(cmd, "deleted") {
 				return errs.WithHint(errs.New(errs.Invalid, "of what is deleted all is listed"), "datamesh list --deleted")
@@ -189,6 +196,32 @@ func (c *cli) listDeleted(ctx context.Context, ops api.Operations) error {
 				until = "under way"
 			}
 			row(w, shortened(o.Name), size(o.Size), localTime(o.Deleted), until, o.ID)
+		}
+	})
+}
+
+func (c *cli) listShared(ctx context.Context, ops api.Operations) error {
+	list, err := ops.Shares(ctx)
+	if err != nil {
+		return err
+	}
+	return c.print(list, func(w io.Writer) {
+		row(w, "NAME", "SIZE", "WITH", "SHARED", "UNTIL", "ID", "OBJECT")
+		for _, s := range list.Shares {
+			until, with := "", s.Contact
+			switch {
+			case s.Withdrawn:
+				until = "taken back, under way"
+			case !s.Until.IsZero():
+				until = localTime(s.Until)
+			}
+			switch {
+			case s.Address == "":
+				with = "a link"
+			case with == "":
+				with = s.Address
+			}
+			row(w, shortened(s.Name), size(s.Size), with, localTime(s.Created), until, s.ID, s.Object)
 		}
 	})
 }

@@ -46,6 +46,9 @@ var documents = map[string]any{
 	"datamesh cleanup":           node.Cleaned{},
 	"datamesh completion":        nil,
 	"datamesh copy":              node.Copied{},
+	"datamesh contact add":       node.Contact{},
+	"datamesh contact list":      node.Contacts{},
+	"datamesh contact remove":    node.Contact{},
 	"datamesh config get":        config.Setting{},
 	"datamesh config init":       made{},
 	"datamesh config set":        changed{},
@@ -60,6 +63,7 @@ var documents = map[string]any{
 	"datamesh get":               node.Fetched{},
 	"datamesh health":            node.Health{},
 	"datamesh id":                node.Identity{},
+	"datamesh inbox":             node.Inbox{},
 	"datamesh info":              node.Info{},
 	"datamesh interactive":       nil,
 	"datamesh keys export":       exported{},
@@ -69,6 +73,7 @@ var documents = map[string]any{
 	"datamesh recover":           node.Recovered{},
 	"datamesh list":              node.List{},
 	"datamesh list --deleted":    node.DeletedObjects{},
+	"datamesh list --shared":     node.Shares{},
 	"datamesh metrics":           node.Metrics{},
 	"datamesh metrics --watch":   look{},
 	"datamesh networks":          networkList{},
@@ -93,6 +98,7 @@ var documents = map[string]any{
 	"datamesh service logs":      nil,
 	"datamesh service status":    serviceState{},
 	"datamesh service uninstall": uninstalled{},
+	"datamesh share":             node.Share{},
 	"datamesh simulate":          simulated{},
 	"datamesh stats":             node.Stats{},
 	"datamesh tag":               node.Tagged{},
@@ -100,6 +106,7 @@ var documents = map[string]any{
 	"datamesh transfers cancel":  cancelled{},
 	"datamesh undelete":          node.Undeleted{},
 	"datamesh unpin":             node.Pinned{},
+	"datamesh unshare":           node.Unshared{},
 	"datamesh version":           versions{},
 	"datamesh versions":          node.Versions{},
 }
@@ -360,6 +367,9 @@ func TestDocumentedJSONIsWhatCommandsPrint(t *testing.T) {
 	defer end(t, service)
 	door := began.PeerID.String() + "@" + nearestAddr(began.Addrs)
 
+	printed(t, filepath.Join(dir, "node"), []string{"inbox"}) // which publishes a card
+	friend := printed(t, filepath.Join(dir, "node"), []string{"id"}).(map[string]any)["address"].(string)
+
 	asked := map[string]bool{}
 	for _, x := range []struct {
 		in   string
@@ -425,6 +435,13 @@ func TestDocumentedJSONIsWhatCommandsPrint(t *testing.T) {
 		{filepath.Join(dir, "user"), []string{"keys", "init", "--phrase-file", file + ".user"}},
 		{filepath.Join(dir, "user"), []string{"put", file}},
 		{filepath.Join(dir, "user"), []string{"recover", "--phrase-file", file + ".user"}},
+		{filepath.Join(dir, "user"), []string{"contact", "add", "friend", friend}},
+		{filepath.Join(dir, "user"), []string{"contact", "list"}},
+		{filepath.Join(dir, "user"), []string{"share", "file", "--to", "friend", "--expires", "1h"}},
+		{filepath.Join(dir, "user"), []string{"list", "--shared"}},
+		{filepath.Join(dir, "user"), []string{"inbox"}},
+		{filepath.Join(dir, "user"), []string{"unshare", "file", "--from", "friend"}},
+		{filepath.Join(dir, "user"), []string{"contact", "remove", "friend"}},
 		{filepath.Join(dir, "user"), []string{"discover"}},
 		{filepath.Join(dir, "user"), []string{"bandwidth", "--size", "1K"}},
 	} {

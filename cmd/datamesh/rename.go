@@ -43,9 +43,3 @@ versions are older versions of what gets its name.`,
 	}
 	return cmd
 }
-
-func (c *cli) warnAll(warnings []string) {
-	for _, w := range warnings {
-		c.warn("%s", w)
-	}
-}

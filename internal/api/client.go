@@ -188,6 +188,44 @@ func (c *Client) Cleanup(ctx context.Context, o node.CleanupOptions) (*node.Clea
 	return ask[node.Cleaned](ctx, c, "POST", cleanupPath, query, nil)
 }
 
+func (c *Client) Contacts(ctx context.Context) (*node.Contacts, error) {
+	return ask[node.Contacts](ctx, c, "GET", contactsPath, nil, nil)
+}
+
+func (c *Client) AddContact(ctx context.Context, name, address string) (*node.Contact, error) {
+	return ask[node.Contact](ctx, c, "POST", contactsPath, url.Values{"name": {name}, "address": {address}}, nil)
+}
+
+func (c *Client) RemoveContact(ctx context.Context, name string) (*node.Contact, error) {
+	return ask[node.Contact](ctx, c, "DELETE", contactsPath, url.Values{"name": {name}}, nil)
+}
+
+func (c *Client) Share(ctx context.Context, ref string, o node.ShareOptions) (*node.Share, error) {
+	query, err := withOptions(o)
+	if err != nil {
+		return nil, err
+	}
+	query.Set("ref", ref)
+	return ask[node.Share](ctx, c, "POST", sharesPath, query, nil)
+}
+
+func (c *Client) Shares(ctx context.Context) (*node.Shares, error) {
+	return ask[node.Shares](ctx, c, "GET", sharesPath, nil, nil)
+}
+
+func (c *Client) Unshare(ctx context.Context, ref string, o node.UnshareOptions) (*node.Unshared, error) {
+	query, err := withOptions(o)
+	if err != nil {
+		return nil, err
+	}
+	query.Set("ref", ref)
+	return ask[node.Unshared](ctx, c, "DELETE", sharesPath, query, nil)
+}
+
+func (c *Client) Inbox(ctx context.Context) (*node.Inbox, error) {
+	return ask[node.Inbox](ctx, c, "GET", inboxPath, nil, nil)
+}
+
 func (c *Client) Info(ctx context.Context, ref string, prove bool) (*node.Info, error) {
 	return ask[node.Info](ctx, c, "GET", infoPath, url.Values{"ref": {ref}, "prove": {strconv.FormatBool(prove)}}, nil)
 }

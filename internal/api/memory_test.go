@@ -236,3 +236,32 @@ func (o *odd) Get(ctx context.Context, _ string, _ node.GetOptions, open func(no
 func (o *odd) List(ctx context.Context, _ node.ListOptions, each func(node.Object) error) error {
 	return o.list(ctx, each)
 }
+
+func (m *memory) Contacts(ctx context.Context) (*node.Contacts, error) {
+	k, err := m.AddContact(ctx, "a/b ?&%", "x")
+	return &node.Contacts{Contacts: []node.Contact{*k}}, err
+}
+
+func (m *memory) AddContact(ctx context.Context, name, address string) (*node.Contact, error) {
+	return &node.Contact{Name: name, Address: address, Created: time.Unix(2, 0).UTC()}, ctx.Err()
+}
+
+func (m *memory) RemoveContact(ctx context.Context, name string) (*node.Contact, error) {
+	return m.AddContact(ctx, name, "removed")
+}
+
+func (m *memory) Share(ctx context.Context, ref string, o node.ShareOptions) (*node.Share, error) {
+	return &node.Share{Name: ref, Contact: o.To, Until: time.Unix(0, int64(o.Expires)).UTC(), Warnings: []string{o.Recipient}}, ctx.Err()
+}
+
+func (m *memory) Shares(ctx context.Context) (*node.Shares, error) {
+	return &node.Shares{Shares: []node.Share{{Name: "x", Withdrawn: true}}}, ctx.Err()
+}
+
+func (m *memory) Unshare(ctx context.Context, ref string, o node.UnshareOptions) (*node.Unshared, error) {
+	return &node.Unshared{Name: ref, Taken: []datamesh.ObjectID{{1}}, Warnings: []string{o.From, o.Link}}, ctx.Err()
+}
+
+func (m *memory) Inbox(ctx context.Context) (*node.Inbox, error) {
+	return &node.Inbox{Objects: []node.Received{{Name: "x", From: "y"}}, Unreached: []string{"z"}}, ctx.Err()
+}

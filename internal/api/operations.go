@@ -66,6 +66,27 @@ type Operations interface {
 	// his knows, or brings it back.
 	Cleanup(ctx context.Context, o node.CleanupOptions) (*node.Cleaned, error)
 
+	// Contacts returns those with whom the user shares.
+	Contacts(ctx context.Context) (*node.Contacts, error)
+
+	// AddContact notes under a name whose address that is.
+	AddContact(ctx context.Context, name, address string) (*node.Contact, error)
+
+	// RemoveContact removes one with whom nothing is shared.
+	RemoveContact(ctx context.Context, name string) (*node.Contact, error)
+
+	// Share shares an object.
+	Share(ctx context.Context, ref string, o node.ShareOptions) (*node.Share, error)
+
+	// Shares returns what the user shares, the newest first.
+	Shares(ctx context.Context) (*node.Shares, error)
+
+	// Unshare takes back what was shared.
+	Unshare(ctx context.Context, ref string, o node.UnshareOptions) (*node.Unshared, error)
+
+	// Inbox returns what contacts share with the user, the newest first.
+	Inbox(ctx context.Context) (*node.Inbox, error)
+
 	// Info asks the peers where the shards of an object are now, and may have
 	// them prove it.
 	Info(ctx context.Context, ref string, prove bool) (*node.Info, error)

@@ -134,6 +134,17 @@ func routes(ops Operations) http.Handler {
 	mux.Handle("POST "+repairPath, answer(func(r *http.Request) (*node.Repaired, error) { return repair(ops, r) }))
 	mux.Handle("POST "+cleanupPath, answer(func(r *http.Request) (*node.Cleaned, error) { return cleanup(ops, r) }))
 	mux.Handle("GET "+receiptsPath, answer(func(r *http.Request) (*node.Receipts, error) { return ops.Receipts(r.Context(), ref(r)) }))
+	mux.Handle("GET "+contactsPath, answer(func(r *http.Request) (*node.Contacts, error) { return ops.Contacts(r.Context()) }))
+	mux.Handle("POST "+contactsPath, answer(func(r *http.Request) (*node.Contact, error) {
+		return ops.AddContact(r.Context(), r.URL.Query().Get("name"), r.URL.Query().Get("address"))
+	}))
+	mux.Handle("DELETE "+contactsPath, answer(func(r *http.Request) (*node.Contact, error) {
+		return ops.RemoveContact(r.Context(), r.URL.Query().Get("name"))
+	}))
+	mux.Handle("GET "+sharesPath, answer(func(r *http.Request) (*node.Shares, error) { return ops.Shares(r.Context()) }))
+	mux.Handle("POST "+sharesPath, answer(func(r *http.Request) (*node.Share, error) { return share(ops, r) }))
+	mux.Handle("DELETE "+sharesPath, answer(func(r *http.Request) (*node.Unshared, error) { return unshare(ops, r) }))
+	mux.Handle("GET "+inboxPath, answer(func(r *http.Request) (*node.Inbox, error) { return ops.Inbox(r.Context()) }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, errs.New(errs.Invalid, "the local API has no %s %s", r.Method, r.URL.Path))
 	})
@@ -267,6 +278,22 @@ func cleanup(ops Operations, r *http.Request) (*node.Cleaned, error) {
 		return nil, err
 	}
 	return ops.Cleanup(r.Context(), o)
+}
+
+func share(ops Operations, r *http.Request) (*node.Share, error) {
+	var o node.ShareOptions
+	if err := options(r, &o); err != nil {
+		return nil, err
+	}
+	return ops.Share(r.Context(), ref(r), o)
+}
+
+func unshare(ops Operations, r *http.Request) (*node.Unshared, error) {
+	var o node.UnshareOptions
+	if err := options(r, &o); err != nil {
+		return nil, err
+	}
+	return ops.Unshare(r.Context(), ref(r), o)
 }
 
 func info(ops Operations, r *http.Request) (*node.Info, error) {

@@ -37,6 +37,9 @@ const (
 	repairPath    = "/v1/repair"
 	receiptsPath  = "/v1/receipts"
 	cleanupPath   = "/v1/cleanup"
+	contactsPath  = "/v1/contacts" // GET lists, POST adds the one of the query parameters name and address, DELETE removes
+	sharesPath    = "/v1/shares"   // GET lists, POST shares, DELETE takes back
+	inboxPath     = "/v1/inbox"
 )
 
 const (

@@ -75,6 +75,9 @@ func (c *Catalog) ForgetDeleted(ctx context.Context, before time.Time) error {
 			if err == nil {
 				err = tx.sayOn(id)
 			}
+			if err == nil {
+				err = tx.withdrawAll(id)
+			}
 		}
 		return err
 	})

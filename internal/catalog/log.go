@@ -267,8 +267,7 @@ func (w *writing) stateOf(id datamesh.ObjectID) (*format.Change, error) {
 	err := w.row([]any{&change.Name, &change.Size, &tags, &change.Created, &change.Stored, &change.Type, &change.Mode, &change.ModTime,
 		&change.Pinned, &names, &at, &word, &final, &done}, `SELECT `+columns[len("id, "):]+further+`, deleted, word, final, done FROM object LEFT JOIN deletion USING (id) WHERE id = ?`, id[:])
 	if errors.Is(err, sql.ErrNoRows) {
-		change.State = format.Forgotten
-		return change, nil
+		return w.sharedState(change)
 	}
 	if err != nil {
 		return nil, err
@@ -490,8 +489,14 @@ func (w *writing) enter(change *format.Change) error {
 		}
 	}
 	if change.State == format.Forgotten {
+		if err := w.forgetShared(change.Object); err != nil {
+			return err
+		}
 		_, err := w.exec(`DELETE FROM object WHERE id = ?`, id)
 		return err
+	}
+	if change.Share != nil || change.Contact != nil {
+		return w.enterShared(change)
 	}
 	e := entryOf(change)
 	if err := w.insert(&e, `ON CONFLICT (id) DO UPDATE SET name = excluded.name, size = excluded.size, tags = excluded.tags,

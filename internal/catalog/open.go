@@ -135,6 +135,9 @@ func (c *Catalog) prepare(ctx context.Context, additions string) error {
 		if err == nil {
 			err = c.addStrays(ctx)
 		}
+		if err == nil {
+			err = c.addShares(ctx)
+		}
 		has = true
 	}
 	if err == nil {
@@ -213,6 +216,9 @@ func create(ctx context.Context, path string) error {
 	c.path = path // which is what errors are about
 	if _, err = c.db.ExecContext(ctx, schema); err == nil {
 		err = c.addLog(ctx)
+	}
+	if err == nil {
+		err = c.addShares(ctx)
 	}
 	if err := c.classify(ctx, errors.Join(err, c.db.Close())); err != nil {
 		return err

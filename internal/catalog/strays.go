@@ -65,7 +65,8 @@ const (
 )
 
 // KnownObjects returns all objects that the catalog knows, with those that were
-// deleted, the runs of this device, and all runs of others that were ever learnt.
+// deleted, second manifests of them for others, the runs of this device, and all runs
+// of others that were ever learnt.
 func (c *Catalog) KnownObjects(ctx context.Context) (known map[datamesh.ObjectID]Known, err error) {
 	known = map[datamesh.ObjectID]Known{}
 	return known, c.each(ctx, func(rows *sql.Rows) error { // of one statement, so that all is of one moment
@@ -77,6 +78,7 @@ func (c *Catalog) KnownObjects(ctx context.Context) (known map[datamesh.ObjectID
 		}
 		return err
 	}, `SELECT id, iif(done IS NULL, 1, iif(done = 1 OR final = 1, 3, 2)) FROM object LEFT JOIN deletion USING (id)
+		UNION ALL SELECT id, iif(done, 3, iif(withdrawn IS NULL, 1, 2)) FROM share
 		UNION ALL SELECT object, iif(merged IS NULL, 1, 3) FROM run
 		UNION ALL SELECT what, 3 FROM met`)
 }

@@ -81,6 +81,19 @@ func ParseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
+// ParseDays is as [ParseDuration], and reads days, such as 30d, too. Kind: Invalid.
+func ParseDays(s string) (time.Duration, error) {
+	const day = 24 * time.Hour
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if err != nil {
+			return 0, errs.New(errs.Invalid, "%q is no number of days", s)
+		}
+		return time.Duration(n) * day, nil
+	}
+	return ParseDuration(s)
+}
+
 // formatDuration is [time.Duration.String] without its zeros at the end.
 func formatDuration(d time.Duration) string {
 	s := d.String()

@@ -54,6 +54,8 @@ type Change struct {
 	ModTime int64             `cbor:"14,keyasint,omitempty"` // of the file, nanoseconds since 1970
 	Pinned  bool              `cbor:"15,keyasint,omitempty"` // it is not to be deleted
 	Further []string          `cbor:"16,keyasint,omitempty"` // names beside Name, in order, none twice
+	Share   *Share            `cbor:"24,keyasint,omitempty"` // nil: it is no share
+	Contact *Contact          `cbor:"25,keyasint,omitempty"` // nil: it is no contact
 }
 
 // A Run names an object that has the changes of a device which are in no
@@ -129,6 +131,9 @@ func (c *Change) check() error {
 		return errs.New(errs.Serialization, "change: clock %d", c.Clock)
 	}
 	if err := checkFurther(c.Name, c.Further); err != nil {
+		return err
+	}
+	if err := c.checkShared(); err != nil {
 		return err
 	}
 	return checkTags(c.Tags)

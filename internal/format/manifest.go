@@ -96,6 +96,11 @@ func SealManifest(m *Manifest, to []crypt.Recipient) ([]byte, error) {
 	if len(text) > MaxManifest {
 		return nil, errs.New(errs.Invalid, "manifest of %d bytes, limit %d", len(text), MaxManifest)
 	}
+	return sealText(text, to)
+}
+
+// sealText returns text in an envelope that only the recipients can open.
+func sealText(text []byte, to []crypt.Recipient) ([]byte, error) {
 	buf := make([]byte, crypt.SealedLen(len(text)))
 	if _, err := crypt.Fill(buf, bytes.NewReader(text), len(text)); err != nil {
 		return nil, err
@@ -127,16 +132,25 @@ func (e *envelope) mask(i int, wrap []byte) {
 // OpenManifest opens a sealed manifest with one of the identities. Kinds:
 // Serialization, Decryption (no identity fits), Integrity.
 func OpenManifest(b []byte, ids []crypt.Identity) (*Manifest, error) {
+	text, err := openText("sealed manifest", b, maxEnvelope, ids)
+	if err != nil {
+		return nil, err
+	}
+	return decodeManifest(text)
+}
+
+// openText opens an envelope of at most limit bytes with one of the identities.
+func openText(what string, b []byte, limit int, ids []crypt.Identity) ([]byte, error) {
 	var e envelope
-	if err := unmarshalVersion("sealed manifest", b, maxEnvelope, &e); err != nil {
+	if err := unmarshalVersion(what, b, limit, &e); err != nil {
 		return nil, err
 	}
 	if n := len(e.Wraps); n < 1 || n > maxWraps {
-		return nil, errs.New(errs.Serialization, "sealed manifest: %d key envelopes", n)
+		return nil, errs.New(errs.Serialization, "%s: %d key envelopes", what, n)
 	}
 	for i, w := range e.Wraps {
 		if len(w) > crypt.MaxWrap {
-			return nil, errs.New(errs.Serialization, "sealed manifest: key envelope of %d bytes", len(w))
+			return nil, errs.New(errs.Serialization, "%s: key envelope of %d bytes", what, len(w))
 		}
 		e.mask(i, w) // a copy of what came
 	}
@@ -145,7 +159,7 @@ func OpenManifest(b []byte, ids []crypt.Identity) (*Manifest, error) {
 		return nil, err
 	}
 	if crypt.Commit(key) != e.Commitment {
-		return nil, errs.New(errs.Integrity, "sealed manifest: its key is not the one committed to")
+		return nil, errs.New(errs.Integrity, "%s: its key is not the one committed to", what)
 	}
 	n, err := crypt.Open(key, e.Body)
 	if err != nil {
@@ -155,7 +169,7 @@ func OpenManifest(b []byte, ids []crypt.Identity) (*Manifest, error) {
 	if err := crypt.Drain(&text, e.Body, n); err != nil {
 		return nil, err
 	}
-	return decodeManifest(text.Bytes())
+	return text.Bytes(), nil
 }
 
 func decodeManifest(b []byte) (*Manifest, error) {

@@ -208,6 +208,9 @@ func (n *Node) knowParts(ctx context.Context, l *link, known map[datamesh.Object
 		if err != nil || whole {
 			return err
 		}
+		if shared, err := n.catalog.IsShare(ctx, id); err != nil || shared {
+			return err // it is sealed for somebody else, and of one segment
+		}
 		parts, err := l.objects.Parts(ctx, id)
 		switch {
 		case err == nil:

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"datamesh"
+	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
 	"datamesh/internal/hash"
@@ -77,6 +79,8 @@ type cleanupWorld struct {
 	door, user, other *running
 	contents          map[string][]byte
 	deleted           datamesh.ObjectID
+	shared            datamesh.ObjectID // a second manifest of small, for whoever has the identity opens
+	opens             crypt.Identity
 }
 
 func newCleanupWorld(t *testing.T) *cleanupWorld {
@@ -89,6 +93,16 @@ func newCleanupWorld(t *testing.T) *cleanupWorld {
 	w.user = open(t, through(t, h, Client, w.door))
 	w.store(w.user, "small", noise(1, 100))
 	w.store(w.user, "large", noise(2, 300_000))
+	var to crypt.Recipient
+	var err error
+	if w.opens, to, err = crypt.NewIdentity([32]byte{7}); err != nil {
+		t.Fatal(err)
+	}
+	share, err := w.user.Share(t.Context(), "small", ShareOptions{Recipient: to.String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.shared = share.ID
 	carry(t, h, other)
 	w.other = open(t, through(t, other, Client, w.door))
 	w.store(w.other, "of the other home", noise(3, 200_000))
@@ -111,6 +125,12 @@ func (w *cleanupWorld) intact(t *testing.T) {
 	w.user.heardOf(t.Context())
 	for name, content := range w.contents {
 		w.user.get(name, content)
+	}
+	l, _ := w.user.objects()
+	var got bytes.Buffer
+	_, err := l.objects.GetWith(t.Context(), w.shared, []crypt.Identity{w.opens}, func(*format.Manifest) (io.Writer, int64, error) { return &got, 0, nil })
+	if err != nil || !bytes.Equal(got.Bytes(), w.contents["small"]) {
+		t.Errorf("what is shared: %d bytes, %v", got.Len(), err)
 	}
 	if _, err := w.user.Undelete(t.Context(), w.deleted.String()); err != nil {
 		t.Errorf("undelete: %v", err)

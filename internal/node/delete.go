@@ -188,16 +188,21 @@ func entryFrom(id datamesh.ObjectID, m *format.Manifest) catalog.Entry {
 // carryOut tells the mesh that an object shall be gone that the catalog has
 // noted.
 func (n *Node) carryOut(ctx context.Context, l *link, id datamesh.ObjectID, c *object.Condemned, final bool) error {
-	if err := c.Delete(ctx, final); err != nil {
+	err := n.sharesGo(ctx, l, id, final)
+	if err == nil {
+		err = c.Delete(ctx, final)
+	}
+	if err != nil {
 		again := fmt.Sprintf("type it again: datamesh rm %s", id)
 		if n.opt.Role == Storage {
 			again = "this node goes on by itself; bring it back instead with: datamesh undelete " + id.String()
 		}
 		return errs.WithHint(fmt.Errorf("it is deleted in part: %w", err), "%s", again)
 	}
-	err := n.catalog.Done(context.WithoutCancel(ctx), id)
+	err = n.catalog.Done(context.WithoutCancel(ctx), id)
 	step.At("node: delete: the catalog knows that the mesh has been told")
 	n.published(ctx, l)
+	n.repost(ctx, l)
 	return err
 }
 
@@ -260,6 +265,9 @@ func (n *Node) Undelete(ctx context.Context, ref string) (*Undeleted, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := n.sharesReturn(ctx, l, e.ID); err != nil {
+		return nil, err
+	}
 	err = n.catalog.Undelete(ctx, e.ID)
 	step.At("node: undelete: the catalog has the object again")
 	if errors.Is(err, errs.FileNotFound) { // another home has deleted it
@@ -272,6 +280,7 @@ func (n *Node) Undelete(ctx context.Context, ref string) (*Undeleted, error) {
 		return nil, err
 	}
 	n.published(ctx, l)
+	n.repost(ctx, l)
 	return &Undeleted{ID: e.ID, Name: n.nameOf(ctx, ref, e.ID, m.Name), Size: m.Size, Survives: survives}, nil
 }
 
@@ -331,6 +340,9 @@ func (n *Node) finishDeletion(ctx context.Context, l *link, id datamesh.ObjectID
 		err = n.catalog.Done(ctx, id)
 	case err == nil && c.BroughtBackSince(e.Word): // by another home, or this one before it was interrupted
 		if _, err := l.objects.Undelete(ctx, id); err != nil {
+			return err
+		}
+		if err := n.sharesReturn(ctx, l, id); err != nil {
 			return err
 		}
 		n.log.Info("a deletion that was interrupted does not go on: the object was brought back", "object", id)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"datamesh"
+	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
 	"datamesh/internal/object"
@@ -24,6 +25,11 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 	if errors.Is(err, errs.FileNotFound) && n.heardOf(ctx) {
 		id, err = n.resolve(ctx, ref)
 	}
+	if errors.Is(err, errs.FileNotFound) {
+		if received, other := n.receivedAs(ctx, ref); !errors.Is(other, errs.FileNotFound) {
+			id, err = received, other
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +45,7 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 	var result Fetched
 	end := func() {}
 	defer func() { end() }()
-	bad, err := l.objects.Get(ctx, id, func(m *format.Manifest) (io.Writer, int64, error) {
+	bad, err := n.openerOf(l, o)(ctx, id, func(m *format.Manifest) (io.Writer, int64, error) {
 		name := cmp.Or(name, m.Name)
 		info := ObjectInfo{ID: id, Name: name, Size: m.Size, Mode: m.Mode, ModTime: format.Time(m.ModTime)}
 		if o.Resume != nil && o.Resume.ID == id {
@@ -58,6 +64,25 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 	})
 	result.Bad = badShards(bad)
 	return &result, l.absent(err)
+}
+
+// openerOf returns how an object is read: by the user's identities, or by the
+// secret of a link alone.
+func (n *Node) openerOf(l *link, o GetOptions) func(context.Context, datamesh.ObjectID, func(*format.Manifest) (io.Writer, int64, error)) ([]object.BadShard, error) {
+	if o.Link == nil {
+		return l.objects.Get
+	}
+	return func(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (io.Writer, int64, error)) ([]object.BadShard, error) {
+		identity, _, err := crypt.NewIdentity(*o.Link)
+		if err != nil {
+			return nil, err
+		}
+		bad, err := l.objects.GetWith(ctx, id, []crypt.Identity{identity}, open)
+		if errors.Is(err, errs.Decryption) {
+			err = errs.WithHint(errs.New(errs.Decryption, "wrong password, or not this link"), "copy the link again, all of it, and mind the password")
+		}
+		return bad, err
+	}
 }
 
 // absent has the error of an object that nobody has say what may be wrong in a

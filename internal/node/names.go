@@ -229,6 +229,9 @@ func (n *Node) learnFound(ctx context.Context, l *link, keys *keyring.Ring, foun
 	var failed []error
 	logs := map[catalog.DeviceID]*deviceLog{}
 	for _, r := range found.Records {
+		if format.IsPost(r.Payload) {
+			continue // it is for others
+		}
 		log := logs[r.Device]
 		if log == nil {
 			log = new(deviceLog)
@@ -410,8 +413,12 @@ const (
 )
 
 func (n *Node) keepNamesOnce(ctx context.Context, l *link, learn bool) error {
-	if err := n.publish(ctx, l); err != nil || !learn {
+	if err := n.publish(ctx, l); err != nil {
 		return err
+	}
+	shares := n.keepShares(ctx, l)
+	if !learn {
+		return shares
 	}
 	keys, err := keyring.Load(n.home.Identity())
 	if errors.Is(err, errs.FileNotFound) {
@@ -421,7 +428,22 @@ func (n *Node) keepNamesOnce(ctx context.Context, l *link, learn bool) error {
 		return err
 	}
 	_, err = n.learnNames(ctx, l, keys)
-	return err
+	return errors.Join(shares, err)
+}
+
+// keepShares takes back what is over, and has the mesh keep the letters as they
+// are to be now, of a home that has written any.
+func (n *Node) keepShares(ctx context.Context, l *link) error {
+	if l.net == nil {
+		return nil
+	}
+	n.deleting.Lock()
+	err := n.settleShares(ctx, l)
+	n.deleting.Unlock()
+	if err != nil {
+		return err
+	}
+	return n.post(ctx, l, true)
 }
 
 // heardOf learns what other devices have said, in case that is what somebody asks

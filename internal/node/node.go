@@ -77,6 +77,7 @@ type Node struct {
 	cleaning   sync.Mutex // held while strays are looked for
 	publishing sync.Mutex // held while the mesh is sent what the catalog says
 	compacting sync.Mutex // held while that is made shorter
+	posting    sync.Mutex // held while it is sent the card and the letters of this home
 
 	mu   sync.Mutex // guards link, and is held while it is made
 	link *link      // nil until an operation needs it
@@ -197,7 +198,7 @@ func LoadIdentity(home config.Home) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	return Identity{PeerID: self, Addrs: []string{}, Owner: keys.OwnerKey(), Recipient: keys.Recipient.String()}, nil
+	return Identity{PeerID: self, Addrs: []string{}, Owner: keys.OwnerKey(), Address: keys.OwnerKey().Address(), Recipient: keys.Recipient.String()}, nil
 }
 
 // cataloged counts what the catalog of a home has, if there is one.

@@ -200,6 +200,9 @@ func (n *Node) stored(ctx context.Context) object.Stored {
 		if run, err := n.catalog.IsRun(ctx, id); err != nil || run {
 			return run, err
 		}
+		if share, err := n.catalog.IsShare(ctx, id); err != nil || share {
+			return share, err
+		}
 		_, err := n.catalog.ByID(ctx, id)
 		if errs.KindOf(err) == errs.FileNotFound {
 			_, err = n.catalog.DeletedByID(ctx, id)

@@ -15,6 +15,7 @@ type Identity struct {
 	PeerID    datamesh.PeerID   `json:"peer_id"`
 	Addrs     []string          `json:"addrs"` // of the running node; empty when none runs
 	Owner     datamesh.OwnerKey `json:"owner"`
+	Address   string            `json:"address"`   // what others share with
 	Recipient string            `json:"recipient"` // what others seal to
 }
 

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"fmt"
+	"io"
 	"time"
 
 	"datamesh"
@@ -10,7 +12,14 @@ import (
 type GetOptions struct {
 	Transfer string  `json:"transfer,omitempty"` // the id that it is listed under
 	Resume   *Resume `json:"resume,omitempty"`   // nil: from the beginning
+	Link     *Secret `json:"link,omitempty"`     // that opens the object of a link; nil: the user's identities do
 }
+
+// A Secret is that of the identity that the object of a link is sealed to.
+type Secret [32]byte
+
+// Format prints no secret, whatever the verb, so that none gets into a log.
+func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, "(secret)") }
 
 // Resume is the beginning of an object that is here already.
 type Resume struct {

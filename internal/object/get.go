@@ -36,8 +36,9 @@ func (o *Objects) Manifest(ctx context.Context, id datamesh.ObjectID) (*format.M
 // A get is one get on its way.
 type get struct {
 	o      *Objects
-	ctx    context.Context // the caller's
-	asides sync.WaitGroup  // what goes on beside it
+	ctx    context.Context  // the caller's
+	asides sync.WaitGroup   // what goes on beside it
+	ids    []crypt.Identity // that open the manifest; nil: the user's
 
 	mu     sync.Mutex // guards the rest
 	bad    []BadShard
@@ -92,13 +93,17 @@ func (t *tail) Write(p []byte) (int, error) {
 }
 
 func (g *get) manifest(ctx context.Context, id datamesh.ObjectID) (*format.Manifest, error) {
-	keys, err := g.o.keys()
-	if err != nil {
-		return nil, err
+	ids := g.ids
+	if ids == nil {
+		keys, err := g.o.keys()
+		if err != nil {
+			return nil, err
+		}
+		ids = keys.Identities
 	}
 	var m *format.Manifest
-	err = g.segment(ctx, datamesh.SegmentID(id), func(sealed []byte) (err error) {
-		if m, err = format.OpenManifest(sealed, keys.Identities); err != nil {
+	err := g.segment(ctx, datamesh.SegmentID(id), func(sealed []byte) (err error) {
+		if m, err = format.OpenManifest(sealed, ids); err != nil {
 			return fmt.Errorf("manifest of %s: %w", id, err)
 		}
 		return nil

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"datamesh/internal/api"
+	"datamesh/internal/catalog"
+	"datamesh/internal/config"
+	"datamesh/internal/node"
+)
+
+func (c *cli) contactCommand() *cobra.Command {
+	contact := c.group(&cobra.Command{
+		Use:   "contact",
+		Short: "know others, to share files with them",
+	})
+	contact.AddCommand(c.contactAddCommand(), c.contactListCommand(), c.contactRemoveCommand())
+	return contact
+}
+
+func (c *cli) contactAddCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "add NAME ADDRESS",
+		Short: "give a name to the address of somebody else",
+		Long: `Remembers under NAME, which is for you alone, the ADDRESS of somebody with whom
+you want to share: what "datamesh id" prints as address in his home. What files
+are sealed to for him is read from his card in the mesh, which he has signed, and
+which "datamesh inbox" puts there when he first types that. Whoever gives you the
+address decides who reads: get it from himself.
+
+What he shares with you is in your inbox from now on.`,
+		Args:              arity(2, 2),
+		ValidArgsFunction: positional(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.withNode(cmd.Context(), func(ops api.Operations) error {
+				k, err := ops.AddContact(cmd.Context(), args[0], args[1])
+				if err != nil {
+					return fmt.Errorf("contact add: %w", err)
+				}
+				err = c.print(k, func(w io.Writer) { contactText(w, k) })
+				c.warnAll(k.Warnings)
+				if err == nil {
+					c.next("share NAME --to %s", quoteWord(k.Name))
+				}
+				return err
+			})
+		},
+	}
+}
+
+func (c *cli) contactListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "list",
+		Short:             "list those with whom you share",
+		Args:              arity(0, 0),
+		ValidArgsFunction: positional(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.withNode(cmd.Context(), func(ops api.Operations) error {
+				all, err := ops.Contacts(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return c.print(all, func(w io.Writer) {
+					row(w, "NAME", "SINCE", "ADDRESS")
+					for _, k := range all.Contacts {
+						row(w, k.Name, localTime(k.Created), k.Address)
+					}
+				})
+			})
+		},
+	}
+}
+
+func (c *cli) contactRemoveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "remove NAME",
+		Short: "forget somebody with whom you share nothing any more",
+		Long: `Forgets a contact, by name or address. What he shares with you is not in your
+inbox any more. Take back first what you share with him.`,
+		Args:              arity(1, 1),
+		ValidArgsFunction: positional(c.completeContacts),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.withNode(cmd.Context(), func(ops api.Operations) error {
+				k, err := ops.RemoveContact(cmd.Context(), args[0])
+				if err != nil {
+					return fmt.Errorf("contact remove: %w", err)
+				}
+				return c.print(k, func(w io.Writer) { contactText(w, k) })
+			})
+		},
+	}
+}
+
+func contactText(w io.Writer, k *node.Contact) {
+	row(w, "name", k.Name)
+	row(w, "address", k.Address)
+}
+
+// warnAll tells of what an operation has warned of.
+func (c *cli) warnAll(warnings []string) {
+	for _, text := range warnings {
+		c.warn("%s", text)
+	}
+}
+
+// completeContacts completes the name of a contact.
+func (c *cli) completeContacts(cmd *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return inTime(cmd.Context(), func(ctx context.Context, offer func(value, about string) bool) error {
+		home, err := config.FindHome(c.homeDir)
+		if err != nil {
+			return err
+		}
+		cat, err := catalog.OpenToRead(ctx, home.Catalog())
+		if err != nil {
+			return err
+		}
+		defer cat.Close()
+		known, err := cat.Contacts(ctx)
+		for _, k := range known {
+			if strings.HasPrefix(k.Name, word) && !offer(k.Name, k.Owner.Address()) {
+				return nil
+			}
+		}
+		return err
+	})
+}

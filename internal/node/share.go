@@ -1,0 +1,304 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/catalog"
+	"datamesh/internal/crypt"
+	"datamesh/internal/errs"
+	"datamesh/internal/object"
+	"datamesh/internal/step"
+)
+
+// Share seals a second manifest of an object, for a contact or for whoever has a
+// link, and tells the contact. The content is not moved. A share with him that is
+// there already gets the new end. Kinds: Invalid, FileNotFound, Unavailable, Full,
+// and those of [object.Objects.PutManifest].
+func (n *Node) Share(ctx context.Context, ref string, o ShareOptions) (*Share, error) {
+	if (o.To == "") == (o.Recipient == "") || o.Expires < 0 {
+		return nil, errs.New(errs.Invalid, "an object is shared either with a contact or by a link, for some time or for ever")
+	}
+	n.deleting.Lock()
+	defer n.deleting.Unlock()
+	id, err := n.resolve(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	e, err := n.catalog.ByID(ctx, id)
+	if err != nil {
+		return nil, errs.WithHint(err, `only what you have stored can be shared: see "datamesh list"`)
+	}
+	var k catalog.Contact
+	if o.To != "" {
+		if k, err = n.contact(ctx, o.To); err != nil {
+			return nil, err
+		}
+	}
+	l, err := n.connectToShare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now().UTC()
+	s := catalog.Share{Object: id, Name: e.Name, Size: e.Size, Created: now}
+	if o.Expires > 0 {
+		s.Expires = now.Add(o.Expires)
+	}
+	text := o.Recipient
+	if o.To != "" {
+		if found, err := l.objects.Records(ctx, k.Owner); err == nil { // else what is known of him holds
+			if k, err = n.refresh(ctx, k, found.Records); err != nil {
+				return nil, err
+			}
+		}
+		s.To, text = &k.Owner, k.Recipient
+	}
+	if err := n.settleShares(ctx, l); err != nil {
+		n.log.Warn("a share that is over could not be taken back yet", "error", err)
+	}
+	before, err := n.sharedWith(ctx, id, s.To)
+	if err != nil {
+		return nil, err
+	}
+	if before != nil {
+		s.ID, s.Created = before.ID, before.Created
+		err = n.catalog.SetExpires(ctx, before.ID, s.Expires)
+	} else {
+		s.ID, err = n.putShare(ctx, l, s, text)
+	}
+	if err != nil {
+		return nil, err
+	}
+	step.At("node: share: the catalog has it")
+	shared := shareOf(s, map[datamesh.OwnerKey]string{k.Owner: k.Name})
+	if err := n.publish(ctx, l); err != nil {
+		shared.Warnings = append(shared.Warnings, unnamed(err))
+	}
+	if err := n.post(ctx, l, o.To == ""); err != nil && o.To != "" {
+		return nil, errs.WithHint(fmt.Errorf("it is shared, and %s is not told yet: %w", k.Name, err), "type the same again")
+	}
+	step.At("node: share: the contact can read of it")
+	return &shared, nil
+}
+
+// putShare stores the second manifest of a share, and has the catalog note it.
+func (n *Node) putShare(ctx context.Context, l *link, s catalog.Share, recipient string) (id datamesh.ObjectID, err error) {
+	to, err := crypt.ParseRecipient(recipient)
+	if err != nil {
+		return id, err
+	}
+	m, err := l.objects.Manifest(ctx, s.Object)
+	if err != nil {
+		return id, err
+	}
+	m.Name, m.Tags = s.Name, nil // which are the user's own
+	code, err := n.code("", l.view().Len())
+	if err != nil {
+		return id, err
+	}
+	_, err = l.objects.PutManifest(ctx, m, []crypt.Recipient{to}, code.K, code.M, func(p object.PutResult) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
+		defer cancel()
+		id = p.ID
+		s.ID, s.StoredBytes = p.ID, p.StoredBytes
+		return n.catalog.AddShare(ctx, s)
+	})
+	return id, err
+}
+
+// sharedWith returns the share of an object with a contact, or nil. Links are
+// always new.
+func (n *Node) sharedWith(ctx context.Context, id datamesh.ObjectID, to *datamesh.OwnerKey) (*catalog.Share, error) {
+	all, err := n.catalog.Shares(ctx)
+	for _, s := range all {
+		if s.Object == id && to != nil && s.To != nil && *s.To == *to && s.Active(time.Now()) {
+			return &s, err
+		}
+	}
+	return nil, err
+}
+
+func shareOf(s catalog.Share, names map[datamesh.OwnerKey]string) Share {
+	out := Share{ID: s.ID, Object: s.Object, Name: s.Name, Size: s.Size, Created: s.Created, Until: s.Expires, Withdrawn: s.Withdrawn}
+	if s.To != nil {
+		out.Contact, out.Address = names[*s.To], s.To.Address()
+	}
+	return out
+}
+
+// Shares returns what the user shares, the newest first, and what is taken back
+// while the mesh is yet to be told.
+func (n *Node) Shares(ctx context.Context) (*Shares, error) {
+	known, err := n.catalog.Contacts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := map[datamesh.OwnerKey]string{}
+	for _, k := range known {
+		names[k.Owner] = k.Name
+	}
+	all, err := n.catalog.Shares(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := &Shares{Shares: []Share{}}
+	for _, s := range all {
+		if !s.Done && !s.Away {
+			list.Shares = append(list.Shares, shareOf(s, names))
+		}
+	}
+	return list, nil
+}
+
+// Unshare deletes for good the second manifests of an object that a contact, or a
+// link, has, and says so. The content stays, and whoever has read such a manifest
+// may have kept its keys. Kinds: Invalid, FileNotFound (it is not shared so),
+// Unavailable.
+func (n *Node) Unshare(ctx context.Context, ref string, o UnshareOptions) (*Unshared, error) {
+	if (o.From == "") == (o.Link == "") {
+		return nil, errs.New(errs.Invalid, "an object is taken back either from a contact or from a link")
+	}
+	n.deleting.Lock()
+	defer n.deleting.Unlock()
+	id, err := n.resolveAny(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	picked, err := n.toTakeBack(ctx, id, o)
+	if err != nil {
+		return nil, err
+	}
+	l, err := n.connectToShare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	u := &Unshared{Object: id}
+	for _, s := range picked {
+		if err := n.catalog.Withdraw(ctx, s.ID, time.Now()); err != nil {
+			return nil, err
+		}
+		u.Name, u.Taken = s.Name, append(u.Taken, s.ID)
+	}
+	step.At("node: unshare: the catalog has noted it")
+	if err := n.settleShares(ctx, l); err != nil {
+		return nil, errs.WithHint(fmt.Errorf("it is taken back in part: %w", err), "type the same again; a service of this home goes on by itself")
+	}
+	if err := n.publish(ctx, l); err != nil {
+		u.Warnings = append(u.Warnings, "the other homes of yours do not know of it yet: "+err.Error())
+	}
+	if err := n.post(ctx, l, o.Link != ""); err != nil {
+		u.Warnings = append(u.Warnings, "it is gone, and still listed in the inbox of who had it: "+err.Error())
+	}
+	return u, nil
+}
+
+// toTakeBack returns the shares that are meant, those included that were taken
+// back without the mesh having been told. Kind: FileNotFound.
+func (n *Node) toTakeBack(ctx context.Context, id datamesh.ObjectID, o UnshareOptions) (picked []catalog.Share, err error) {
+	var k catalog.Contact
+	if o.From != "" {
+		if k, err = n.contact(ctx, o.From); err != nil {
+			return nil, err
+		}
+	}
+	all, err := n.catalog.Shares(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range all {
+		if s.Object != id || s.Done {
+			continue
+		}
+		if o.From != "" && s.To != nil && *s.To == k.Owner || o.Link != "" && s.To == nil && s.ID.String() == o.Link {
+			picked = append(picked, s)
+		}
+	}
+	if len(picked) == 0 {
+		return nil, errs.WithHint(errs.New(errs.FileNotFound, "it is not shared so"), `see what is shared: datamesh list --shared`)
+	}
+	return picked, nil
+}
+
+// settleShares deletes the manifests of shares that were taken back, or are over. One
+// that cannot be deleted now does not keep the others from it.
+func (n *Node) settleShares(ctx context.Context, l *link) error {
+	all, err := n.catalog.Shares(ctx)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, s := range all {
+		if s.Done || !s.Withdrawn && !s.Expired(time.Now()) {
+			continue
+		}
+		if err := n.takeBack(ctx, l, s.ID); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// takeBack deletes a second manifest for good, whether or not that was noted.
+func (n *Node) takeBack(ctx context.Context, l *link, id datamesh.ObjectID) error {
+	if err := n.catalog.Withdraw(ctx, id, time.Now()); err != nil {
+		return err
+	}
+	c, err := l.objects.CondemnManifest(ctx, id)
+	if err == nil {
+		err = c.Delete(ctx, true)
+	}
+	if err != nil && !errors.Is(err, errs.FileNotFound) { // else nobody has any of it
+		return err
+	}
+	step.At("node: unshare: the manifest is deleted")
+	return n.catalog.Withdrawn(context.WithoutCancel(ctx), id)
+}
+
+// sharesGo deletes the second manifests of an object that is deleted, before it
+// is: for good, if it is, or so that they can be brought back.
+func (n *Node) sharesGo(ctx context.Context, l *link, id datamesh.ObjectID, final bool) error {
+	return n.eachShare(ctx, id, func(s catalog.Share) error {
+		if final {
+			return n.takeBack(ctx, l, s.ID)
+		}
+		c, err := l.objects.CondemnManifest(ctx, s.ID)
+		if err == nil {
+			err = c.Delete(ctx, false)
+		}
+		if errors.Is(err, errs.FileNotFound) {
+			return nil
+		}
+		return err
+	})
+}
+
+// sharesReturn brings back the second manifests of an object that was. One that
+// cannot be had any more does not keep the object away: it is taken back.
+func (n *Node) sharesReturn(ctx context.Context, l *link, id datamesh.ObjectID) error {
+	return n.eachShare(ctx, id, func(s catalog.Share) error {
+		err := l.objects.UndeleteManifest(ctx, s.ID)
+		if errors.Is(err, errs.Deleted) {
+			return n.takeBack(ctx, l, s.ID)
+		}
+		return err
+	})
+}
+
+// eachShare calls do with the shares of an object that were not taken back.
+func (n *Node) eachShare(ctx context.Context, id datamesh.ObjectID, do func(catalog.Share) error) error {
+	all, err := n.catalog.Shares(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		if s.Object == id && !s.Withdrawn {
+			if err := do(s); err != nil {
+				return fmt.Errorf("share %s: %w", s.ID, err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package node
+
+import (
+	"time"
+
+	"datamesh"
+)
+
+// Contacts is the answer of contact list.
+type Contacts struct {
+	Contacts []Contact `json:"contacts"`
+}
+
+// A Contact is somebody with whom the user shares.
+type Contact struct {
+	Name     string    `json:"name"`
+	Address  string    `json:"address"`
+	Created  time.Time `json:"created"`
+	Warnings []string  `json:"warnings,omitempty"`
+}
+
+// ShareOptions says with whom an object is shared. One of To and Recipient is
+// given.
+type ShareOptions struct {
+	To        string        `json:"to,omitempty"`        // a contact's name or address
+	Recipient string        `json:"recipient,omitempty"` // of a link, whose secret is no business of the node
+	Expires   time.Duration `json:"expires,omitempty"`   // from now on; 0: never
+}
+
+// A Share is an object that the user shares.
+type Share struct {
+	ID        datamesh.ObjectID `json:"id"`     // of the receiver's manifest
+	Object    datamesh.ObjectID `json:"object"` // of the user's
+	Name      string            `json:"name"`
+	Size      int64             `json:"size"`
+	Contact   string            `json:"contact,omitempty"` // none: whoever has the link
+	Address   string            `json:"address,omitempty"` // of the contact
+	Link      string            `json:"link,omitempty"`    // told once, and kept nowhere
+	Created   time.Time         `json:"created"`
+	Until     time.Time         `json:"until,omitzero"`
+	Withdrawn bool              `json:"withdrawn,omitempty"` // it is taken back, and the mesh is yet to be told
+	Warnings  []string          `json:"warnings,omitempty"`
+}
+
+// Shares is the answer of list --shared.
+type Shares struct {
+	Shares []Share `json:"shares"`
+}
+
+// UnshareOptions says from whom an object is taken back. One of them is given.
+type UnshareOptions struct {
+	From string `json:"from,omitempty"` // a contact's name or address
+	Link string `json:"link,omitempty"` // the id that a link has
+}
+
+// Unshared is the result of unshare.
+type Unshared struct {
+	Object   datamesh.ObjectID   `json:"object"`
+	Name     string              `json:"name"`
+	Taken    []datamesh.ObjectID `json:"taken"` // ids of the receivers' manifests, which are deleted
+	Warnings []string            `json:"warnings,omitempty"`
+}
+
+// Inbox is the answer of inbox.
+type Inbox struct {
+	Objects   []Received `json:"objects"`
+	Unreached []string   `json:"unreached"` // contacts of whom too little could be read
+}
+
+// A Received is an object that a contact shares with the user.
+type Received struct {
+	ID      datamesh.ObjectID `json:"id"`
+	From    string            `json:"from"` // the contact's name
+	Address string            `json:"address"`
+	Name    string            `json:"name"`
+	Size    int64             `json:"size"`
+	Created time.Time         `json:"created"` // when it was shared
+	Until   time.Time         `json:"until,omitzero"`
+}

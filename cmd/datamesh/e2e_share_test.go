@@ -246,7 +246,9 @@ func TestLinksAreOpenedByWhoeverHasThem(t *testing.T) {
 
 	u := m.newcomer()
 	door := m.door(t)
-	gets := func(args ...string) []string { return append(append([]string{}, door...), append([]string{"get"}, args...)...) }
+	gets := func(args ...string) []string {
+		return append(append([]string{}, door...), append([]string{"get"}, args...)...)
+	}
 	for _, args := range [][]string{gets(open.Link, "-"), gets("--password-file", password, locked.Link, "-"), gets("-v", open.Link, "-")} {
 		got := u.run(t, args...)
 		if got.code != 0 || !bytes.Equal(got.stdout, content) {

@@ -32,7 +32,10 @@ func (o *postOffice) master(owner datamesh.OwnerKey) Postmaster {
 	var letter *format.Letter
 	return Postmaster{
 		Owner: owner, Card: []string{"mine"},
-		Letter: func(l *format.Letter, recipient string) ([]byte, error) { letter = l; return []byte("a letter to " + recipient), nil },
+		Letter: func(l *format.Letter, recipient string) ([]byte, error) {
+			letter = l
+			return []byte("a letter to " + recipient), nil
+		},
 		Record: func(device DeviceID, seq, base uint64, payload []byte) ([]byte, error) {
 			p := post{base: base}
 			if p.card, _ = format.DecodeCard(payload); p.card == nil {

@@ -89,3 +89,14 @@ func TestHistoryWaitsForTheHome(t *testing.T) {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }
+
+func TestLinksAreNotKeptInAHistory(t *testing.T) {
+	for _, line := range []string{"get datamesh:dmobj1x#dmkey1x out", "get 'datamesh:dmobj1x#dmkey1x'", "unshare a --link datamesh:dmobj1x#dmkey1x"} {
+		if keeps(line) {
+			t.Errorf("%q is kept", line)
+		}
+	}
+	if !keeps("unshare a --link dmobj1x") {
+		t.Error("a line without a secret is not kept")
+	}
+}

@@ -19,12 +19,19 @@ import (
 func (c *cli) getCommand() *cobra.Command {
 	var force, dryRun bool
 	cmd := &cobra.Command{
-		Use:     "get ID|NAME [OUT]",
+		Use:     "get ID|NAME|PATTERN [OUT]",
 		Aliases: []string{"download"},
-		Short:   "read a file back",
+		Short:   "read a file, or a directory, back",
 		Long: `Reads an object back into the file OUT, or into the directory OUT under its
 stored name; "-" is standard output. Without OUT it is the stored name, in the
-current directory. What was lost is rebuilt.`,
+current directory. What was lost is rebuilt.
+
+The name of a directory reads back all that is stored below it, with
+permissions, times and symbolic links, to the directory OUT. A pattern, in
+which * and ? stand for no slash and ** for any number of directories, reads
+back what it matches, by their names below OUT. What is there already with the
+same size, permissions and time is not read again; what is there and differs is
+left alone and reported, unless --force says to overwrite it.`,
 		Args:              arity(1, 2),
 		ValidArgsFunction: positional(c.completeObjects, completeFiles),
 	}
@@ -33,20 +40,30 @@ current directory. What was lost is rebuilt.`,
 	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ref := args[0]
-		if dryRun {
-			return c.planGet(cmd.Context(), args, force)
+		ctx := cmd.Context()
+		if len(args) == 2 && args[1] == "-" && !dryRun {
+			return c.getStdout(ctx, ref, force)
+		}
+		dir, err := "", error(nil)
+		if len(args) == 2 {
+			dir = args[1]
 		}
 		switch {
+		case dryRun:
+			err = c.planGet(ctx, args, force)
 		case len(args) == 1:
-			return c.getFile(cmd.Context(), &target{ref: ref, dir: ".", force: force})
-		case args[1] == "-":
-			return c.getStdout(cmd.Context(), ref, force)
+			err = c.getFile(ctx, &target{ref: ref, dir: ".", force: force})
+		default:
+			out, bad := newTarget(ref, dir, force)
+			if bad != nil {
+				return bad
+			}
+			err = c.getFile(ctx, out)
 		}
-		out, err := newTarget(ref, args[1], force)
-		if err != nil {
-			return err
+		if dir != "-" && (errors.Is(err, errTree) || errors.Is(err, errs.FileNotFound)) {
+			return c.getTree(ctx, ref, dir, force, dryRun, err)
 		}
-		return c.getFile(cmd.Context(), out)
+		return err
 	}
 	return cmd
 }
@@ -66,6 +83,9 @@ func (c *cli) planGet(ctx context.Context, args []string, force bool) (err error
 	plan := node.Fetched{Out: "-", Bad: []node.BadShard{}, DryRun: true}
 	return c.withNode(ctx, func(ops api.Operations) error {
 		_, err := ops.Get(ctx, args[0], node.GetOptions{}, func(info node.ObjectInfo) (io.Writer, error) {
+			if err := isTree(info); err != nil && !toStdout {
+				return nil, err
+			}
 			plan.ID, plan.Name, plan.Size = info.ID, info.Name, info.Size
 			if toStdout {
 				return nil, errPlanned

@@ -38,7 +38,7 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 	end := func() {}
 	defer func() { end() }()
 	bad, err := l.objects.Get(ctx, id, func(m *format.Manifest) (io.Writer, int64, error) {
-		info := ObjectInfo{ID: id, Name: m.Name, Size: m.Size, Mode: m.Mode, ModTime: format.Time(m.ModTime)}
+		info := ObjectInfo{ID: id, Name: m.Name, Size: m.Size, Mode: m.Mode, ModTime: format.Time(m.ModTime), Type: m.Type}
 		if o.Resume != nil && o.Resume.ID == id {
 			info.From = o.Resume.From
 		}

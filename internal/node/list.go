@@ -9,7 +9,8 @@ func (n *Node) List(ctx context.Context) (*List, error) {
 		if err != nil {
 			return nil, err
 		}
-		list.Objects = append(list.Objects, Object{ID: e.ID, Name: e.Name, Size: e.Size, Tags: append([]string{}, e.Tags...), Created: e.Created})
+		list.Objects = append(list.Objects, Object{ID: e.ID, Name: e.Name, Size: e.Size, Tags: append([]string{}, e.Tags...), Created: e.Created,
+			Type: e.Type, Mode: e.Mode, ModTime: e.ModTime})
 	}
 	return list, nil
 }

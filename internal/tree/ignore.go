@@ -236,3 +236,17 @@ func quoteInSet(c rune) string {
 	}
 	return string(c)
 }
+
+// Glob returns whether a whole path matches a pattern, in which * and ? stand
+// for no slash and ** between slashes for any number of elements. Kind: Invalid.
+func Glob(pattern string) (matches func(path string) bool, err error) {
+	text, err := translate(pattern)
+	if err != nil {
+		return nil, errs.New(errs.Invalid, "the pattern %q matches nothing: %w", pattern, err)
+	}
+	re, err := regexp.Compile(text)
+	if err != nil {
+		return nil, errs.New(errs.Invalid, "the pattern %q matches nothing: %w", pattern, err)
+	}
+	return re.MatchString, nil
+}

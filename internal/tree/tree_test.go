@@ -166,12 +166,12 @@ func TestTreeComesBackAsItWas(t *testing.T) {
 	}
 	w := create(t, to)
 	for _, e := range want {
-		if got := w.Same(e); got != (e.Type != Directory) {
-			t.Errorf("Same(%s) is %v", e.Path, got)
+		if !w.Same(e) {
+			t.Errorf("%s is not the same", e.Path)
 		}
 	}
 	for _, other := range []Entry{{Path: "file", Size: 8, Mode: 0o640, ModTime: want["file"].ModTime}, {Path: "file", Size: 7, Mode: 0o600, ModTime: want["file"].ModTime},
-		{Path: "file", Size: 7, Mode: 0o640, ModTime: then}, {Path: "link", Type: Symlink, Target: "other"}, {Path: "file", Type: Symlink, Target: "file"}, {Path: "link", Size: 4}, {Path: "none"}} {
+		{Path: "file", Size: 7, Mode: 0o640, ModTime: then}, {Path: "link", Type: Symlink, Target: "other"}, {Path: "file", Type: Symlink, Target: "file"}, {Path: "link", Size: 4}, {Path: "none"}, {Path: "file", Type: Directory}, {Path: "a", Type: Directory, Mode: 0o700, ModTime: then}} {
 		if w.Same(other) {
 			t.Errorf("Same(%+v)", other)
 		}
@@ -325,5 +325,42 @@ func TestWalkEndsWithItsContext(t *testing.T) {
 	}
 	for range tree.Walk(context.Background()) {
 		break // and nothing is yielded after it
+	}
+}
+
+func TestLeftoversAreRemovedOnceTheyAreOld(t *testing.T) {
+	dir := t.TempDir()
+	old := filepath.Join(dir, "sub", ".datamesh-OLD.tmp")
+	makeFiles(t, dir, map[string]string{"sub/.datamesh-OLD.tmp": "", "sub/.datamesh-YOUNG.tmp": "", "sub/kept": ""})
+	for _, name := range []string{old, filepath.Join(dir, "sub", "kept")} {
+		if err := os.Chtimes(name, then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := create(t, dir)
+	if err := errors.Join(writeFile(w, Entry{Path: "sub/new"}, ""), w.Close(nil)); err != nil {
+		t.Fatal(err)
+	}
+	got, _ := walked(t, dir, Options{})
+	if s := strings.Join(got, " "); s != ". sub sub/.datamesh-YOUNG.tmp sub/kept sub/new" {
+		t.Errorf("got %s", s)
+	}
+}
+
+func TestGlobsStayBetweenSlashes(t *testing.T) {
+	for _, c := range []struct {
+		pattern, path string
+		want          bool
+	}{
+		{"a/*.c", "a/x.c", true}, {"a/*.c", "a/b/x.c", false}, {"a/**/*.c", "a/b/d/x.c", true}, {"a/**/*.c", "a/x.c", true}, {"**", "a/b", true},
+		{"*.c", "x.c", true}, {"*.c", "a/x.c", false}, {"x.c", "x_c", false}, {"[ab]?", "bc", true}, {"[ab]?", "b/", false},
+	} {
+		matches, err := Glob(c.pattern)
+		if err != nil || matches(c.path) != c.want {
+			t.Errorf("%s matches %s: not %v, %v", c.pattern, c.path, c.want, err)
+		}
+	}
+	if _, err := Glob("[a"); errs.KindOf(err) != errs.Invalid {
+		t.Errorf("got %v", err)
 	}
 }

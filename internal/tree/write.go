@@ -54,21 +54,34 @@ func Create(name string) (*Writer, error) {
 	return &Writer{root: root, dirs: map[string]*dir{}, names: map[string]string{}}, nil
 }
 
+// Look opens a directory to ask [Writer.Same] alone. Kinds: FileNotFound, IO.
+func Look(name string) (*Writer, error) {
+	root, err := os.OpenRoot(name)
+	if err != nil {
+		return nil, problem(name, err)
+	}
+	return &Writer{root: root}, nil
+}
+
 // Same reports whether an entry is there already: a file of its size, time and
-// permissions, or a symbolic link that leads to the same. A directory never is.
+// permissions, a directory of these, or a symbolic link that leads to the same.
 func (w *Writer) Same(e Entry) bool {
 	if checkHere(e.Path) != nil {
 		return false
 	}
 	info, err := w.root.Lstat(e.Path)
-	if err != nil || e.Type == Directory {
+	if err != nil {
 		return false
 	}
 	if e.Type == Symlink {
 		target, err := w.root.Readlink(e.Path)
 		return err == nil && filepath.ToSlash(target) == filepath.ToSlash(e.Target)
 	}
-	return info.Mode().IsRegular() && info.Size() == e.Size && SameTime(info.ModTime(), e.ModTime) &&
+	right := info.Mode().IsRegular() && info.Size() == e.Size
+	if e.Type == Directory {
+		right = info.IsDir()
+	}
+	return right && SameTime(info.ModTime(), e.ModTime) &&
 		(e.Mode == 0 || runtime.GOOS == "windows" || uint32(info.Mode().Perm()) == e.Mode)
 }
 
@@ -151,7 +164,8 @@ func (w *Writer) makeDir(name string) (*dir, error) {
 		if err := w.claim(name); err != nil {
 			return nil, err
 		}
-		if err := w.root.Mkdir(name, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		err := w.root.Mkdir(name, 0o777)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, problem(name, err)
 		}
 	}
@@ -167,9 +181,38 @@ func (w *Writer) makeDir(name string) (*dir, error) {
 			return nil, problem(name, err)
 		}
 	}
+	w.tidy(name)
 	w.dirs[name] = d
 	return d, nil
 }
+
+// tidy removes from a directory what writers have left that died, as
+// [durable.Tidy] does.
+func (w *Writer) tidy(name string) {
+	f, err := w.root.Open(name)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	for {
+		list, err := f.ReadDir(maxEntries)
+		for _, e := range list {
+			left := path.Join(name, e.Name())
+			if !durable.IsTemp(e.Name()) {
+				continue
+			}
+			if info, err := w.root.Lstat(left); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) >= leftTime {
+				w.root.Remove(left)
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// leftTime is how old a temporary file is that nobody writes any more.
+const leftTime = time.Hour
 
 // claim notes that a path is written, and refuses one that this system takes for
 // another that was, as those do that know no upper case.

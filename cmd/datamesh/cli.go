@@ -159,14 +159,17 @@ func noCommand(cmd *cobra.Command, name string) error {
 	return errs.WithHint(err, `see "%s --help"`, cmd.CommandPath())
 }
 
-// arity accepts least to most arguments.
+// arity accepts least to most arguments, or, if most is negative, any more.
 func arity(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) >= least && len(args) <= most {
+		if len(args) >= least && (len(args) <= most || most < 0) {
 			return nil
 		}
 		want := count(least, "argument")
-		if most > least {
+		switch {
+		case most < 0:
+			want = "at least " + want
+		case most > least:
 			want = fmt.Sprintf("%d to %d arguments", least, most)
 		}
 		return errs.WithHint(errs.New(errs.Invalid, "%s takes %s, not %d", cmd.CommandPath(), want, len(args)),

@@ -218,7 +218,7 @@ func TestBadInputIsRefusedAndNothingIsLost(t *testing.T) {
 			{[]string{"metrics", "--watch", "soon"}, 2, `^--watch: "soon" is no number of seconds$`, `^datamesh metrics --watch 5$`},
 
 			{[]string{"put", "no-such-file"}, 4, `^there is no file no-such-file$`, `.`},
-			{[]string{"put", "."}, 2, `^\. is a directory$`, `tar -c \. \| datamesh put - --name NAME.tar`},
+			{[]string{"put", "."}, 2, `^\. is a directory$`, `datamesh put -r \.`},
 
 			{[]string{"put", "file", "--code", "0+2"}, 2, `^the code 0\+2 has no data shard`, oneCode},
 			{[]string{"put", "file", "--code", "200+100"}, 2, `^the code 200\+100 has 300 shards; at most 256`, oneCode},

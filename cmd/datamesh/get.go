@@ -21,12 +21,19 @@ func (c *cli) getCommand() *cobra.Command {
 	var force, dryRun bool
 	var p password
 	cmd := &cobra.Command{
-		Use:     "get ID|NAME|CONTACT/NAME|LINK [OUT]",
+		Use:     "get ID|NAME|PATTERN|CONTACT/NAME|LINK [OUT]",
 		Aliases: []string{"download"},
-		Short:   "read a file back",
+		Short:   "read a file, or a directory, back",
 		Long: `Reads an object back into the file OUT, or into the directory OUT under its
 stored name; "-" is standard output. Without OUT it is the stored name, in the
 current directory. What was lost is rebuilt.
+
+The name of a directory reads back all that is stored below it, with
+permissions, times and symbolic links, to the directory OUT. A pattern, in
+which * and ? stand for no slash and ** for any number of directories, reads
+back what it matches, by their names below OUT. What is there already with the
+same size, permissions and time is not read again; what is there and differs is
+left alone and reported, unless --force says to overwrite it.
 
 What a contact shares with you is CONTACT/NAME, unless you have stored something of
 that name, or its ID in your inbox. A LINK is opened without any identity.`,
@@ -49,20 +56,30 @@ that name, or its ID in your inbox. A LINK is opened without any identity.`,
 			return errs.WithHint(errs.New(errs.Invalid, "only a link takes a password"), "leave the password out")
 		}
 		ref := args[0]
-		if dryRun {
-			return c.planGet(cmd.Context(), args, force, secret)
+		ctx := cmd.Context()
+		if len(args) == 2 && args[1] == "-" && !dryRun {
+			return c.getStdout(ctx, ref, force, secret)
+		}
+		dir, err := "", error(nil)
+		if len(args) == 2 {
+			dir = args[1]
 		}
 		switch {
+		case dryRun:
+			err = c.planGet(ctx, args, force, secret)
 		case len(args) == 1:
-			return c.getFile(cmd.Context(), &target{ref: ref, dir: ".", force: force}, secret)
-		case args[1] == "-":
-			return c.getStdout(cmd.Context(), ref, force, secret)
+			err = c.getFile(ctx, &target{ref: ref, dir: ".", force: force}, secret)
+		default:
+			out, bad := newTarget(ref, dir, force)
+			if bad != nil {
+				return bad
+			}
+			err = c.getFile(ctx, out, secret)
 		}
-		out, err := newTarget(ref, args[1], force)
-		if err != nil {
-			return err
+		if secret == nil && dir != "-" && (errors.Is(err, errTree) || errors.Is(err, errs.FileNotFound)) {
+			return c.getTree(ctx, ref, dir, force, dryRun, err)
 		}
-		return c.getFile(cmd.Context(), out, secret)
+		return err
 	}
 	return cmd
 }
@@ -82,6 +99,9 @@ func (c *cli) planGet(ctx context.Context, args []string, force bool, secret *no
 	plan := node.Fetched{Out: "-", Bad: []node.BadShard{}, DryRun: true}
 	return c.withNode(ctx, func(ops api.Operations) error {
 		_, err := ops.Get(ctx, args[0], node.GetOptions{Link: secret}, func(info node.ObjectInfo) (io.Writer, error) {
+			if err := isTree(info); err != nil && !toStdout {
+				return nil, err
+			}
 			plan.ID, plan.Name, plan.Size = info.ID, info.Name, info.Size
 			if toStdout {
 				return nil, errPlanned

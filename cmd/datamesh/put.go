@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,14 +24,21 @@ func (c *cli) putCommand() *cobra.Command {
 		tags        string
 		minSurvives uint8
 		dryRun      bool
+		trees       treeOptions
 	)
 	cmd := &cobra.Command{
-		Use:               "put FILE",
-		Aliases:           []string{"upload"},
-		Short:             "store a file",
-		Long:              `Stores a file on the mesh; "-" is standard input.`,
-		Args:              arity(1, 1),
-		ValidArgsFunction: positional(completeFiles),
+		Use:     "put FILE…",
+		Aliases: []string{"upload"},
+		Short:   "store files, and with -r directories",
+		Long: `Stores a file on the mesh; "-" is standard input. With -r it stores directories,
+each file in them under the name of the directory, a slash and its path there:
+"get" brings all of it back by the name of the directory. Symbolic links are
+stored as such. What is stored already, with the same size, permissions and
+time, is not stored again, so that a put which was interrupted goes on when the
+same is typed again. A file .datameshignore in a directory says what is left
+out there, as a .gitignore does for Git.`,
+		Args:              arity(1, -1),
+		ValidArgsFunction: completeFiles,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.Name, "name", "", "`NAME` to store it under (default the name of the file)")
@@ -38,10 +46,15 @@ func (c *cli) putCommand() *cobra.Command {
 	flags.StringArrayVar(&o.To, "to", nil, "`RECIPIENT` who may read it too; may be repeated")
 	flags.StringVar(&o.Code, "code", "", "`K+M`: any K of K+M shards suffice (default put.code: 4+2)")
 	flags.Uint8Var(&minSurvives, "min-survives", 0, "`N` peers whose loss it must survive, or the put fails")
+	flags.BoolVarP(&trees.recursive, "recursive", "r", false, "store directories, with all that is in them")
+	flags.BoolVar(&trees.all, "all", false, "with -r or several files: store again what is stored already")
+	flags.StringArrayVar(&trees.filter.Exclude, "exclude", nil, "with -r: leave out what matches `PATTERN`, as in a .gitignore; may be repeated")
+	flags.StringArrayVar(&trees.filter.Include, "include", nil, "with -r: store only what matches `PATTERN`, or is below what does; may be repeated")
+	flags.BoolVar(&trees.filter.Caches, "exclude-caches", false, "with -r: leave out what is in directories with a CACHEDIR.TAG")
 	flags.BoolVar(&dryRun, "dry-run", false, "say what it would come to, and store nothing")
 	c.completeFlags(cmd, map[string]cobra.CompletionFunc{"code": completeCodes})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if args[0] == "" {
+		if slices.Contains(args, "") {
 			return errs.WithHint(errs.New(errs.Invalid, "the name of the file is empty"), "datamesh put FILE")
 		}
 		if args[0] == "-" && c.inConsole {
@@ -57,6 +70,12 @@ func (c *cli) putCommand() *cobra.Command {
 			if _, err := config.ParseCode(o.Code); err != nil {
 				return errs.WithHint(err, "datamesh put %s --code 4+2", quoteWord(args[0]))
 			}
+		}
+		if trees.dryRun = dryRun; trees.recursive || len(args) > 1 {
+			if flags.Changed("name") && o.Name == "" {
+				return errs.WithHint(errs.New(errs.Invalid, "--name is empty"), "leave it out, or give the name of the whole")
+			}
+			return c.putTree(cmd.Context(), args, o, trees)
 		}
 		if args[0] != "-" && !flags.Changed("name") {
 			o.Name = filepath.Base(args[0])

@@ -61,6 +61,7 @@ var documents = map[string]any{
 	"datamesh generate docs":     generated{},
 	"datamesh generate man":      generated{},
 	"datamesh get":               node.Fetched{},
+	"datamesh get, of a tree":    batch{},
 	"datamesh health":            node.Health{},
 	"datamesh id":                node.Identity{},
 	"datamesh inbox":             node.Inbox{},
@@ -86,6 +87,7 @@ var documents = map[string]any{
 	"datamesh pin":               node.Pinned{},
 	"datamesh put":               node.Stored{},
 	"datamesh put --dry-run":     node.Planned{},
+	"datamesh put --recursive":   batch{},
 	"datamesh receipts":          node.Receipts{},
 	"datamesh recent":            node.List{},
 	"datamesh rename":            node.Renamed{},
@@ -339,7 +341,9 @@ func TestJSONIsDocumented(t *testing.T) {
 			t.Errorf("%s has no entry in documents", path)
 		}
 		for _, name := range slices.Sorted(maps.Keys(documents)) {
-			if of, flag, _ := strings.Cut(name, " --"); of != path || flag != "" && cmd.Flag(flag) == nil {
+			of, flag, _ := strings.Cut(name, " --")
+			of, _, _ = strings.Cut(of, ", of a ")
+			if of != path || flag != "" && cmd.Flag(flag) == nil {
 				continue
 			}
 			delete(left, name)
@@ -363,6 +367,9 @@ func TestDocumentedJSONIsWhatCommandsPrint(t *testing.T) {
 	if err := os.WriteFile(file, []byte("content"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "tree"), 0o700), os.WriteFile(filepath.Join(dir, "tree", "x"), []byte("content"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	service, began := serving(t, command(t, filepath.Join(dir, "node"), "bootstrap", "--port", "0"))
 	defer end(t, service)
 	door := began.PeerID.String() + "@" + nearestAddr(began.Addrs)
@@ -384,6 +391,8 @@ func TestDocumentedJSONIsWhatCommandsPrint(t *testing.T) {
 		{home, []string{"config", "validate"}},
 		{home, []string{"put", "--dry-run", file}},
 		{home, []string{"put", file, "--tags", "a"}},
+		{home, []string{"put", "--recursive", filepath.Join(dir, "tree")}},
+		{home, []string{"get", "tree", filepath.Join(dir, "back")}},
 		{home, []string{"list"}},
 		{home, []string{"copy", "file", "copied"}},
 		{home, []string{"rm", "copied"}},
@@ -451,8 +460,10 @@ func TestDocumentedJSONIsWhatCommandsPrint(t *testing.T) {
 		}
 		name := cmd.CommandPath()
 		for _, arg := range x.args {
-			if _, another := documents[name+" "+arg]; another {
-				name += " " + arg
+			for _, link := range []string{" ", ", of a "} {
+				if _, another := documents[name+link+arg]; another {
+					name += link + arg
+				}
 			}
 		}
 		asked[name] = true

@@ -33,7 +33,7 @@ func newSource(f *os.File) (*source, error) {
 		return nil, errs.New(errs.IO, "%w", err)
 	case fi.IsDir():
 		return nil, errs.WithHint(errs.New(errs.Invalid, "%s is a directory", f.Name()),
-			"tar -c %s | datamesh put - --name NAME.tar", f.Name())
+			"datamesh put -r %s", quoteWord(f.Name()))
 	}
 	return &source{file: f, began: fi}, nil
 }

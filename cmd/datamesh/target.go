@@ -16,6 +16,7 @@ import (
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
 	"datamesh/internal/partial"
+	"datamesh/internal/tree"
 )
 
 // A target is where a get writes: path, or the stored name in dir.
@@ -83,6 +84,9 @@ func (t *target) before() *node.Resume {
 
 // open begins the file once it is known what the object is.
 func (t *target) open(info node.ObjectInfo) (io.Writer, error) {
+	if err := isTree(info); err != nil {
+		return nil, err
+	}
 	if err := t.settle(info); err != nil {
 		return nil, err
 	}
@@ -155,26 +159,10 @@ func safeName(stored string) (string, error) {
 		return "", errs.New(errs.Invalid, "the stored name %q has control characters", stored)
 	case len(name) > maxFileName:
 		return "", errs.New(errs.Invalid, "the stored name has %d bytes, more than the name of a file can", len(name))
-	case reserved(name):
+	case tree.Reserved(name):
 		return "", errs.New(errs.Invalid, "the stored name %q is a device on Windows", stored)
 	case runtime.GOOS == "windows" && (strings.ContainsAny(name, `<>:"|?*`) || strings.TrimRight(name, ". ") != name):
 		return "", errs.New(errs.Invalid, "the stored name %q is no file name on Windows", stored)
 	}
 	return name, nil
-}
-
-// reserved reports whether Windows takes a file name for a device, which it
-// does whatever follows the first dot.
-func reserved(name string) bool {
-	base, _, _ := strings.Cut(name, ".")
-	base = strings.ToUpper(strings.TrimRight(base, " "))
-	switch base {
-	case "CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$":
-		return true
-	}
-	if !strings.HasPrefix(base, "COM") && !strings.HasPrefix(base, "LPT") {
-		return false
-	}
-	digit := []rune(base[3:])
-	return len(digit) == 1 && strings.ContainsRune("0123456789¹²³", digit[0])
 }

@@ -172,6 +172,10 @@ func (c *Client) Delete(ctx context.Context, ref string, o node.DeleteOptions) (
 	return ask[node.Removed](ctx, c, "DELETE", objectsPath, query, nil)
 }
 
+func (c *Client) Publish(ctx context.Context) (*node.Published, error) {
+	return ask[node.Published](ctx, c, "POST", publishPath, nil, nil)
+}
+
 func (c *Client) Undelete(ctx context.Context, ref string) (*node.Undeleted, error) {
 	return ask[node.Undeleted](ctx, c, "DELETE", deletedPath, url.Values{"ref": {ref}}, nil)
 }

@@ -28,6 +28,9 @@ type Operations interface {
 	// nothing is stored. A Read of r may be under way after Put has returned.
 	Put(ctx context.Context, r io.Reader, o node.PutOptions) (*node.Stored, error)
 
+	// Publish has the mesh keep the names of puts that left that to it.
+	Publish(ctx context.Context) (*node.Published, error)
+
 	// Get reads the object that ref, its id or its name, means. It calls open
 	// once, before the first byte, and writes only verified bytes to what open
 	// returns, from where the info that open is told says. If it fails after

@@ -26,6 +26,7 @@ const (
 	pinPath      = "/v1/pin"
 
 	alivePath     = "/v1/alive"
+	publishPath   = "/v1/publish"
 	planPath      = "/v1/plan"      // of a put
 	transfersPath = "/v1/transfers" // GET lists, DELETE cancels the one that the query parameter id names
 

@@ -47,7 +47,7 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 	defer func() { end() }()
 	bad, err := n.openerOf(l, o)(ctx, id, func(m *format.Manifest) (io.Writer, int64, error) {
 		name := cmp.Or(name, m.Name)
-		info := ObjectInfo{ID: id, Name: name, Size: m.Size, Mode: m.Mode, ModTime: format.Time(m.ModTime)}
+		info := ObjectInfo{ID: id, Name: name, Size: m.Size, Mode: m.Mode, ModTime: format.Time(m.ModTime), Type: m.Type}
 		if o.Resume != nil && o.Resume.ID == id {
 			info.From = o.Resume.From
 		}

@@ -48,6 +48,20 @@ func (n *Node) compactSoon(l *link) {
 	})
 }
 
+// Publish has the mesh keep the names of all that was put. It returns what the
+// user should know if it cannot, which whatever changes something next mends.
+func (n *Node) Publish(ctx context.Context) (*Published, error) {
+	l, err := n.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var p Published
+	if err := n.publish(ctx, l); err != nil {
+		p.Warnings = append(p.Warnings, unnamed(err))
+	}
+	return &p, nil
+}
+
 // send sends the mesh what it does not have of the catalog's log. If it has room
 // for no more, it is given a summary of what it has first.
 func (n *Node) send(ctx context.Context, l *link) error {

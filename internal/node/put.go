@@ -87,8 +87,10 @@ func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (stored *Stor
 	if err != nil {
 		return nil, err
 	}
-	if err := n.publish(ctx, l); err != nil {
-		warnings = append(warnings, unnamed(err))
+	if !o.Unnamed {
+		if err := n.publish(ctx, l); err != nil {
+			warnings = append(warnings, unnamed(err))
+		}
 	}
 	return &Stored{ID: result.ID, Name: o.Name, Size: result.Size, StoredBytes: result.StoredBytes,
 		Segments: result.Segments, Shards: result.Shards, Peers: result.Peers, Survives: result.Survives, Resumed: result.Resumed,

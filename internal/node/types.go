@@ -32,6 +32,7 @@ type PutOptions struct {
 	Size        int64     `json:"size,omitempty"`     // of the content, if it is known
 	Source      string    `json:"source,omitempty"`   // 64 hex digits that stand for the content; "": the put cannot be resumed
 	Transfer    string    `json:"transfer,omitempty"` // the id that it is listed under
+	Unnamed     bool      `json:"unnamed,omitempty"`  // the mesh is told the name by Publish, and not by this put
 }
 
 // Stored is the result of a put.
@@ -48,6 +49,11 @@ type Stored struct {
 	Warnings    []string          `json:"warnings,omitempty"`
 }
 
+// Published says what came of telling the mesh names.
+type Published struct {
+	Warnings []string `json:"warnings,omitempty"`
+}
+
 // ObjectInfo is what a get knows of an object before its first byte.
 type ObjectInfo struct {
 	ID      datamesh.ObjectID `json:"id"`
@@ -55,6 +61,7 @@ type ObjectInfo struct {
 	Size    int64             `json:"size"`
 	Mode    uint32            `json:"mode,omitempty"`
 	ModTime time.Time         `json:"mod_time,omitzero"`
+	Type    string            `json:"type,omitempty"` // media type
 	From    int64             `json:"from,omitempty"` // the byte that is the first to come
 }
 

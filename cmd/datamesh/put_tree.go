@@ -1,0 +1,406 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"datamesh"
+	"datamesh/internal/api"
+	"datamesh/internal/errs"
+	"datamesh/internal/node"
+	"datamesh/internal/tree"
+)
+
+// treeOptions say what a put of many files stores.
+type treeOptions struct {
+	recursive bool
+	all       bool // what is stored already, too
+	dryRun    bool
+	filter    tree.Options
+}
+
+// A top is one of the paths of a put of many files.
+type top struct {
+	path string
+	name string     // in the mesh, of itself or of what is below it
+	tree *tree.Tree // nil: it is a file
+}
+
+// A putItem is one file, directory or symbolic link to be stored.
+type putItem struct {
+	name  string // in the mesh
+	path  string // here, for people
+	entry tree.Entry
+	open  func(ctx context.Context) (*source, error) // of a regular file
+}
+
+// openTops opens the paths of a put. Kinds: FileNotFound, IO, Invalid.
+func openTops(paths []string, name string, o treeOptions) (tops []top, err error) {
+	defer func() {
+		if err != nil {
+			closeTops(tops)
+		}
+	}()
+	if name != "" && len(paths) > 1 {
+		return nil, errs.WithHint(errs.New(errs.Invalid, "--name is for one file or directory, and here are %d", len(paths)), "leave --name out, or put them one by one")
+	}
+	seen := map[string]string{}
+	for _, path := range paths {
+		t := top{path: path, name: name}
+		fi, err := os.Stat(path)
+		switch {
+		case path == "-":
+			return tops, errs.WithHint(errs.New(errs.Invalid, "standard input is put by itself"), "datamesh put - --name NAME")
+		case errors.Is(err, os.ErrNotExist):
+			return tops, errs.WithHint(errs.New(errs.FileNotFound, "there is no file %s", path), "check the path")
+		case err != nil:
+			return tops, errs.New(errs.IO, "%w", err)
+		case fi.IsDir() && !o.recursive:
+			return tops, errs.WithHint(errs.New(errs.Invalid, "%s is a directory", path), "datamesh put -r %s", quoteWord(path))
+		case !fi.IsDir() && !fi.Mode().IsRegular():
+			return tops, errs.WithHint(errs.New(errs.Invalid, "%s is no regular file", path), "put it by itself: datamesh put %s", quoteWord(path))
+		}
+		if t.name == "" {
+			abs, err := filepath.Abs(path)
+			if err != nil {
+				return tops, errs.New(errs.IO, "%w", err)
+			}
+			t.name = filepath.Base(abs)
+		}
+		if err := tree.CheckPath(t.name); err != nil || t.name == "." || t.name == string(filepath.Separator) {
+			return tops, errs.WithHint(errs.New(errs.Invalid, "%q is no name for a tree", t.name), "give another with --name NAME")
+		}
+		if before, taken := seen[t.name]; taken {
+			return tops, errs.WithHint(errs.New(errs.Invalid, "%s and %s would both be called %s", before, path, t.name), "put them one by one, with --name NAME")
+		}
+		seen[t.name] = path
+		if fi.IsDir() {
+			if t.tree, err = tree.Open(path, o.filter); err != nil {
+				return tops, err
+			}
+		}
+		tops = append(tops, t)
+	}
+	return tops, nil
+}
+
+func closeTops(tops []top) {
+	for _, t := range tops {
+		if t.tree != nil {
+			t.tree.Close()
+		}
+	}
+}
+
+// uploads calls yield for all that is to be stored, until it is false. An
+// putItem with an error could not be read.
+func (t top) uploads(ctx context.Context, yield func(putItem, error) bool) {
+	if t.tree == nil {
+		fi, err := os.Stat(t.path)
+		if err != nil {
+			yield(putItem{name: t.name, path: t.path}, errs.New(errs.IO, "%w", err))
+			return
+		}
+		e := tree.Entry{Path: ".", Size: fi.Size(), Mode: uint32(fi.Mode().Perm()), ModTime: fi.ModTime().UTC()}
+		yield(putItem{name: t.name, path: t.path, entry: e, open: func(ctx context.Context) (*source, error) { return openSource(ctx, t.path) }}, nil)
+		return
+	}
+	for e, err := range t.tree.Walk(ctx) {
+		u := putItem{name: t.name, path: t.path, entry: e}
+		if e.Path != "." {
+			u.name, u.path = t.name+"/"+e.Path, filepath.Join(t.path, filepath.FromSlash(e.Path))
+		}
+		if e.Type == "" {
+			u.open = func(context.Context) (*source, error) {
+				f, err := t.tree.File(e)
+				if err != nil {
+					return nil, err
+				}
+				s, err := newSource(f)
+				if err != nil {
+					f.Close()
+				}
+				return s, err
+			}
+		}
+		if !yield(u, err) {
+			return
+		}
+	}
+}
+
+// below reports whether a name is one that a put of the tops may store.
+func below(tops []top, name string) bool {
+	for _, t := range tops {
+		if rest, ok := strings.CutPrefix(name, t.name); ok && (rest == "" || rest[0] == '/') {
+			return true
+		}
+	}
+	return false
+}
+
+// putTree stores many files.
+func (c *cli) putTree(ctx context.Context, paths []string, o node.PutOptions, opt treeOptions) error {
+	tops, err := openTops(paths, o.Name, opt)
+	if err != nil {
+		return err
+	}
+	defer closeTops(tops)
+	return c.withNode(ctx, func(ops api.Operations) error {
+		t := c.newTally("put")
+		t.batch.DryRun = opt.dryRun
+		p := &putBatch{tally: t, ops: ops, o: o, dryRun: opt.dryRun}
+		if !opt.all && len(o.To) == 0 {
+			if p.known, err = newestOf(ctx, ops, "", func(name string) bool { return below(tops, name) }); err != nil {
+				return err
+			}
+		}
+		what := strings.Join(paths, " ")
+		counted, stopCounting := context.WithCancel(ctx)
+		var counter sync.WaitGroup
+		if !c.json && !c.quiet {
+			counter.Go(func() { t.countAll(counted, paths, o.Name, opt) })
+		}
+		stop := c.tell(ctx, t)
+		p.run(ctx, func(yield func(putItem, error) bool) {
+			going := true
+			for _, top := range tops {
+				if going {
+					top.uploads(ctx, func(u putItem, err error) bool {
+						going = yield(u, err)
+						return going
+					})
+				}
+			}
+		})
+		stopCounting()
+		counter.Wait()
+		stop()
+		if !opt.dryRun {
+			p.publish(context.WithoutCancel(ctx))
+		}
+		return errors.Join(t.print(), t.end(what))
+	})
+}
+
+// countAll finds out how much there is, for people to see.
+func (t *tally) countAll(ctx context.Context, paths []string, name string, o treeOptions) {
+	tops, err := openTops(paths, name, o)
+	if err != nil {
+		return
+	}
+	defer closeTops(tops)
+	var files, bytes int64
+	for _, top := range tops {
+		top.uploads(ctx, func(u putItem, err error) bool {
+			files++
+			if err == nil {
+				bytes += u.entry.Size
+			}
+			return ctx.Err() == nil
+		})
+	}
+	if ctx.Err() == nil {
+		t.allFiles.Store(files)
+		t.allBytes.Store(bytes)
+	}
+}
+
+// newestOf returns the newest object of each name that the pattern of a list
+// selects, and that matches, if that is not nil.
+func newestOf(ctx context.Context, ops api.Operations, pattern string, matches func(string) bool) (map[string]node.Object, error) {
+	known := map[string]node.Object{}
+	err := ops.List(ctx, node.ListOptions{Pattern: pattern}, func(o node.Object) error { // the newest first
+		if _, later := known[o.Name]; !later && (matches == nil || matches(o.Name)) {
+			known[o.Name] = o
+		}
+		return nil
+	})
+	return known, err
+}
+
+// A putBatch is a put of many files on its way.
+type putBatch struct {
+	*tally
+	ops    api.Operations
+	o      node.PutOptions        // of each
+	known  map[string]node.Object // what is not to be stored again, by name
+	dryRun bool
+
+	unnamed atomic.Int64 // puts that left it to Publish to tell the mesh their names
+}
+
+// run stores what each yields, several at once, and returns when all has ended.
+func (p *putBatch) run(ctx context.Context, each func(func(putItem, error) bool)) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	queue := make(chan putItem)
+	var workers sync.WaitGroup
+	for range atOnce {
+		workers.Go(func() {
+			for u := range queue {
+				if err := p.put(ctx, u); err != nil {
+					p.stop(err)
+					cancel()
+				}
+			}
+		})
+	}
+	each(func(u putItem, err error) bool {
+		switch {
+		case ctx.Err() != nil:
+			p.stop(ctx.Err())
+			return false
+		case errors.Is(err, tree.ErrSpecial):
+			p.skip("%s is left out: %v", u.path, tree.ErrSpecial)
+			return true
+		case err != nil:
+			p.fail(batchFile{Name: strings.ToValidUTF8(u.name, "\uFFFD")}, failedPut{u.path, err})
+			return true
+		}
+		select {
+		case queue <- u:
+		case <-ctx.Done():
+			p.stop(ctx.Err())
+			return false
+		}
+		return true
+	})
+	close(queue)
+	workers.Wait()
+}
+
+// same reports whether an putItem is stored already.
+func (p *putBatch) same(u putItem) (datamesh.ObjectID, bool) {
+	o, ok := p.known[u.name]
+	e := u.entry
+	if !ok || o.Size != e.Size || o.Mode != e.Mode || !o.ModTime.Equal(e.ModTime) || fileKind(o.Type) != fileKind(e.Type) {
+		return o.ID, false
+	}
+	for _, tag := range p.o.Tags {
+		if !slices.Contains(o.Tags, tag) {
+			return o.ID, false
+		}
+	}
+	return o.ID, true
+}
+
+// put stores one file. Its error is one that ends the batch.
+func (p *putBatch) put(ctx context.Context, u putItem) error {
+	f := batchFile{Name: u.name, Type: u.entry.Type, Size: u.entry.Size}
+	if id, same := p.same(u); same {
+		f.ID, f.State = id, fileUnchanged
+		p.bytes.Add(u.entry.Size)
+		p.add(f)
+		return nil
+	}
+	if p.dryRun {
+		f.State = filePlanned
+		p.add(f)
+		return nil
+	}
+	stored, own, err := p.send(ctx, u)
+	if err != nil {
+		if !own && general(ctx, err) {
+			return failedPut{u.path, err}
+		}
+		p.fail(f, failedPut{u.path, err})
+		return nil
+	}
+	p.warn(stored.Warnings...)
+	f.ID, f.Size, f.State = stored.ID, stored.Size, fileStored
+	p.add(f)
+	p.mu.Lock()
+	p.batch.StoredBytes += stored.StoredBytes
+	p.batch.Resumed += stored.Resumed
+	p.mu.Unlock()
+	if p.unnamed.Add(1)%publishEvery == 0 {
+		p.publish(ctx)
+	}
+	return nil
+}
+
+// publishEvery is after how many files the mesh is told their names.
+const publishEvery = 200
+
+// send sends one file, and reports whether an error is of the file itself.
+func (p *putBatch) send(ctx context.Context, u putItem) (stored *node.Stored, own bool, err error) {
+	o := p.o
+	o.Name, o.Type, o.Mode, o.ModTime, o.Size, o.Unnamed = u.name, u.entry.Type, u.entry.Mode, u.entry.ModTime, u.entry.Size, true
+	var content io.Reader = bytes.NewReader(nil)
+	switch u.entry.Type {
+	case tree.Symlink:
+		content = strings.NewReader(u.entry.Target)
+	case tree.Directory:
+	default:
+		s, err := u.open(ctx)
+		if err != nil {
+			return nil, true, err
+		}
+		defer s.Close()
+		if o.Source, err = s.fingerprint(); err != nil {
+			return nil, true, err
+		}
+		o.Type, o.Mode, o.ModTime, o.Size = "", s.fileMode(), s.modTime(), s.size()
+		content = s
+	}
+	failing := &failing{r: counting{content, &p.bytes}}
+	stored, err = p.ops.Put(ctx, failing, o)
+	return stored, err != nil && failing.failed() && ctx.Err() == nil, err
+}
+
+// A failing reader remembers whether it failed.
+type failing struct {
+	r   io.Reader
+	mu  sync.Mutex // guards err
+	err error
+}
+
+func (f *failing) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	if err != nil && err != io.EOF {
+		if errs.KindOf(err) == errs.Other && !errors.Is(err, context.Canceled) {
+			err = errs.New(errs.IO, "%w", err)
+		}
+		f.mu.Lock()
+		f.err = err
+		f.mu.Unlock()
+	}
+	return n, err
+}
+
+func (f *failing) failed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err != nil
+}
+
+// publish tells the mesh the names of what was stored.
+func (p *putBatch) publish(ctx context.Context) {
+	if p.unnamed.Load() == 0 {
+		return
+	}
+	published, err := p.ops.Publish(ctx)
+	if err != nil {
+		p.warn("the mesh was not told the names of what was stored: " + err.Error())
+		return
+	}
+	p.warn(published.Warnings...)
+}
+
+// fileKind returns what kind of file a media type is of: a directory, a symbolic
+// link, or "" for a regular one.
+func fileKind(t string) string {
+	if t == tree.Directory || t == tree.Symlink {
+		return t
+	}
+	return ""
+}

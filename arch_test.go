@@ -22,7 +22,7 @@ const module = "datamesh"
 var levels = [][]string{
 	{".", "internal/errs", "internal/step"},
 	{"internal/durable", "internal/hash"},
-	{"internal/config", "internal/crypt", "internal/durability", "internal/erasure", "internal/placement"},
+	{"internal/config", "internal/crypt", "internal/durability", "internal/erasure", "internal/placement", "internal/tree"},
 	{"internal/format", "internal/keyring", "internal/partial"},
 	{"internal/ring", "internal/store", "internal/storetest"},
 	{"internal/mesh", "internal/scrub"},

@@ -1,0 +1,329 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"datamesh/internal/durable"
+	"datamesh/internal/errs"
+)
+
+var then = time.Date(2001, 2, 3, 4, 5, 6, 789, time.UTC)
+
+// content makes a tree with one of everything, and returns what a walk yields
+// of it, by path.
+func content(t *testing.T, dir string) map[string]Entry {
+	t.Helper()
+	makeFiles(t, dir, map[string]string{"file": "content", "script": "#!", "empty/": "", "a/b/c": "deep", "a/none": "", "closed/x": "x"})
+	for name, to := range map[string]string{"link": "file", "a/up": "../a/b/c", "a/out": "/etc/passwd", "dangling": "nothing", "looped": "."} {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := map[string]Entry{
+		"file": {Size: 7, Mode: 0o640}, "script": {Size: 2, Mode: 0o755}, "a/b/c": {Size: 4, Mode: 0o400}, "a/none": {Mode: 0o666}, "closed/x": {Size: 1, Mode: 0o600},
+		".": {Type: Directory, Mode: 0o750}, "a": {Type: Directory, Mode: 0o700}, "a/b": {Type: Directory, Mode: 0o755},
+		"empty": {Type: Directory, Mode: 0o711}, "closed": {Type: Directory, Mode: 0o500},
+		"link": {Type: Symlink, Target: "file"}, "a/up": {Type: Symlink, Target: "../a/b/c"}, "a/out": {Type: Symlink, Target: "/etc/passwd"},
+		"dangling": {Type: Symlink, Target: "nothing"}, "looped": {Type: Symlink, Target: "."},
+	}
+	n := 0
+	for name, e := range want {
+		n++
+		e.Path = name
+		if e.Type == Symlink {
+			e.Size = int64(len(e.Target))
+		} else {
+			e.ModTime = then.Add(time.Duration(n) * time.Hour)
+		}
+		want[name] = e
+	}
+	for _, types := range []string{"", Directory} { // a directory may keep its owner out of itself
+		for _, name := range []string{"file", "script", "a/b/c", "a/none", "closed/x", "a/b", "a", "empty", "closed", "."} {
+			e := want[name]
+			if e.Type != types {
+				continue
+			}
+			full := filepath.Join(dir, name)
+			if err := errors.Join(os.Chtimes(full, time.Time{}, e.ModTime), os.Chmod(full, os.FileMode(e.Mode))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Cleanup(func() { os.Chmod(filepath.Join(dir, "closed"), 0o700) })
+	return want
+}
+
+// comparable leaves out what differs when a tree is copied.
+var comparable = cmp.Options{cmpopts.IgnoreUnexported(Entry{}), cmp.Transformer("link", func(e Entry) Entry {
+	if e.Type == Symlink {
+		e.Mode, e.ModTime = 0, time.Time{}
+	}
+	return e
+}), cmpopts.AcyclicTransformer("times", func(t time.Time) int64 { return t.UnixNano() })}
+
+// read returns what a walk yields, by path, and the content of files.
+func read(t *testing.T, dir string) (entries map[string]Entry, contents map[string]string) {
+	t.Helper()
+	tree, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	entries, contents = map[string]Entry{}, map[string]string{}
+	for e, err := range tree.Walk(context.Background()) {
+		if err != nil {
+			t.Fatalf("%s: %v", e.Path, err)
+		}
+		if _, parent := entries[filepath.Dir(e.Path)]; !parent && e.Path != "." {
+			t.Errorf("%s comes before its directory", e.Path)
+		}
+		entries[e.Path] = e
+		if e.Type == "" {
+			f, err := tree.File(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := make([]byte, e.Size+1)
+			n, _ := f.Read(b)
+			f.Close()
+			contents[e.Path] = string(b[:n])
+		}
+	}
+	return entries, contents
+}
+
+// copyTree writes to dir what is in another directory.
+func copyTree(t *testing.T, w *Writer, entries map[string]Entry, contents map[string]string) {
+	t.Helper()
+	for _, e := range entries {
+		var err error
+		switch e.Type {
+		case Directory:
+			err = w.Dir(e)
+		case Symlink:
+			err = w.Link(e)
+		default:
+			err = writeFile(w, e, contents[e.Path])
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", e.Path, err)
+		}
+	}
+	if err := w.Close(func(e Entry, err error) { t.Errorf("%s: %v", e.Path, err) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func writeFile(w *Writer, e Entry, content string) error {
+	f, err := w.File(e)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if _, err := f.Write([]byte(content)); err != nil {
+		return err
+	}
+	return f.Commit()
+}
+
+func create(t *testing.T, dir string) *Writer {
+	t.Helper()
+	w, err := Create(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func TestTreeComesBackAsItWas(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("NOT TESTED: the permissions are those of Unix")
+	}
+	from, to := t.TempDir(), filepath.Join(t.TempDir(), "new", "to")
+	want := content(t, from)
+	got, contents := read(t, from)
+	if diff := cmp.Diff(want, got, comparable); diff != "" {
+		t.Fatalf("what is walked (-want +got):\n%s", diff)
+	}
+	copyTree(t, create(t, to), got, contents)
+	t.Cleanup(func() { os.Chmod(filepath.Join(to, "closed"), 0o700) })
+	again, contentsAgain := read(t, to)
+	if diff := cmp.Diff(want, again, comparable); diff != "" {
+		t.Errorf("what was written (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(contents, contentsAgain); diff != "" {
+		t.Errorf("contents (-want +got):\n%s", diff)
+	}
+	w := create(t, to)
+	for _, e := range want {
+		if got := w.Same(e); got != (e.Type != Directory) {
+			t.Errorf("Same(%s) is %v", e.Path, got)
+		}
+	}
+	for _, other := range []Entry{{Path: "file", Size: 8, Mode: 0o640, ModTime: want["file"].ModTime}, {Path: "file", Size: 7, Mode: 0o600, ModTime: want["file"].ModTime},
+		{Path: "file", Size: 7, Mode: 0o640, ModTime: then}, {Path: "link", Type: Symlink, Target: "other"}, {Path: "file", Type: Symlink, Target: "file"}, {Path: "link", Size: 4}, {Path: "none"}} {
+		if w.Same(other) {
+			t.Errorf("Same(%+v)", other)
+		}
+	}
+	w.Force = true
+	copyTree(t, w, got, contents) // into directories that keep their owner out
+	again, _ = read(t, to)
+	if diff := cmp.Diff(want, again, comparable); diff != "" {
+		t.Errorf("what was written twice (-want +got):\n%s", diff)
+	}
+	noTemps(t, to)
+}
+
+func noTemps(t *testing.T, dir string) {
+	t.Helper()
+	paths, _ := walked(t, dir, Options{})
+	for _, p := range paths {
+		if durable.IsTemp(filepath.Base(p)) {
+			t.Errorf("%s is left", p)
+		}
+	}
+}
+
+func TestWriterStaysBelowItsDirectory(t *testing.T) {
+	top := t.TempDir()
+	dir := filepath.Join(top, "dir")
+	makeFiles(t, top, map[string]string{"outside/file": "kept", "dir/there": "kept", "dir/sub/": ""})
+	for name, to := range map[string]string{"out": "../outside", "abs": filepath.Join(top, "outside"), "sub/in": "../sub", "fileout": "../outside/file"} {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := create(t, dir)
+	for _, path := range []string{"", "/a", "../a", "a/../../b", "a//b", "a/", "./a", "a/./b", "..", "a\x00b", "a\xffb", strings.Repeat("n", 256),
+		strings.Repeat("d/", 2500) + "x", "/", "out/x", "abs/x", "sub/in/x", "fileout", "there", "there/x", "sub"} {
+		for _, e := range []Entry{{Path: path}, {Path: path, Type: Symlink, Target: "x"}, {Path: path, Type: Directory}} {
+			var err error
+			switch e.Type {
+			case Directory:
+				if err = w.Dir(e); path == "sub" {
+					err = errs.Invalid // it is there, and that is well
+				}
+			case Symlink:
+				err = w.Link(e)
+			default:
+				err = writeFile(w, e, "wrong")
+			}
+			if k := errs.KindOf(err); k != errs.Invalid && k != errs.Exists {
+				t.Errorf("%s %.40q: %v", e.Type, path, err)
+			}
+		}
+	}
+	if err := w.Link(Entry{Path: "bad", Type: Symlink}); errs.KindOf(err) != errs.Invalid {
+		t.Errorf("a link that leads nowhere: %v", err)
+	}
+	// What the tree itself has as a link leads nowhere while it is written.
+	if err := w.Link(Entry{Path: "evil", Type: Symlink, Target: "../outside"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeFile(w, Entry{Path: "evil/file"}, "wrong"); err != nil {
+		t.Errorf("below what will be a link: %v", err)
+	}
+	var failed []string
+	if err := w.Close(func(e Entry, err error) { failed = append(failed, e.Path) }); err != nil || len(failed) != 1 || failed[0] != "evil" {
+		t.Errorf("failed: %v, %v", failed, err)
+	}
+	for name, want := range map[string]string{"outside/file": "kept", "dir/there": "kept", "dir/evil/file": "wrong"} {
+		if b, err := os.ReadFile(filepath.Join(top, name)); err != nil || string(b) != want {
+			t.Errorf("%s has %q, %v", name, b, err)
+		}
+	}
+	if list, err := os.ReadDir(filepath.Join(top, "outside")); err != nil || len(list) != 1 {
+		t.Errorf("outside: %v, %v", list, err)
+	}
+	noTemps(t, dir)
+}
+
+func TestForceReplacesFilesAndLinksThemselves(t *testing.T) {
+	top := t.TempDir()
+	dir := filepath.Join(top, "dir")
+	makeFiles(t, top, map[string]string{"outside": "kept", "dir/file": "old", "dir/was file": "old"})
+	if err := errors.Join(os.Symlink("../outside", filepath.Join(dir, "link")), os.Symlink("../outside", filepath.Join(dir, "again"))); err != nil {
+		t.Fatal(err)
+	}
+	w := create(t, dir)
+	w.Force = true
+	copyTree(t, w, map[string]Entry{"file": {Path: "file"}, "link": {Path: "link"}, "again": {Path: "again", Type: Symlink, Target: "file"},
+		"was file": {Path: "was file", Type: Symlink, Target: "file"}}, map[string]string{"file": "new", "link": "new"})
+	for name, want := range map[string]string{"outside": "kept", "dir/file": "new", "dir/link": "new", "dir/again": "new", "dir/was file": "new"} {
+		if b, err := os.ReadFile(filepath.Join(top, name)); err != nil || string(b) != want {
+			t.Errorf("%s has %q, %v", name, b, err)
+		}
+	}
+	if info, err := os.Lstat(filepath.Join(dir, "link")); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("link: %v, %v", info, err)
+	}
+}
+
+// A hard link stands here for a system that knows no upper case.
+func TestNamesThatAreOneHereAreReported(t *testing.T) {
+	dir := t.TempDir()
+	w := create(t, dir)
+	w.Force = true
+	if err := writeFile(w, Entry{Path: "a"}, "first"); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeFile(w, Entry{Path: "B"}, "other"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(filepath.Join(dir, "a"), filepath.Join(dir, "A")); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeFile(w, Entry{Path: "A"}, "second"); errs.KindOf(err) != errs.Exists || !strings.Contains(err.Error(), "one name") {
+		t.Errorf("got %v", err)
+	}
+	if err := writeFile(w, Entry{Path: "b"}, "second"); err != nil {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "a")); err != nil || string(b) != "first" {
+		t.Errorf("got %q, %v", b, err)
+	}
+	w.Close(nil)
+}
+
+func TestReservedNamesOfWindows(t *testing.T) {
+	for name, want := range map[string]bool{"con": true, "NUL.txt": true, "com1": true, "LPT¹.x": true, "aux .c": true, "console": false, "com": false, "com10": false, "x.nul": false} {
+		if got := Reserved(name); got != want {
+			t.Errorf("Reserved(%q) is %v", name, got)
+		}
+	}
+}
+
+func TestWalkEndsWithItsContext(t *testing.T) {
+	dir := t.TempDir()
+	makeFiles(t, dir, map[string]string{"a/b": "", "c": ""})
+	tree, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var last error
+	n := 0
+	for _, last = range tree.Walk(ctx) {
+		n++
+		cancel()
+	}
+	if n != 2 || !errors.Is(last, context.Canceled) {
+		t.Errorf("%d entries, the last with %v", n, last)
+	}
+	for range tree.Walk(context.Background()) {
+		break // and nothing is yielded after it
+	}
+}

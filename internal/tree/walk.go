@@ -1,0 +1,315 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"strings"
+
+	"datamesh/internal/errs"
+)
+
+// IgnoreFile is the name of a file that says, as a .gitignore does for Git,
+// what below its directory is left out.
+const IgnoreFile = ".datameshignore"
+
+const (
+	maxIgnore  = 1 << 20 // bytes of an ignore file
+	maxEntries = 256     // entries of a directory that are read at once
+)
+
+// ErrSpecial is the error of what has no content: a device, a socket or a pipe.
+var ErrSpecial = errors.New("a device, socket or pipe has no content")
+
+// Options say what of a tree is left out. Patterns are those of .gitignore.
+type Options struct {
+	Exclude []string // what matches is left out, whatever ignore files say
+	Include []string // what does not match, and is below nothing that does, is left out; none: nothing is
+	Caches  bool     // leave out what is in a directory with a CACHEDIR.TAG, but for that
+}
+
+// A Tree is a directory to be read. It is safe for concurrent use.
+type Tree struct {
+	root             *os.Root
+	exclude, include rules
+	caches           bool
+}
+
+// Open opens the directory dir. Kinds: FileNotFound, IO, Invalid (a pattern
+// matches nothing).
+func Open(dir string, o Options) (*Tree, error) {
+	t := &Tree{caches: o.Caches}
+	var err error
+	if t.exclude, err = parseFlags(o.Exclude); err != nil {
+		return nil, err
+	}
+	if t.include, err = parseFlags(o.Include); err != nil {
+		return nil, err
+	}
+	if t.root, err = os.OpenRoot(dir); err != nil {
+		return nil, problem(dir, err)
+	}
+	return t, nil
+}
+
+// Close closes the tree. Files of it that are open stay so.
+func (t *Tree) Close() error { return t.root.Close() }
+
+// File opens a regular file that a walk has yielded. Kinds: FileNotFound, IO
+// (also when it is another file by now).
+func (t *Tree) File(e Entry) (*os.File, error) {
+	f, err := t.root.OpenFile(e.Path, os.O_RDONLY|nonBlocking, 0)
+	if err != nil {
+		return nil, problem(e.Path, err)
+	}
+	is, err := f.Stat()
+	if err == nil && (!is.Mode().IsRegular() || !os.SameFile(is, e.info)) {
+		err = errs.WithHint(errs.New(errs.IO, "%s became another file", e.Path), "put it again when nothing writes to it")
+	}
+	if err != nil {
+		f.Close()
+		return nil, problem(e.Path, err)
+	}
+	return f, nil
+}
+
+// Walk yields what is in the tree, its top first and each directory before what
+// is in it, in the order of the file system. An entry with an error has its
+// path alone: it could not be read, its name is not valid UTF-8 or too long, or
+// it is [ErrSpecial]; the walk goes on with the next. It ends when ctx does,
+// with the error of ctx.
+func (t *Tree) Walk(ctx context.Context) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		w := &walk{Tree: t, ctx: ctx, yield: yield}
+		top, err := t.root.Lstat(".")
+		if err != nil {
+			yield(Entry{Path: "."}, problem(".", err))
+			return
+		}
+		w.announce(entryOf(".", top), t.include == nil)
+		w.dir(t.root, ".", t.include == nil)
+	}
+}
+
+// A walk is one walk on its way.
+type walk struct {
+	*Tree
+	ctx   context.Context
+	yield func(Entry, error) bool
+	done  bool
+
+	levels []level // of the directories that lead to where it is
+	held   []Entry // directories that are yielded once something in them is
+}
+
+// A level is the ignore file of a directory.
+type level struct {
+	prefix string // of paths below it
+	rules  rules
+}
+
+func (w *walk) say(e Entry, err error) {
+	if !w.done {
+		w.done = !w.yield(e, err)
+	}
+}
+
+func (w *walk) fail(path string, err error) { w.say(Entry{Path: path}, problem(path, err)) }
+
+// announce yields an entry, and before it the directories that lead to it; one
+// that is not included itself is held back for that.
+func (w *walk) announce(e Entry, included bool) {
+	if !included {
+		w.held = append(w.held, e)
+		return
+	}
+	for _, dir := range w.held {
+		w.say(dir, nil)
+	}
+	w.held = w.held[:0]
+	w.say(e, nil)
+}
+
+// dir walks what is in a directory.
+func (w *walk) dir(root *os.Root, name string, included bool) {
+	prefix := ""
+	if name != "." {
+		prefix = name + "/"
+	}
+	rules, err := ignoreFile(root)
+	if err != nil {
+		w.fail(prefix+IgnoreFile, err) // without it more than its user wants would be read
+		return
+	}
+	if rules != nil {
+		w.levels = append(w.levels, level{prefix, rules})
+		defer func() { w.levels = w.levels[:len(w.levels)-1] }()
+	}
+	cache := w.caches && isCache(root)
+	f, err := root.Open(".")
+	if err != nil {
+		w.fail(name, err)
+		return
+	}
+	defer f.Close()
+	for {
+		list, err := f.ReadDir(maxEntries)
+		for _, e := range list {
+			if cache && e.Name() != cacheTag {
+				continue
+			}
+			if w.entry(root, prefix, e.Name(), included); w.done {
+				return
+			}
+		}
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			w.fail(name, err)
+			return
+		}
+	}
+}
+
+// entry yields one entry of a directory, with what is below it.
+func (w *walk) entry(root *os.Root, prefix, name string, included bool) {
+	if err := w.ctx.Err(); err != nil {
+		w.say(Entry{}, err)
+		w.done = true
+		return
+	}
+	full := prefix + name
+	if err := CheckPath(full); err != nil {
+		w.fail(full, err)
+		return
+	}
+	info, err := root.Lstat(name)
+	if err != nil {
+		w.fail(full, err)
+		return
+	}
+	if w.excluded(full, info.IsDir()) {
+		return
+	}
+	if !included {
+		included, _ = w.include.says(full, info.IsDir())
+	}
+	e := entryOf(full, info)
+	switch mode := info.Mode(); {
+	case mode.IsDir():
+		held := len(w.held)
+		w.announce(e, included)
+		w.below(root, name, full, info, included)
+		w.held = w.held[:min(held, len(w.held))]
+	case !included:
+	case mode.IsRegular():
+		w.announce(e, true)
+	case mode.Type() == fs.ModeSymlink:
+		if e.Target, err = root.Readlink(name); err != nil {
+			w.fail(full, err)
+			return
+		}
+		if err := checkTarget(e.Target); err != nil {
+			w.fail(full, errs.New(errs.Invalid, "%s: %w", full, err))
+			return
+		}
+		e.Size = int64(len(e.Target))
+		w.announce(e, true)
+	default:
+		w.say(Entry{Path: full}, ErrSpecial)
+	}
+}
+
+// below walks a directory, unless another thing has taken its place.
+func (w *walk) below(root *os.Root, name, full string, info fs.FileInfo, included bool) {
+	if w.done {
+		return
+	}
+	sub, err := root.OpenRoot(name)
+	if err != nil {
+		w.fail(full, err)
+		return
+	}
+	defer sub.Close()
+	if is, err := sub.Stat("."); err != nil || !os.SameFile(is, info) {
+		w.fail(full, errs.New(errs.IO, "%s became another directory", full))
+		return
+	}
+	w.dir(sub, full, included)
+}
+
+// excluded reports whether a path is left out: a pattern of the caller counts
+// before ignore files, and one that is nearer before one that is further up.
+func (w *walk) excluded(full string, isDir bool) bool {
+	if out, any := w.exclude.says(full, isDir); any {
+		return out
+	}
+	for i := len(w.levels) - 1; i >= 0; i-- {
+		l := w.levels[i]
+		if out, any := l.rules.says(strings.TrimPrefix(full, l.prefix), isDir); any {
+			return out
+		}
+	}
+	return false
+}
+
+func entryOf(name string, info fs.FileInfo) Entry {
+	e := Entry{Path: name, Mode: uint32(info.Mode().Perm()), ModTime: info.ModTime().UTC(), info: info}
+	switch {
+	case info.IsDir():
+		e.Type = Directory
+	case info.Mode().Type() == fs.ModeSymlink:
+		e.Type = Symlink
+	default:
+		e.Size = info.Size()
+	}
+	return e
+}
+
+// ignoreFile returns the rules of a directory, or nil. Kinds: IO, Invalid.
+func ignoreFile(root *os.Root) (rules, error) {
+	b, err := readSmall(root, IgnoreFile, maxIgnore+1)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case len(b) > maxIgnore:
+		return nil, errs.New(errs.Invalid, "%s has more than %d bytes", IgnoreFile, maxIgnore)
+	}
+	return parseFile(string(b)), nil
+}
+
+// readSmall reads the first bytes of a regular file. Of anything else it does as
+// if it were not there.
+func readSmall(root *os.Root, name string, n int64) ([]byte, error) {
+	info, err := root.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fs.ErrNotExist
+	}
+	f, err := root.OpenFile(name, os.O_RDONLY|nonBlocking, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, n))
+}
+
+// See https://bford.info/cachedir/.
+const (
+	cacheTag  = "CACHEDIR.TAG"
+	cacheSign = "Signature: 8a477f597d28d172789f06886806bc55"
+)
+
+// isCache reports whether a directory says that it can be made anew.
+func isCache(root *os.Root) bool {
+	b, err := readSmall(root, cacheTag, int64(len(cacheSign)))
+	return err == nil && string(b) == cacheSign
+}

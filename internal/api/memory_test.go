@@ -203,3 +203,12 @@ func (o *odd) Get(ctx context.Context, _ string, _ node.GetOptions, open func(no
 }
 
 func (o *odd) List(ctx context.Context) (*node.List, error) { return o.list(ctx) }
+
+func (m *memory) BackupObjects(_ context.Context, learn bool) (*node.BackupObjects, error) {
+	return &node.BackupObjects{Complete: learn, Snapshots: []node.BackupObject{{ID: datamesh.ObjectID{1}, Name: "ü", Size: 5, Created: time.Unix(1, 0).UTC(), Deleted: true, Until: time.Unix(2, 0).UTC()}},
+		Packs: []node.BackupObject{{ID: datamesh.ObjectID{2}, Created: time.Unix(1, 0).UTC()}}}, nil
+}
+
+func (m *memory) Gone(_ context.Context, ids []datamesh.ObjectID) (*node.Gone, error) {
+	return &node.Gone{Gone: slices.DeleteFunc(ids, func(id datamesh.ObjectID) bool { return id[31]%2 == 0 })}, nil
+}

@@ -30,6 +30,9 @@ const (
 	auditPath     = "/v1/audit"
 	repairPath    = "/v1/repair"
 	receiptsPath  = "/v1/receipts"
+
+	backupsPath = "/v1/backups"
+	gonePath    = "/v1/gone" // its body has the ids
 )
 
 const (

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"datamesh/internal/durable"
 	"datamesh/internal/errs"
@@ -15,11 +16,14 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// A database is one of SQLite's, with what has been prepared by its text. It is
-// for one goroutine at a time, but for exec and row.
+// A database is one of SQLite's, with what has been prepared by its text. It has
+// one connection: whoever scans rows, or writes, keeps others waiting.
 type database struct {
 	db   *sql.DB
 	path string
+
+	mu       sync.Mutex // guards prepared
+	prepared map[string]*sql.Stmt
 }
 
 // openDatabase opens a database, which it makes if need be, for one connection.
@@ -36,12 +40,32 @@ func openDatabase(ctx context.Context, path string, pragmas ...string) (*databas
 	if err != nil {
 		return nil, errs.New(errs.Database, "open %s: %w", path, err)
 	}
-	d := &database{db: db, path: path}
+	d := &database{db: db, path: path, prepared: map[string]*sql.Stmt{}}
 	db.SetMaxOpenConns(1) // temporary tables are those of a connection
 	return d, nil
 }
 
-func (d *database) close() error { return d.classify(d.db.Close()) }
+func (d *database) close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.prepared {
+		s.Close()
+	}
+	return d.classify(d.db.Close())
+}
+
+func (d *database) prepare(ctx context.Context, text string) (*sql.Stmt, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s := d.prepared[text]; s != nil {
+		return s, nil
+	}
+	s, err := d.db.PrepareContext(context.WithoutCancel(ctx), text)
+	if err == nil {
+		d.prepared[text] = s
+	}
+	return s, err
+}
 
 func (d *database) exec(ctx context.Context, statement string, args ...any) (changed int64, err error) {
 	result, err := d.db.ExecContext(ctx, statement, args...)
@@ -54,7 +78,10 @@ func (d *database) exec(ctx context.Context, statement string, args ...any) (cha
 
 // row reads one row. ok is false if there is none.
 func (d *database) row(ctx context.Context, into []any, query string, args ...any) (ok bool, err error) {
-	err = d.db.QueryRowContext(ctx, query, args...).Scan(into...)
+	s, err := d.prepare(ctx, query)
+	if err == nil {
+		err = s.QueryRowContext(ctx, args...).Scan(into...)
+	}
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
@@ -63,7 +90,11 @@ func (d *database) row(ctx context.Context, into []any, query string, args ...an
 
 // each calls scan with each row of a query. It must not use the database.
 func (d *database) each(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) error {
-	rows, err := d.db.QueryContext(ctx, query, args...)
+	s, err := d.prepare(ctx, query)
+	if err != nil {
+		return d.classify(err)
+	}
+	rows, err := s.QueryContext(ctx, args...)
 	if err != nil {
 		return d.classify(err)
 	}

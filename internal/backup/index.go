@@ -129,9 +129,16 @@ const usable = `listed = 1 AND gone = 0 AND (own = 1 OR EXISTS (SELECT 1 FROM ne
 // prepare makes the table of the packs that may be used, for the rest of the
 // operation.
 func (x *index) prepare(ctx context.Context) error {
-	_, err := x.exec(ctx, `CREATE TEMP TABLE IF NOT EXISTS usable (n INTEGER PRIMARY KEY); DELETE FROM usable;
-		INSERT INTO usable SELECT n FROM pack WHERE `+usable)
-	return err
+	for _, statement := range []string{
+		`CREATE TEMP TABLE IF NOT EXISTS usable (n INTEGER PRIMARY KEY)`,
+		`DELETE FROM usable`,
+		`INSERT INTO usable SELECT n FROM pack WHERE ` + usable,
+	} {
+		if _, err := x.exec(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // find returns where a chunk is that may be used.

@@ -191,7 +191,7 @@ func backupSize() int64 {
 	if os.Getenv("TEST_DATAMESH_FULL") == "1" {
 		return 1024
 	}
-	return 96
+	return 64
 }
 
 // A second backup has what has changed alone; both can be restored, and the
@@ -379,4 +379,20 @@ func TestKilledBackupGoesOn(t *testing.T) {
 	if len(list.Snapshots) != 1 || list.Unused > 1<<20 {
 		t.Errorf("got %+v", list)
 	}
+
+	t.Run("through a service", func(t *testing.T) {
+		u := &m.members[0].user
+		src := filepath.Join(m.dir, "small")
+		size := plantTree(t, src, 100, 4)
+		if r := u.backs(t, src, "small"); r.Bytes != size || r.Survives < 1 {
+			t.Errorf("got %+v, want %d bytes", r, size)
+		}
+		if r := u.backs(t, src, "small", "--force"); r.Read != size || r.NewBytes > 1<<20 {
+			t.Errorf("the second: got %+v", r)
+		}
+		u.restores(t, "small", "2", leavesOf(t, src))
+		if r := result[backup.Restored](t, u.run(t, "restore", "small", "--verify")); r.Failed != 0 || r.Bytes != size {
+			t.Errorf("got %+v", r)
+		}
+	})
 }

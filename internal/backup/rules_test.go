@@ -419,3 +419,16 @@ func (w *world) doomed(x *home) bool {
 	}
 	return false
 }
+
+// Many entries of which there is little to say are backed up like others.
+func TestManySmallEntries(t *testing.T) {
+	w := newWorld(t, 1)
+	a := newHome(t, w, 0)
+	for i := range 1200 {
+		a.writes(t, fmt.Sprint(i), nil)
+	}
+	a.restores(t, a.backs(t).ID)
+	if again := a.backs(t); again.Files != 1204 {
+		t.Errorf("got %+v", again)
+	}
+}

@@ -303,7 +303,7 @@ const (
 // add adds an entry to the snapshot.
 func (s *snapshotter) add(e *format.TreeEntry) error {
 	size := entryMost + len(e.Path) + len(e.Target) + chunkMost*len(e.Chunks)
-	if s.size+size > format.MaxSnapshotBlock-entryMost {
+	if s.size+size > format.MaxSnapshotBlock-entryMost || len(s.block.Entries) == format.MaxTreeEntries {
 		if err := s.finish(); err != nil {
 			return err
 		}

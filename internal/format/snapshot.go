@@ -35,6 +35,9 @@ const (
 	MaxPack          = 1 << 30  // bytes of a pack
 	MaxTreePath      = 4096     // bytes of a path, and of what a link leads to
 
+	// MaxTreeEntries is how many entries a block has at most.
+	MaxTreeEntries = fewElements
+
 	// FewChunks is how many chunks an entry may have and still fit into a block,
 	// whatever its other fields are.
 	FewChunks = 1000
@@ -140,6 +143,9 @@ func (b *SnapshotBlock) check() error {
 	}
 	if e := b.End; e != nil && min(e.Files, e.Dirs, e.Links, e.Bytes, e.New) < 0 {
 		return errs.New(errs.Serialization, "end of a snapshot: a negative number")
+	}
+	if len(b.Entries) > MaxTreeEntries {
+		return errs.New(errs.Serialization, "block of a snapshot: %d entries, limit %d", len(b.Entries), MaxTreeEntries)
 	}
 	for i := range b.Entries {
 		if err := b.Entries[i].check(); err != nil {

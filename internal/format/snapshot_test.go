@@ -149,9 +149,14 @@ func TestSnapshotBlocksThatMakeNoSenseAreRefused(t *testing.T) {
 		"link without one":      other(2, func(e *TreeEntry) { e.Target = "" }),
 		"long target":           other(2, func(e *TreeEntry) { e.Target = strings.Repeat("t", MaxTreePath+1) }),
 		"link with a size":      other(2, func(e *TreeEntry) { e.Size = 1 }),
-		"file at the top":       other(0, func(e *TreeEntry) { e.Kind = TreeFile }),
-		"more of nothing":       other(1, func(e *TreeEntry) { e.More, e.Mode, e.ModTime = true, 0, 0 }),
-		"mode before the end":   other(3, func(e *TreeEntry) { e.Mode = 1 }),
+		"many entries": func(b []*SnapshotBlock) {
+			for range MaxTreeEntries {
+				b[3].Entries = append([]TreeEntry{{Path: "e"}}, b[3].Entries...)
+			}
+		},
+		"file at the top":     other(0, func(e *TreeEntry) { e.Kind = TreeFile }),
+		"more of nothing":     other(1, func(e *TreeEntry) { e.More, e.Mode, e.ModTime = true, 0, 0 }),
+		"mode before the end": other(3, func(e *TreeEntry) { e.Mode = 1 }),
 	} {
 		blocks := goldenSnapshot()
 		change(blocks)
@@ -173,6 +178,17 @@ func TestAnyEntryHasRoomInABlock(t *testing.T) {
 		e.Chunks = append(e.Chunks, ChunkRef{Pack: MaxSnapshotPacks - 1, Offset: MaxPack - MaxChunk, Length: MaxChunk, ID: seed(1)})
 	}
 	if _, err := AppendSnapshotBlock(nil, &SnapshotBlock{Entries: []TreeEntry{e}}); err != nil {
+		t.Error(err)
+	}
+	var small []TreeEntry
+	for range MaxTreeEntries {
+		small = append(small, TreeEntry{Path: "e"})
+	}
+	text, err := AppendSnapshotBlock(nil, &SnapshotBlock{Entries: small})
+	if err == nil {
+		_, err = DecodeSnapshotBlock(text[4:])
+	}
+	if err != nil {
 		t.Error(err)
 	}
 	link := TreeEntry{Path: strings.Repeat("p", MaxTreePath), Kind: TreeLink, Target: strings.Repeat("t", MaxTreePath), Mode: 0o777, ModTime: math.MinInt64}

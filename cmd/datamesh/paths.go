@@ -31,6 +31,7 @@ func (c *cli) pathsCommand() *cobra.Command {
 				row(w, "store", p.Store)
 				row(w, "puts", p.Puts)
 				row(w, "gets", p.Gets)
+				row(w, "backups", p.Backups)
 				row(w, "history", p.History)
 				row(w, "socket", p.Socket)
 			})
@@ -49,11 +50,12 @@ type paths struct {
 	Store    string `json:"store"`
 	Puts     string `json:"puts"`
 	Gets     string `json:"gets"`
+	Backups  string `json:"backups"`
 	History  string `json:"history"`
 	Socket   string `json:"socket"`
 }
 
 func pathsOf(h config.Home) paths {
 	return paths{Home: string(h), Config: h.Config(), Identity: h.Identity(), NodeKey: h.NodeKey(), Mesh: h.Mesh(),
-		Catalog: h.Catalog(), Store: h.Store(), Puts: h.Puts(), Gets: h.Gets(), History: h.History(), Socket: h.Socket()}
+		Catalog: h.Catalog(), Store: h.Store(), Puts: h.Puts(), Gets: h.Gets(), Backups: h.Backups(), History: h.History(), Socket: h.Socket()}
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/spf13/cobra/doc"
 
 	"datamesh/internal/api"
+	"datamesh/internal/backup"
 	"datamesh/internal/config"
 	"datamesh/internal/node"
 )
@@ -41,6 +42,8 @@ var update = flag.Bool("update", false, "write docs/commands.md, docs/exit-codes
 // nil for one that prints none. A flag is named with which it is another.
 var documents = map[string]any{
 	"datamesh audit":             node.Audited{},
+	"datamesh backup":            backup.Result{},
+	"datamesh backups":           backup.List{},
 	"datamesh bandwidth":         node.Bandwidth{},
 	"datamesh bootstrap":         ready{},
 	"datamesh cleanup":           node.Cleaned{},
@@ -92,6 +95,7 @@ var documents = map[string]any{
 	"datamesh recent":            node.List{},
 	"datamesh rename":            node.Renamed{},
 	"datamesh repair":            node.Repaired{},
+	"datamesh restore":           backup.Restored{},
 	"datamesh rm":                node.Removed{},
 	"datamesh scrub":             node.Scrubbed{},
 	"datamesh search":            node.List{},
@@ -415,6 +419,9 @@ func TestDocumentedJSONIsWhatCommandsPrint(t *testing.T) {
 		{home, []string{"undelete", "file"}},
 		{home, []string{"cleanup"}},
 		{home, []string{"cleanup", "--undo"}},
+		{home, []string{"backup", dir, "--name", "all", "--exclude", "node"}},
+		{home, []string{"backups", "all", "--sweep"}},
+		{home, []string{"restore", "all", filepath.Join(dir, "restored")}},
 		{home, []string{"stats"}},
 		{home, []string{"id"}},
 		{home, []string{"version"}},

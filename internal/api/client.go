@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"strconv"
 	"sync"
 
+	"datamesh"
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
 )
@@ -311,6 +313,18 @@ func (c *Client) Transfers(ctx context.Context, id string) (*node.Transfers, err
 func (c *Client) CancelTransfer(ctx context.Context, id string) error {
 	_, err := ask[struct{}](ctx, c, "DELETE", transfersPath, url.Values{"id": {id}}, nil)
 	return err
+}
+
+func (c *Client) BackupObjects(ctx context.Context, learn bool) (*node.BackupObjects, error) {
+	return ask[node.BackupObjects](ctx, c, "GET", backupsPath, url.Values{"learn": {strconv.FormatBool(learn)}}, nil)
+}
+
+func (c *Client) Gone(ctx context.Context, ids []datamesh.ObjectID) (*node.Gone, error) {
+	body, err := json.Marshal(ids)
+	if err != nil {
+		return nil, errs.New(errs.Invalid, "ids: %w", err)
+	}
+	return ask[node.Gone](ctx, c, "POST", gonePath, nil, bytes.NewReader(body))
 }
 
 // withOptions returns a query with the options of an operation.

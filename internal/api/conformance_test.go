@@ -136,6 +136,15 @@ func testAnswers(t *testing.T, connect func(*testing.T, Operations) Operations) 
 	check("Metrics", func(o Operations) (any, error) { return o.Metrics(t.Context()) })
 	check("Alive", func(o Operations) (any, error) { return nil, o.Alive(t.Context()) })
 	check("Plan", func(o Operations) (any, error) { return o.Plan(t.Context(), node.PutOptions{Name: "a&b", Size: 5}) })
+	check("BackupObjects", func(o Operations) (any, error) { return o.BackupObjects(t.Context(), true) })
+	check("BackupObjects, not learnt", func(o Operations) (any, error) { return o.BackupObjects(t.Context(), false) })
+	check("Gone", func(o Operations) (any, error) {
+		ids := make([]datamesh.ObjectID, 4096) // more than would fit into a query
+		for i := range ids {
+			ids[i] = datamesh.ObjectID{30: byte(i >> 8), 31: byte(i)}
+		}
+		return o.Gone(t.Context(), ids)
+	})
 	check("Transfers", func(o Operations) (any, error) { return o.Transfers(t.Context(), "") })
 	check("Transfers of an id", func(o Operations) (any, error) { return o.Transfers(t.Context(), "b") })
 	check("CancelTransfer", func(o Operations) (any, error) { return nil, o.CancelTransfer(t.Context(), "b") })

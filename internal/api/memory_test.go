@@ -269,3 +269,12 @@ func (m *memory) Unshare(ctx context.Context, ref string, o node.UnshareOptions)
 func (m *memory) Inbox(ctx context.Context) (*node.Inbox, error) {
 	return &node.Inbox{Objects: []node.Received{{Name: "x", From: "y"}}, Unreached: []string{"z"}}, ctx.Err()
 }
+
+func (m *memory) BackupObjects(_ context.Context, learn bool) (*node.BackupObjects, error) {
+	return &node.BackupObjects{Complete: learn, Snapshots: []node.BackupObject{{ID: datamesh.ObjectID{1}, Name: "ü", Size: 5, Created: time.Unix(1, 0).UTC(), Deleted: true, Until: time.Unix(2, 0).UTC()}},
+		Packs: []node.BackupObject{{ID: datamesh.ObjectID{2}, Created: time.Unix(1, 0).UTC()}}}, nil
+}
+
+func (m *memory) Gone(_ context.Context, ids []datamesh.ObjectID) (*node.Gone, error) {
+	return &node.Gone{Gone: slices.DeleteFunc(ids, func(id datamesh.ObjectID) bool { return id[31]%2 == 0 })}, nil
+}

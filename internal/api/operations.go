@@ -14,6 +14,7 @@ import (
 	"errors"
 	"io"
 
+	"datamesh"
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
 )
@@ -141,6 +142,14 @@ type Operations interface {
 
 	// CancelTransfer gives up one that was interrupted.
 	CancelTransfer(ctx context.Context, id string) error
+
+	// BackupObjects returns the snapshots and packs of the catalog, after taking
+	// over what other devices have said, if it shall learn.
+	BackupObjects(ctx context.Context, learn bool) (*node.BackupObjects, error)
+
+	// Gone has the mesh keep all that the catalog says, and returns which of the
+	// objects the owner's words delete.
+	Gone(ctx context.Context, ids []datamesh.ObjectID) (*node.Gone, error)
 }
 
 // A Problem is an error in JSON. Commands print it with --json, and the API

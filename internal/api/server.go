@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"datamesh"
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
 )
@@ -146,6 +147,8 @@ func routes(ops Operations) http.Handler {
 	mux.Handle("POST "+sharesPath, answer(func(r *http.Request) (*node.Share, error) { return share(ops, r) }))
 	mux.Handle("DELETE "+sharesPath, answer(func(r *http.Request) (*node.Unshared, error) { return unshare(ops, r) }))
 	mux.Handle("GET "+inboxPath, answer(func(r *http.Request) (*node.Inbox, error) { return ops.Inbox(r.Context()) }))
+	mux.Handle("GET "+backupsPath, answer(func(r *http.Request) (*node.BackupObjects, error) { return backups(ops, r) }))
+	mux.Handle("POST "+gonePath, answer(func(r *http.Request) (*node.Gone, error) { return gone(ops, r) }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, errs.New(errs.Invalid, "the local API has no %s %s", r.Method, r.URL.Path))
 	})
@@ -352,6 +355,25 @@ func repair(ops Operations, r *http.Request) (*node.Repaired, error) {
 		return nil, err
 	}
 	return ops.Repair(r.Context(), o)
+}
+
+func backups(ops Operations, r *http.Request) (*node.BackupObjects, error) {
+	learn, err := boolean(r, "learn")
+	if err != nil {
+		return nil, err
+	}
+	return ops.BackupObjects(r.Context(), learn)
+}
+
+// maxIDs bounds the bytes of a list of ids.
+const maxIDs = 16 << 20
+
+func gone(ops Operations, r *http.Request) (*node.Gone, error) {
+	var ids []datamesh.ObjectID
+	if err := json.NewDecoder(io.LimitReader(r.Body, maxIDs)).Decode(&ids); err != nil {
+		return nil, errs.New(errs.Invalid, "ids: %w", err)
+	}
+	return ops.Gone(r.Context(), ids)
 }
 
 func bandwidth(ops Operations, r *http.Request) (*node.Bandwidth, error) {

@@ -41,6 +41,9 @@ const (
 	contactsPath  = "/v1/contacts" // GET lists, POST adds the one of the query parameters name and address, DELETE removes
 	sharesPath    = "/v1/shares"   // GET lists, POST shares, DELETE takes back
 	inboxPath     = "/v1/inbox"
+
+	backupsPath = "/v1/backups"
+	gonePath    = "/v1/gone" // its body has the ids
 )
 
 const (

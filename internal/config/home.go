@@ -70,6 +70,10 @@ func (h Home) Puts() string { return h.path("puts") }
 // Gets is the directory of the journals of gets that have not ended.
 func (h Home) Gets() string { return h.path("gets") }
 
+// Backups is the directory of what is known of the user's backups, and of what
+// they keep beside their memory. It is a cache.
+func (h Home) Backups() string { return h.path("backups") }
+
 // Config is the configuration file. It is in the home, but that of the default
 // home is where this user's programs have their configuration.
 func (h Home) Config() string {

@@ -309,7 +309,7 @@ func (n *Node) finishDeletions(ctx context.Context, l *link) error {
 		if err != nil {
 			return err
 		}
-		if !e.Done {
+		if !e.Done && e.Type != format.PackType { // whoever deletes packs sees first whether a snapshot needs them by now
 			open = append(open, e.ID)
 		}
 	}

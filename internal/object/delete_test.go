@@ -402,3 +402,39 @@ func (u *user) journals() map[string][]byte {
 	}
 	return files
 }
+
+// Which objects are gone a majority of those says who keep the words, whatever one
+// of them has missed.
+func TestGoneIsWhatAMajoritySays(t *testing.T) {
+	w := newWorld(t, 9)
+	u := newUser(t, w)
+	var ids []datamesh.ObjectID
+	for i := range 6 {
+		ids = append(ids, u.put(noise(uint64(i), 1000), options).ID)
+	}
+	for _, id := range ids[:3] {
+		if err := u.delete(id, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := u.Undelete(t.Context(), ids[0]); err != nil {
+		t.Fatal(err)
+	}
+	wants := func(want ...datamesh.ObjectID) {
+		t.Helper()
+		got, err := u.Gone(t.Context(), append(ids, ids...))
+		if err != nil || !slices.Equal(got, append(want, want...)) {
+			t.Errorf("got %v, %v, want %v twice", got, err, want)
+		}
+	}
+	wants(ids[1], ids[2])
+	w.kill(w.members[:4]...)
+	wants(ids[1], ids[2])
+	w.kill(w.members[4])
+	if got, err := u.Gone(t.Context(), ids); !errors.Is(err, errs.Unavailable) {
+		t.Errorf("with four of nine: got %v, %v, want kind Unavailable", got, err)
+	}
+	if got, err := u.Gone(t.Context(), nil); err != nil || len(got) != 0 {
+		t.Errorf("of nothing: got %v, %v", got, err)
+	}
+}

@@ -249,6 +249,7 @@ type File struct {
 	entry Entry
 	temp  *os.File // nil once it has ended
 	name  string   // of temp, below the root
+	rests bool     // temp is closed
 }
 
 // File begins a file, with the directories that lead to it. Kinds: Invalid, Exists
@@ -285,6 +286,9 @@ func (f *File) Write(p []byte) (int, error) {
 // is on the disk. On an error there is no file. Kinds: IO, Full, Exists.
 func (f *File) Commit() error {
 	defer f.Abort()
+	if err := f.wake(); err != nil {
+		return err
+	}
 	e := f.entry
 	if e.Mode != 0 {
 		if err := f.temp.Chmod(fs.FileMode(e.Mode) & fs.ModePerm); err != nil {

@@ -146,7 +146,8 @@ func (r *restore) fill(w *writing, s *format.SnapshotReader) error {
 			if e.More {
 				continue
 			}
-			same := r.w != nil && !r.w.Force && r.w.Same(entryOf(e))
+			t := entryOf(e) // of a directory the time changes with what is written in it
+			same := t.Type != tree.Directory && r.w != nil && !r.w.Force && r.w.Same(t)
 			if _, err := w.exec(`INSERT INTO entry (n, kind, path, mode, modified, size, target, pieces, same) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 				n, e.Kind, e.Path, e.Mode, e.ModTime, e.Size, e.Target, pieces, same); err != nil {
 				return err

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -37,9 +38,11 @@ type cli struct {
 	verbose       bool
 	bootstrapPeer string
 	bootstrapAddr string
+	passphrase    string // the file of it
 
-	inConsole  bool // the line was typed in a console, which has standard input
-	completing bool // the line asks how another can go on
+	ctx        context.Context // of the command that runs
+	inConsole  bool            // the line was typed in a console, which has standard input
+	completing bool            // the line asks how another can go on
 }
 
 func (c *cli) root() *cobra.Command {
@@ -57,6 +60,10 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 		return errs.WithHint(flagError(err), `see "%s --help"`, cmd.CommandPath())
 	})
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		c.ctx = cmd.Context()
+		if c.passphrase == "" && cmd.Flags().Changed("passphrase-file") {
+			return errs.WithHint(errs.New(errs.Invalid, "--passphrase-file is empty"), "name a file, or leave --passphrase-file out")
+		}
 		if c.homeDir == "" && cmd.Flags().Changed("home") {
 			return errs.WithHint(errs.New(errs.Invalid, "--home is empty"), "give a directory, or leave --home out for the usual one")
 		}
@@ -71,6 +78,7 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "log what goes on (log.level debug), and say all that is known of an error")
 	flags.StringVar(&c.bootstrapPeer, "bootstrap-peer", "", "`PEER_ID` of a member to join the mesh through; remembered")
 	flags.StringVar(&c.bootstrapAddr, "bootstrap-addr", "", "`ADDR` of that member, such as /ip4/192.0.2.7/tcp/40871")
+	flags.StringVar(&c.passphrase, "passphrase-file", "", "read the passphrase of your identity from `FILE` (default keys.passphrase_file; else it is asked for)")
 	root.AddCommand(
 		c.bootstrapCommand(), c.serviceCommand(), c.idCommand(),
 		c.putCommand(), c.getCommand(), c.listCommand(), c.infoCommand(), c.rmCommand(), c.undeleteCommand(),
@@ -96,9 +104,10 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 		environmentTopic())
 	root.SetHelpCommand(c.helpCommand())
 	c.completeFlags(root, map[string]cobra.CompletionFunc{
-		"home":           completeDirs,
-		"bootstrap-peer": c.completePeers,
-		"bootstrap-addr": c.completeAddrs,
+		"home":            completeDirs,
+		"bootstrap-peer":  c.completePeers,
+		"bootstrap-addr":  c.completeAddrs,
+		"passphrase-file": completeFiles,
 	})
 	return root
 }
@@ -181,6 +190,10 @@ func (c *cli) options(role node.Role, flags map[string]string) (node.Options, er
 	if o.Config, err = c.load(o.Home, flags); err != nil {
 		return o, err
 	}
+	o.Keys = c.userOf(o.Home, o.Config)
+	if role == node.Storage && o.Config.Keys.PassphraseFile == "" {
+		o.Keys.Ask = nil // nobody sits before a service
+	}
 	o.Log = c.logger(o.Config.Log)
 	if role == node.Client && !c.verbose {
 		o.Log = slog.New(slog.DiscardHandler) // a command says what matters itself
@@ -198,6 +211,13 @@ func (c *cli) load(home config.Home, flags map[string]string) (config.Config, er
 	all := map[string]string{}
 	if c.verbose {
 		all["log.level"] = "debug"
+	}
+	if c.passphrase != "" {
+		file, err := filepath.Abs(c.passphrase)
+		if err != nil {
+			return config.Config{}, errs.New(errs.IO, "%w", err)
+		}
+		all["keys.passphrase_file"] = file
 	}
 	maps.Copy(all, flags)
 	return config.Load(home, os.Environ(), all)
@@ -250,16 +270,50 @@ func (c *cli) withNode(ctx context.Context, f func(api.Operations) error) error 
 		if !errors.Is(err, errs.NoNode) {
 			return err
 		}
-		n, err := node.Open(ctx, o)
+		return c.asClient(ctx, o, f)
+	})
+}
+
+// asClient runs f with the operations of a client that is part of this process.
+func (c *cli) asClient(ctx context.Context, o node.Options, f func(api.Operations) error) error {
+	n, err := node.Open(ctx, o)
+	if err != nil {
+		return err
+	}
+	err = f(n)
+	if closed := closeNode(ctx, n); closed != nil {
+		c.warn("leave the mesh: %v", closed) // what f did is done
+	}
+	return err
+}
+
+// withKeys is withNode for what needs the keys of the user. If they have a
+// passphrase that the home's running node does not know, this process asks for
+// it and does the work, as a client: neither it nor the keys go anywhere.
+func (c *cli) withKeys(ctx context.Context, f func(api.Operations) error) error {
+	o, err := c.options(node.Client, nil)
+	if err != nil {
+		return err
+	}
+	if sealed, err := o.Keys.Protected(); err != nil || !sealed {
+		return c.withNode(ctx, f) // which says what is wrong with them, if anything is
+	}
+	if client, err := api.Dial(ctx, o.Home.Socket()); err == nil {
+		defer client.Close()
+		id, err := client.Identity(ctx)
 		if err != nil {
 			return err
 		}
-		err = f(n)
-		if closed := closeNode(ctx, n); closed != nil {
-			c.warn("leave the mesh: %v", closed) // what f did is done
+		if !id.Locked {
+			return c.withNode(ctx, f)
 		}
+	} else if !errors.Is(err, errs.NoNode) {
 		return err
-	})
+	}
+	if _, err := o.Keys.Load(); err != nil { // now, and not below a progress bar
+		return err
+	}
+	return c.asClient(ctx, o, f)
 }
 
 // withService runs f with the operations of the home's running node, and not

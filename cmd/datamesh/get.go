@@ -64,7 +64,7 @@ func (c *cli) planGet(ctx context.Context, args []string, force bool) (err error
 		}
 	}
 	plan := node.Fetched{Out: "-", Bad: []node.BadShard{}, DryRun: true}
-	return c.withNode(ctx, func(ops api.Operations) error {
+	return c.withKeys(ctx, func(ops api.Operations) error {
 		_, err := ops.Get(ctx, args[0], node.GetOptions{}, func(info node.ObjectInfo) (io.Writer, error) {
 			plan.ID, plan.Name, plan.Size = info.ID, info.Name, info.Size
 			if toStdout {
@@ -94,7 +94,7 @@ func (c *cli) getFile(ctx context.Context, out *target) error {
 	out.begin(home)
 	defer out.abort()
 	o := node.GetOptions{Transfer: newTransfer(), Resume: out.before()}
-	return c.withNode(ctx, func(ops api.Operations) error {
+	return c.withKeys(ctx, func(ops api.Operations) error {
 		stop := c.follow(ctx, ops, o.Transfer)
 		fetched, err := ops.Get(ctx, out.ref, o, out.open)
 		stop()
@@ -133,7 +133,7 @@ func (c *cli) getStdout(ctx context.Context, ref string, force bool) error {
 		out = &terminal{w: out}
 	}
 	o := node.GetOptions{Transfer: newTransfer()}
-	return c.withNode(ctx, func(ops api.Operations) error {
+	return c.withKeys(ctx, func(ops api.Operations) error {
 		stop := c.follow(ctx, ops, o.Transfer)
 		fetched, err := ops.Get(ctx, ref, o, func(node.ObjectInfo) (io.Writer, error) { return out, nil })
 		stop()

@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"datamesh/internal/api"
-	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
 )
@@ -19,7 +18,7 @@ func (c *cli) idCommand() *cobra.Command {
 		Args:              arity(0, 0),
 		ValidArgsFunction: positional(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			home, err := config.FindHome(c.homeDir)
+			home, user, err := c.user()
 			if err != nil {
 				return err
 			}
@@ -31,7 +30,7 @@ func (c *cli) idCommand() *cobra.Command {
 					defer client.Close()
 					id, err = client.Identity(cmd.Context())
 				case errors.Is(err, errs.NoNode):
-					id, err = node.LoadIdentity(home)
+					id, err = node.LoadIdentity(home, user)
 				}
 				return err
 			})
@@ -51,5 +50,8 @@ func (c *cli) printIdentity(id node.Identity) error {
 		}
 		row(w, "owner", id.Owner)
 		row(w, "recipient", id.Recipient)
+		if id.Locked {
+			row(w, "locked", "the node of this home does not know the passphrase of the identity")
+		}
 	})
 }

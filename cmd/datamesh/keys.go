@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/keyring"
 	"datamesh/internal/node"
@@ -20,7 +19,7 @@ func (c *cli) keysCommand() *cobra.Command {
 		Use:   "keys",
 		Short: "write your identity down, or carry it to another home",
 	})
-	keys.AddCommand(c.keysInitCommand(), c.keysVerifyCommand(), c.keysExportCommand(), c.keysImportCommand())
+	keys.AddCommand(c.keysInitCommand(), c.keysVerifyCommand(), c.keysPassphraseCommand(), c.keysExportCommand(), c.keysImportCommand())
 	return keys
 }
 
@@ -36,14 +35,14 @@ func (c *cli) keysExportCommand() *cobra.Command {
 		Args:              arity(1, 1),
 		ValidArgsFunction: positional(completeFiles),
 		RunE: func(_ *cobra.Command, args []string) error {
-			home, err := config.FindHome(c.homeDir)
+			_, user, err := c.user()
 			if err != nil {
 				return err
 			}
-			if err := keyring.Export(home.Identity(), args[0]); err != nil {
+			if err := user.Export(args[0]); err != nil {
 				return err
 			}
-			c.noteExported(home)
+			c.noteExported(user)
 			result := exported{args[0]}
 			err = c.print(result, func(w io.Writer) {
 				fmt.Fprintf(w, "your identity is in %s: keep it where nobody else can read it\n", plain(result.Out))
@@ -57,8 +56,8 @@ func (c *cli) keysExportCommand() *cobra.Command {
 }
 
 // noteExported notes in the home that its identity is in another file too.
-func (c *cli) noteExported(home config.Home) {
-	if err := keyring.MarkExported(home.Identity(), time.Now()); err != nil {
+func (c *cli) noteExported(user *keyring.File) {
+	if err := user.MarkExported(time.Now()); err != nil {
 		c.warn("that was not noted in the home: %v", err) // doctor will say that it never happened
 	}
 }
@@ -70,25 +69,25 @@ func (c *cli) keysImportCommand() *cobra.Command {
 		Args:              arity(1, 1),
 		ValidArgsFunction: positional(completeFiles),
 		RunE: func(_ *cobra.Command, args []string) error {
-			home, err := config.FindHome(c.homeDir)
+			home, user, err := c.user()
 			if err != nil {
 				return err
 			}
 			if err := home.Make(); err != nil {
 				return err
 			}
-			err = keyring.Import(args[0], home.Identity())
+			err = user.Import(args[0])
 			if errors.Is(err, errs.FileNotFound) {
 				return errs.WithHint(err, "check the path")
 			}
 			if err != nil {
 				return err
 			}
-			id, err := node.LoadIdentity(home)
+			id, err := node.LoadIdentity(home, user)
 			if err != nil {
 				return err
 			}
-			c.noteExported(home) // the file is what an export has written
+			c.noteExported(user) // the file is what an export has written
 			if err := c.printIdentity(id); err != nil {
 				return err
 			}

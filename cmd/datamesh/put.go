@@ -90,7 +90,7 @@ func (c *cli) put(ctx context.Context, file string, o node.PutOptions, dryRun bo
 		content = cancellable(ctx, content) // nobody may ever write to it
 	}
 	o.Transfer = newTransfer()
-	return c.withNode(ctx, func(ops api.Operations) error {
+	return c.withKeys(ctx, func(ops api.Operations) error {
 		stop := c.follow(ctx, ops, o.Transfer)
 		stored, err := ops.Put(ctx, content, o)
 		stop()

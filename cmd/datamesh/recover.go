@@ -98,7 +98,7 @@ func (c *cli) recover(ctx context.Context, root keyring.Root) (*node.Recovered, 
 	if err != nil {
 		return nil, err
 	}
-	if err := keyring.MarkVerified(o.Home.Identity(), time.Now()); err != nil && errs.KindOf(err) != errs.Exists {
+	if err := o.Keys.MarkVerified(time.Now()); err != nil && errs.KindOf(err) != errs.Exists {
 		c.warn("that the words are known was not noted in the home: %v", err)
 	}
 	return r, nil

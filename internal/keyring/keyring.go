@@ -4,7 +4,8 @@
 //
 // Whoever reads the identity file can read, forge and delete everything of
 // its user; whoever loses it has lost all that. Key files are made with mode
-// 0600, and one that others may read is refused, as ssh refuses it.
+// 0600, and one that others may read is refused, as ssh refuses it. The file may
+// be sealed under a passphrase, which is asked for when the identity is needed.
 package keyring
 
 import (
@@ -17,7 +18,6 @@ import (
 
 	"datamesh"
 	"datamesh/internal/crypt"
-	"datamesh/internal/errs"
 )
 
 // A Root is the one secret of a user: 256 random bits.
@@ -98,41 +98,4 @@ func (r Root) derive(label string) (secret [32]byte) {
 	}
 	copy(secret[:], b)
 	return secret
-}
-
-// Load reads the ring of an identity file, with the further identities that
-// were imported beside it. Kinds: FileNotFound, KeyManagement (also for a file
-// that others may read), IO.
-func Load(identityFile string) (*Ring, error) {
-	root, err := readRoot(identityFile)
-	if err != nil {
-		return nil, err
-	}
-	ring, err := New(root)
-	if err != nil {
-		return nil, err
-	}
-	more, err := readMore(moreFile(identityFile))
-	if err != nil {
-		return nil, err
-	}
-	ring.Identities = append(ring.Identities, more...)
-	return ring, nil
-}
-
-// LoadOrNew reads the ring of an identity file, or makes a new identity when
-// there is none, which it tells. Two processes that do so at once get the
-// same identity.
-func LoadOrNew(identityFile string) (ring *Ring, isNew bool, err error) {
-	ring, err = Load(identityFile)
-	if errs.KindOf(err) != errs.FileNotFound {
-		return ring, false, err
-	}
-	err = writeRoot(identityFile, NewRoot())
-	if err != nil && errs.KindOf(err) != errs.Exists {
-		return nil, false, err
-	}
-	isNew = err == nil
-	ring, err = Load(identityFile)
-	return ring, isNew, err
 }

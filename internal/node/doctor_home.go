@@ -66,6 +66,9 @@ func checkKeys(home config.Home) Check {
 	if _, err := keyring.LoadNodeKey(home.NodeKey()); err != nil && !errors.Is(err, errs.FileNotFound) {
 		return failedBy(name, err)
 	}
+	if sealed, err := keyring.At(home.Identity()).Protected(); err == nil && sealed {
+		return ok(name, "others cannot read them, and the identity has a passphrase")
+	}
 	return ok(name, "others cannot read them")
 }
 
@@ -73,18 +76,22 @@ func checkKeys(home config.Home) Check {
 // the words of somebody who has shown to have them.
 func checkSaved(home config.Home) Check {
 	const name = "identity"
-	exported, err := keyring.Exported(home.Identity())
+	user := keyring.At(home.Identity())
+	exported, err := user.Exported()
 	if errors.Is(err, errs.FileNotFound) {
 		return skipped(name, "this home has none yet")
 	}
+	if errors.Is(err, errs.Authentication) {
+		return skipped(name, "it has a passphrase, and its owner is not noted beside it: datamesh keys passphrase notes it")
+	}
 	if err != nil {
 		return failedBy(name, err)
 	}
-	verified, err := keyring.Verified(home.Identity())
+	verified, err := user.Verified()
 	if err != nil {
 		return failedBy(name, err)
 	}
-	shown, err := keyring.Shown(home.Identity())
+	shown, err := user.Shown()
 	if err != nil {
 		return failedBy(name, err)
 	}

@@ -202,13 +202,13 @@ func TestDamageOfAHomeIsFound(t *testing.T) {
 	n.end()
 	for _, tt := range []struct {
 		what, want string
-		mark       func(string, time.Time) error
+		mark       func(*keyring.File, time.Time) error
 	}{
-		{"an identity whose words were shown", CheckWarning, keyring.MarkShown},
-		{"one whose words somebody has", CheckOK, keyring.MarkVerified},
-		{"one that is in a file too", CheckOK, keyring.MarkExported},
+		{"an identity whose words were shown", CheckWarning, (*keyring.File).MarkShown},
+		{"one whose words somebody has", CheckOK, (*keyring.File).MarkVerified},
+		{"one that is in a file too", CheckOK, (*keyring.File).MarkExported},
 	} {
-		if err := tt.mark(h.Identity(), time.Now()); err != nil {
+		if err := tt.mark(keyring.At(h.Identity()), time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		wantStatus(t, tt.what, checks(t, h)["identity"], tt.want)

@@ -104,7 +104,7 @@ func (n *Node) published(ctx context.Context, l *link) {
 // sealer makes the records of the catalog.
 func (n *Node) sealer(l *link) catalog.Seal {
 	return func(device catalog.DeviceID, seq, base uint64, block *format.LogBlock) ([]byte, error) {
-		keys, err := keyring.Load(n.home.Identity()) // none is made for what another has said
+		keys, err := n.user.Load() // none is made for what another has said
 		if err != nil {
 			return nil, err
 		}
@@ -341,8 +341,14 @@ func (n *Node) readRun(ctx context.Context, l *link, id datamesh.ObjectID, do fu
 func (n *Node) keepNames(l *link) {
 	tick := time.NewTicker(namesPause)
 	defer tick.Stop()
+	said := false
 	for minutes := 0; ; minutes++ {
-		if err := n.keepNamesOnce(n.ctx, l, minutes%learnPauses == 0); err != nil && n.ctx.Err() == nil {
+		if err := n.locked(); err != nil {
+			if !said {
+				n.log.Warn("names are not kept in the mesh until this node knows the passphrase of the identity", "error", err)
+			}
+			said, minutes = true, -1 // once it is known, others are listened to at once
+		} else if err := n.keepNamesOnce(n.ctx, l, minutes%learnPauses == 0); err != nil && n.ctx.Err() == nil {
 			n.log.Warn("the names of what is stored could not be kept in the mesh", "error", err)
 		}
 		select {
@@ -362,7 +368,7 @@ func (n *Node) keepNamesOnce(ctx context.Context, l *link, learn bool) error {
 	if err := n.publish(ctx, l); err != nil || !learn {
 		return err
 	}
-	keys, err := keyring.Load(n.home.Identity())
+	keys, err := n.user.Load()
 	if errors.Is(err, errs.FileNotFound) {
 		return nil
 	}
@@ -376,7 +382,7 @@ func (n *Node) keepNamesOnce(ctx context.Context, l *link, learn bool) error {
 // heardOf learns what other devices have said, in case that is what somebody asks
 // for, and reports whether there was anything new.
 func (n *Node) heardOf(ctx context.Context) bool {
-	keys, err := keyring.Load(n.home.Identity())
+	keys, err := n.user.Load()
 	if err != nil {
 		return false // there is nobody who could have other devices
 	}

@@ -154,7 +154,7 @@ func TestRecoverMakesNoIdentityOfWrongWords(t *testing.T) {
 	if _, err := os.Lstat(anew.Identity()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("there is an identity: %v", err)
 	}
-	phrase, err := keyring.Words(h.Identity())
+	phrase, err := keyring.At(h.Identity()).Words()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -50,6 +51,7 @@ const Agent = "datamesh/0.1"
 // Options say what a node is and where it lives.
 type Options struct {
 	Home        config.Home
+	Keys        *keyring.File // the identity of the home's user; nil: that of the home, for whose passphrase nobody is asked
 	Config      config.Config
 	Bootstrap   []config.Peer // to join through; none: the members that the home remembers, or mesh.bootstrap if it knows no mesh
 	Role        Role
@@ -65,6 +67,7 @@ type Options struct {
 type Node struct {
 	opt     Options
 	home    config.Home
+	user    *keyring.File
 	log     *slog.Logger
 	catalog *catalog.Catalog // nil while a home is examined
 	journal *object.Journal
@@ -124,7 +127,7 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 }
 
 func newNode(o Options, cat *catalog.Catalog) *Node {
-	n := &Node{opt: o, home: o.Home, log: o.Log, catalog: cat,
+	n := &Node{opt: o, home: o.Home, user: cmp.Or(o.Keys, keyring.At(o.Home.Identity())), log: o.Log, catalog: cat,
 		journal: object.NewJournal(o.Home.Puts(), o.Config.Put.Resume), metrics: metrics.New(), started: time.Now()}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	return n
@@ -180,13 +183,19 @@ func (l *link) close() error {
 }
 
 // LoadIdentity says who the home's user and node are, without a network. It
-// makes both on first use. Kinds: KeyManagement (also when the identity is gone
-// that objects of the catalog were stored with), Database, IO.
-func LoadIdentity(home config.Home) (Identity, error) {
+// makes both on first use, and asks for no passphrase if it need not. Kinds:
+// KeyManagement (also when the identity is gone that objects of the catalog were
+// stored with), Authentication (a passphrase is needed), Database, IO.
+func LoadIdentity(home config.Home, user *keyring.File) (Identity, error) {
 	if err := home.Make(); err != nil {
 		return Identity{}, err
 	}
-	keys, err := loadKeys(home, func() (catalog.Stats, error) { return cataloged(home) })
+	public, err := user.Public()
+	if errors.Is(err, errs.FileNotFound) {
+		if _, err = loadKeys(home, user, func() (catalog.Stats, error) { return cataloged(home) }); err == nil {
+			public, err = user.Public()
+		}
+	}
 	if err != nil {
 		return Identity{}, err
 	}
@@ -194,7 +203,7 @@ func LoadIdentity(home config.Home) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	return Identity{PeerID: self, Addrs: []string{}, Owner: keys.OwnerKey(), Recipient: keys.Recipient.String()}, nil
+	return Identity{PeerID: self, Addrs: []string{}, Owner: public.Owner, Recipient: public.Recipient}, nil
 }
 
 // cataloged counts what the catalog of a home has, if there is one.
@@ -213,14 +222,14 @@ func cataloged(home config.Home) (s catalog.Stats, err error) {
 // keys returns what the home's user can do, as it is now. Only the first use
 // makes an identity: a node that only stores needs none.
 func (n *Node) keys() (*keyring.Ring, error) {
-	return loadKeys(n.home, func() (catalog.Stats, error) { return n.catalog.Stats(context.Background()) })
+	return loadKeys(n.home, n.user, func() (catalog.Stats, error) { return n.catalog.Stats(context.Background()) })
 }
 
 // loadKeys reads the identity of a home, or makes it. It makes none in the
 // place of one that is gone: the user would go on with the new one, and find
 // out too late that it opens nothing of what is in the catalog.
-func loadKeys(home config.Home, stored func() (catalog.Stats, error)) (*keyring.Ring, error) {
-	keys, err := keyring.Load(home.Identity())
+func loadKeys(home config.Home, user *keyring.File, stored func() (catalog.Stats, error)) (*keyring.Ring, error) {
+	keys, err := user.Load()
 	if !errors.Is(err, errs.FileNotFound) {
 		return keys, err
 	}
@@ -229,17 +238,18 @@ func loadKeys(home config.Home, stored func() (catalog.Stats, error)) (*keyring.
 		return nil, err
 	case s.Objects > 0:
 		return nil, errs.WithHint(
-			errs.New(errs.KeyManagement, "%s is gone, and what is in the catalog was stored with it", home.Identity()),
+			errs.New(errs.KeyManagement, "%s is gone, and what is in the catalog was stored with it", user.Path),
 			"bring it back: datamesh keys import FILE; or move %s away and begin anew", home.Catalog())
 	}
-	keys, _, err = keyring.LoadOrNew(home.Identity())
+	keys, _, err = user.LoadOrNew()
 	return keys, err
 }
 
-// knownKeys returns the identities of the home's user, if there is one.
-func knownKeys(home config.Home) ([]crypt.Identity, error) {
-	ring, err := keyring.Load(home.Identity())
-	if errors.Is(err, errs.FileNotFound) {
+// knownKeys returns the identities of the home's user, if there is one and it
+// can be opened.
+func knownKeys(user *keyring.File) ([]crypt.Identity, error) {
+	ring, err := user.Load()
+	if errors.Is(err, errs.FileNotFound) || errors.Is(err, errs.Authentication) {
 		return nil, nil
 	}
 	if err != nil {
@@ -260,7 +270,16 @@ func (n *Node) Addrs() []string {
 
 // Identity says who this node and its user are.
 func (n *Node) Identity(context.Context) (Identity, error) {
-	id, err := LoadIdentity(n.home)
-	id.Addrs = n.Addrs()
+	id, err := LoadIdentity(n.home, n.user)
+	id.Addrs, id.Locked = n.Addrs(), n.locked() != nil
 	return id, err
+}
+
+// locked returns why the identity cannot be opened, if that is for want of its
+// passphrase. Kind: Authentication.
+func (n *Node) locked() error {
+	if _, err := n.user.Load(); errors.Is(err, errs.Authentication) {
+		return err
+	}
+	return nil
 }

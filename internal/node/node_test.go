@@ -199,10 +199,10 @@ func TestHomeWithoutAMeshStoresAlone(t *testing.T) {
 func carry(t *testing.T, from, to config.Home) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "identity")
-	if err := keyring.Export(from.Identity(), file); err != nil {
+	if err := keyring.At(from.Identity()).Export(file); err != nil {
 		t.Fatal(err)
 	}
-	if err := keyring.Import(file, to.Identity()); err != nil {
+	if err := keyring.At(to.Identity()).Import(file); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -225,7 +225,7 @@ func TestIdentityOpensFromAnyHome(t *testing.T) {
 	if _, err = n.Get(t.Context(), "mine", GetOptions{}, func(ObjectInfo) (io.Writer, error) { return io.Discard, nil }); err != nil {
 		t.Errorf("get by a name of another home's catalog: %v", err)
 	}
-	a, err := LoadIdentity(h)
+	a, err := LoadIdentity(h, keyring.At(h.Identity()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func TestIdentityThatIsGoneIsNotReplaced(t *testing.T) {
 	wantKind(t, "put", err, errs.KeyManagement)
 	_, err = n.Get(t.Context(), "mine", GetOptions{}, func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
 	wantKind(t, "get", err, errs.KeyManagement)
-	_, err = LoadIdentity(h)
+	_, err = LoadIdentity(h, keyring.At(h.Identity()))
 	wantKind(t, "identity", err, errs.KeyManagement)
 	if !strings.Contains(errs.HintFor(err), "keys import") {
 		t.Errorf("hint %q", errs.HintFor(err))

@@ -15,7 +15,8 @@ type Identity struct {
 	PeerID    datamesh.PeerID   `json:"peer_id"`
 	Addrs     []string          `json:"addrs"` // of the running node; empty when none runs
 	Owner     datamesh.OwnerKey `json:"owner"`
-	Recipient string            `json:"recipient"` // what others seal to
+	Recipient string            `json:"recipient"`        // what others seal to
+	Locked    bool              `json:"locked,omitempty"` // it has a passphrase that this node does not know
 }
 
 // PutOptions says how an object is stored. The zero value is the default.

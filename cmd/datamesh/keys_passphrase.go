@@ -1,0 +1,150 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"datamesh"
+	"datamesh/internal/config"
+	"datamesh/internal/errs"
+	"datamesh/internal/keyring"
+)
+
+// passphraseSet is the document of keys passphrase.
+type passphraseSet struct {
+	Owner     datamesh.OwnerKey `json:"owner"`
+	Protected bool              `json:"protected"`
+}
+
+func (c *cli) keysPassphraseCommand() *cobra.Command {
+	var (
+		file   string
+		remove bool
+	)
+	cmd := &cobra.Command{
+		Use:   "passphrase",
+		Short: "set, change or take off the passphrase of your identity in this home",
+		Long: `Seals the identity of this home under a passphrase, so that a thief of the home
+has to guess it, or takes that off with --remove. The file is then one of age, that
+"age -d" opens, too. The passphrase of before and the new one are asked for on a
+terminal, or read from --passphrase-file and --new-passphrase-file.
+
+A forgotten passphrase cannot be had back; the 24 words, and copies that were
+exported before, do without it. A node that runs in this home is told its
+passphrase by keys.passphrase_file, and keeps no names in the mesh without.`,
+		Args:              arity(0, 0),
+		ValidArgsFunction: positional(),
+	}
+	cmd.Flags().StringVar(&file, "new-passphrase-file", "", "read the new passphrase from `FILE`")
+	cmd.Flags().BoolVar(&remove, "remove", false, "take the passphrase off")
+	c.completeFlags(cmd, map[string]cobra.CompletionFunc{"new-passphrase-file": completeFiles})
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		switch given := cmd.Flags().Changed("new-passphrase-file"); {
+		case given && remove:
+			return errs.WithHint(errs.New(errs.Invalid, "--remove and --new-passphrase-file contradict each other"), "leave one of them out")
+		case given && file == "":
+			return errs.WithHint(errs.New(errs.Invalid, "--new-passphrase-file is empty"), "name a file, or leave --new-passphrase-file out")
+		}
+		_, user, err := c.user()
+		if err != nil {
+			return err
+		}
+		was, err := openUser(user)
+		if err != nil {
+			return err
+		}
+		var passphrase string
+		if !remove {
+			if passphrase, err = c.newPassphrase(file); err != nil {
+				return err
+			}
+		}
+		if err := user.SetPassphrase(passphrase); err != nil {
+			return err
+		}
+		result := passphraseSet{Protected: !remove}
+		if result.Owner, err = user.OwnerKey(); err != nil {
+			return err
+		}
+		return c.print(result, func(w io.Writer) {
+			switch {
+			case !remove:
+				fmt.Fprintf(w, "your identity %s has a passphrase now\n", result.Owner)
+			case was:
+				fmt.Fprintf(w, "your identity %s has no passphrase any more\n", result.Owner)
+			default:
+				fmt.Fprintf(w, "your identity %s has no passphrase\n", result.Owner)
+			}
+		})
+	}
+	return cmd
+}
+
+// openUser opens the identity, so that its passphrase is asked for before a new
+// one is, and tells whether it has one.
+func openUser(user *keyring.File) (sealed bool, err error) {
+	if _, err := user.Words(); err != nil { // which says what to do if there is none
+		return false, err
+	}
+	return user.Protected()
+}
+
+// newPassphrase reads a new passphrase, from a file or twice from a terminal.
+func (c *cli) newPassphrase(file string) (string, error) {
+	if file != "" {
+		return keyring.ReadPassphrase(file)
+	}
+	const flag = "--new-passphrase-file"
+	passphrase, err := c.askPassphrase("the new passphrase, which is not shown: ", flag)
+	if err != nil {
+		return "", err
+	}
+	if err := keyring.CheckPassphrase(passphrase); err != nil {
+		return "", errs.WithHint(err, "to have none, give --remove")
+	}
+	again, err := c.askPassphrase("once more: ", flag)
+	if err == nil && again != passphrase {
+		err = errs.WithHint(errs.New(errs.Invalid, "those were two different passphrases"), "nothing was changed: type it again")
+	}
+	return passphrase, err
+}
+
+// askPassphrase asks on the terminal, or says which flag to give instead.
+func (c *cli) askPassphrase(prompt, flag string) (string, error) {
+	switch {
+	case c.inConsole:
+		return "", errs.WithHint(errs.New(errs.Authentication, "a passphrase is needed, and standard input is what the console reads its lines from"),
+			"give %s FILE, or leave with exit and type this in a shell", flag)
+	case c.json || !isTerminal(c.in):
+		return "", errs.WithHint(errs.New(errs.Authentication, "a passphrase is needed, and nobody can be asked for it"),
+			"give %s FILE, or type this on a terminal, without --json", flag)
+	}
+	return c.askHidden(c.ctx, prompt)
+}
+
+// user returns the home and the identity of its user.
+func (c *cli) user() (config.Home, *keyring.File, error) {
+	home, err := config.FindHome(c.homeDir)
+	if err != nil {
+		return home, nil, err
+	}
+	cfg, err := c.load(home, nil)
+	if err != nil {
+		return home, nil, err
+	}
+	return home, c.userOf(home, cfg), nil
+}
+
+// userOf returns the identity of the home's user, with how its passphrase is had.
+func (c *cli) userOf(home config.Home, cfg config.Config) *keyring.File {
+	user := keyring.At(home.Identity())
+	user.Ask = func(file string) (string, error) {
+		if cfg.Keys.PassphraseFile != "" {
+			return keyring.ReadPassphrase(cfg.Keys.PassphraseFile)
+		}
+		return c.askPassphrase(fmt.Sprintf("passphrase of %s, which is not shown: ", plain(file)), "--passphrase-file")
+	}
+	return user
+}

@@ -39,8 +39,10 @@ type cli struct {
 	bootstrapPeer string
 	bootstrapAddr string
 	passphrase    string // the file of it
+	identity      string // the name of the one that is used; "": as the home says
 
 	ctx        context.Context // of the command that runs
+	mayMake    bool            // it may make the identity that --identity names
 	inConsole  bool            // the line was typed in a console, which has standard input
 	completing bool            // the line asks how another can go on
 }
@@ -61,6 +63,9 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 	})
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		c.ctx = cmd.Context()
+		if c.identity == "" && cmd.Flags().Changed("identity") {
+			return errs.WithHint(errs.New(errs.Invalid, "--identity is empty"), "name one, or leave --identity out; see datamesh keys list")
+		}
 		if c.passphrase == "" && cmd.Flags().Changed("passphrase-file") {
 			return errs.WithHint(errs.New(errs.Invalid, "--passphrase-file is empty"), "name a file, or leave --passphrase-file out")
 		}
@@ -78,6 +83,7 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "log what goes on (log.level debug), and say all that is known of an error")
 	flags.StringVar(&c.bootstrapPeer, "bootstrap-peer", "", "`PEER_ID` of a member to join the mesh through; remembered")
 	flags.StringVar(&c.bootstrapAddr, "bootstrap-addr", "", "`ADDR` of that member, such as /ip4/192.0.2.7/tcp/40871")
+	flags.StringVar(&c.identity, "identity", "", "`NAME` of the identity, of several in this home, that this is for (default the one that keys use has named)")
 	flags.StringVar(&c.passphrase, "passphrase-file", "", "read the passphrase of your identity from `FILE` (default keys.passphrase_file; else it is asked for)")
 	root.AddCommand(
 		c.bootstrapCommand(), c.serviceCommand(), c.idCommand(),
@@ -108,6 +114,7 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 		"bootstrap-peer":  c.completePeers,
 		"bootstrap-addr":  c.completeAddrs,
 		"passphrase-file": completeFiles,
+		"identity":        c.completeIdentities,
 	})
 	return root
 }
@@ -190,7 +197,10 @@ func (c *cli) options(role node.Role, flags map[string]string) (node.Options, er
 	if o.Config, err = c.load(o.Home, flags); err != nil {
 		return o, err
 	}
-	o.Keys = c.userOf(o.Home, o.Config)
+	if o.User, err = c.userOf(o.Home); err != nil {
+		return o, err
+	}
+	o.Keys = c.keysOf(o.User, o.Config)
 	if role == node.Storage && o.Config.Keys.PassphraseFile == "" {
 		o.Keys.Ask = nil // nobody sits before a service
 	}
@@ -255,7 +265,40 @@ func (c *cli) withNode(ctx context.Context, f func(api.Operations) error) error 
 	if err != nil {
 		return err
 	}
-	return c.noticeIdentity(o.Home, func() error {
+	return c.nodeOf(ctx, o, anyUser, f)
+}
+
+// withCatalog is withNode for what is in the catalog of the user, or goes there.
+// A running node that is another identity's does not do that; then a client does.
+func (c *cli) withCatalog(ctx context.Context, f func(api.Operations) error) error {
+	o, err := c.options(node.Client, nil)
+	if err != nil {
+		return err
+	}
+	return c.nodeOf(ctx, o, ofUser, f)
+}
+
+// anyUser and ofUser say whether a node will do that runs in the home.
+func anyUser(context.Context, *api.Client, node.Options) (bool, error) { return true, nil }
+
+func ofUser(ctx context.Context, running *api.Client, o node.Options) (bool, error) {
+	if several, err := o.Home.Several(); err != nil || !several {
+		return err == nil, err
+	}
+	id, err := running.Identity(ctx)
+	return id.Name == o.User.Name, err
+}
+
+// openToUser is ofUser, and asks that the node has the keys open.
+func openToUser(ctx context.Context, running *api.Client, o node.Options) (bool, error) {
+	id, err := running.Identity(ctx)
+	return id.Name == o.User.Name && !id.Locked, err
+}
+
+// nodeOf runs f with the operations of the home's running node, if that will do,
+// or else with those of a client.
+func (c *cli) nodeOf(ctx context.Context, o node.Options, does func(context.Context, *api.Client, node.Options) (bool, error), f func(api.Operations) error) error {
+	return c.noticeIdentity(o.User, func() error {
 		if err := o.Home.Make(); err != nil {
 			return err
 		}
@@ -265,9 +308,12 @@ func (c *cli) withNode(ctx context.Context, f func(api.Operations) error) error 
 			if err := c.checkBootstrap(ctx, client, o); err != nil {
 				return err
 			}
-			return f(client)
-		}
-		if !errors.Is(err, errs.NoNode) {
+			if ok, err := does(ctx, client, o); err != nil {
+				return err
+			} else if ok {
+				return f(client)
+			}
+		} else if !errors.Is(err, errs.NoNode) {
 			return err
 		}
 		return c.asClient(ctx, o, f)
@@ -287,7 +333,7 @@ func (c *cli) asClient(ctx context.Context, o node.Options, f func(api.Operation
 	return err
 }
 
-// withKeys is withNode for what needs the keys of the user. If they have a
+// withKeys is withCatalog for what needs the keys of the user. If they have a
 // passphrase that the home's running node does not know, this process asks for
 // it and does the work, as a client: neither it nor the keys go anywhere.
 func (c *cli) withKeys(ctx context.Context, f func(api.Operations) error) error {
@@ -296,24 +342,16 @@ func (c *cli) withKeys(ctx context.Context, f func(api.Operations) error) error 
 		return err
 	}
 	if sealed, err := o.Keys.Protected(); err != nil || !sealed {
-		return c.withNode(ctx, f) // which says what is wrong with them, if anything is
+		return c.nodeOf(ctx, o, ofUser, f) // which says what is wrong with them, if anything is
 	}
-	if client, err := api.Dial(ctx, o.Home.Socket()); err == nil {
-		defer client.Close()
-		id, err := client.Identity(ctx)
-		if err != nil {
-			return err
+	return c.nodeOf(ctx, o, openToUser, func(ops api.Operations) error {
+		if _, here := ops.(*node.Node); here {
+			if _, err := o.Keys.Load(); err != nil { // which asks now, and not below a progress bar
+				return err
+			}
 		}
-		if !id.Locked {
-			return c.withNode(ctx, f)
-		}
-	} else if !errors.Is(err, errs.NoNode) {
-		return err
-	}
-	if _, err := o.Keys.Load(); err != nil { // now, and not below a progress bar
-		return err
-	}
-	return c.asClient(ctx, o, f)
+		return f(ops)
+	})
 }
 
 // withService runs f with the operations of the home's running node, and not
@@ -364,14 +402,14 @@ func closeNode(ctx context.Context, n *node.Node) error {
 	return n.Close(ctx)
 }
 
-// noticeIdentity runs f, which may make the identity of the home, and says so
+// noticeIdentity runs f, which may make the identity of the user, and says so
 // if it did. A program that reads errors as JSON finds nothing before them.
-func (c *cli) noticeIdentity(home config.Home, f func() error) error {
-	_, before := os.Lstat(home.Identity())
+func (c *cli) noticeIdentity(user config.User, f func() error) error {
+	_, before := os.Lstat(user.Identity())
 	err := f()
-	_, after := os.Lstat(home.Identity())
+	_, after := os.Lstat(user.Identity())
 	if errors.Is(before, fs.ErrNotExist) && after == nil && (err == nil || !c.json) {
-		c.notice("your identity was made and lies in %s. If it is lost, so is everything that was stored with it: write down its words, which \"datamesh keys init\" shows, or copy it to a safe place with \"datamesh keys export FILE\".", home.Identity())
+		c.notice("your identity was made and lies in %s. If it is lost, so is everything that was stored with it: write down its words, which \"datamesh keys init\" shows, or copy it to a safe place with \"datamesh keys export FILE\".", user.Identity())
 	}
 	return err
 }

@@ -18,19 +18,24 @@ func (c *cli) idCommand() *cobra.Command {
 		Args:              arity(0, 0),
 		ValidArgsFunction: positional(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			home, user, err := c.user()
+			o, err := c.options(node.Client, nil)
 			if err != nil {
 				return err
 			}
 			var id node.Identity
-			err = c.noticeIdentity(home, func() (err error) {
-				client, err := api.Dial(cmd.Context(), home.Socket())
+			err = c.noticeIdentity(o.User, func() (err error) {
+				client, err := api.Dial(cmd.Context(), o.Home.Socket())
 				switch {
 				case err == nil:
 					defer client.Close()
-					id, err = client.Identity(cmd.Context())
+					if id, err = client.Identity(cmd.Context()); err != nil || id.Name == o.User.Name {
+						return err
+					}
+					addrs := id.Addrs // its node is another identity's
+					id, err = node.LoadIdentity(o.Home, o.User, o.Keys)
+					id.Addrs = addrs
 				case errors.Is(err, errs.NoNode):
-					id, err = node.LoadIdentity(home, user)
+					id, err = node.LoadIdentity(o.Home, o.User, o.Keys)
 				}
 				return err
 			})

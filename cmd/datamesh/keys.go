@@ -19,7 +19,8 @@ func (c *cli) keysCommand() *cobra.Command {
 		Use:   "keys",
 		Short: "write your identity down, or carry it to another home",
 	})
-	keys.AddCommand(c.keysInitCommand(), c.keysVerifyCommand(), c.keysPassphraseCommand(), c.keysExportCommand(), c.keysImportCommand())
+	keys.AddCommand(c.keysListCommand(), c.keysShowCommand(), c.keysNewCommand(), c.keysUseCommand(),
+		c.keysInitCommand(), c.keysVerifyCommand(), c.keysPassphraseCommand(), c.keysExportCommand(), c.keysImportCommand())
 	return keys
 }
 
@@ -35,14 +36,14 @@ func (c *cli) keysExportCommand() *cobra.Command {
 		Args:              arity(1, 1),
 		ValidArgsFunction: positional(completeFiles),
 		RunE: func(_ *cobra.Command, args []string) error {
-			_, user, err := c.user()
+			o, err := c.options(node.Client, nil)
 			if err != nil {
 				return err
 			}
-			if err := user.Export(args[0]); err != nil {
+			if err := o.Keys.Export(args[0]); err != nil {
 				return err
 			}
-			c.noteExported(user)
+			c.noteExported(o.Keys)
 			result := exported{args[0]}
 			err = c.print(result, func(w io.Writer) {
 				fmt.Fprintf(w, "your identity is in %s: keep it where nobody else can read it\n", plain(result.Out))
@@ -56,8 +57,8 @@ func (c *cli) keysExportCommand() *cobra.Command {
 }
 
 // noteExported notes in the home that its identity is in another file too.
-func (c *cli) noteExported(user *keyring.File) {
-	if err := user.MarkExported(time.Now()); err != nil {
+func (c *cli) noteExported(keys *keyring.File) {
+	if err := keys.MarkExported(time.Now()); err != nil {
 		c.warn("that was not noted in the home: %v", err) // doctor will say that it never happened
 	}
 }
@@ -69,29 +70,30 @@ func (c *cli) keysImportCommand() *cobra.Command {
 		Args:              arity(1, 1),
 		ValidArgsFunction: positional(completeFiles),
 		RunE: func(_ *cobra.Command, args []string) error {
-			home, user, err := c.user()
+			c.mayMake = true
+			o, err := c.options(node.Client, nil)
 			if err != nil {
 				return err
 			}
-			if err := home.Make(); err != nil {
+			if err := errors.Join(o.Home.Make(), o.User.Make()); err != nil {
 				return err
 			}
-			err = user.Import(args[0])
+			err = o.Keys.Import(args[0])
 			if errors.Is(err, errs.FileNotFound) {
 				return errs.WithHint(err, "check the path")
 			}
 			if err != nil {
 				return err
 			}
-			id, err := node.LoadIdentity(home, user)
+			id, err := node.LoadIdentity(o.Home, o.User, o.Keys)
 			if err != nil {
 				return err
 			}
-			c.noteExported(user) // the file is what an export has written
+			c.noteExported(o.Keys) // the file is what an export has written
 			if err := c.printIdentity(id); err != nil {
 				return err
 			}
-			if _, err := os.Stat(home.Mesh()); err == nil {
+			if _, err := os.Stat(o.Home.Mesh()); err == nil {
 				c.next("get ID|NAME")
 			} else {
 				c.next("networks use PEER_ID@ADDR")

@@ -43,24 +43,25 @@ verify", which asks for them.`,
 		if err := checkPhraseFile(cmd.Flags(), file); err != nil {
 			return err
 		}
-		home, user, err := c.user()
+		c.mayMake = true
+		o, err := c.options(node.Client, nil)
 		if err != nil {
 			return err
 		}
-		_, before := os.Lstat(home.Identity())
-		id, err := node.LoadIdentity(home, user)
+		_, before := os.Lstat(o.User.Identity())
+		id, err := node.LoadIdentity(o.Home, o.User, o.Keys)
 		if err != nil {
 			return err
 		}
-		if err := checkNeverShown(user); err != nil {
+		if err := checkNeverShown(o.Keys); err != nil {
 			return err
 		}
 		result := phraseShown{Made: errors.Is(before, fs.ErrNotExist), Owner: id.Owner, Out: file}
-		if err := c.showPhrase(user, result); err != nil {
+		if err := c.showPhrase(o.Keys, result); err != nil {
 			return err
 		}
 		// Only now: whoever did not get them has to get them another time.
-		if err := user.MarkShown(time.Now()); err != nil {
+		if err := o.Keys.MarkShown(time.Now()); err != nil {
 			c.warn("that was not noted in the home, which will show them again: %v", err)
 		}
 		if file != "" {
@@ -85,11 +86,11 @@ func checkPhraseFile(flags *pflag.FlagSet, file string) error {
 }
 
 // checkNeverShown refuses to show words again. Kind: Exists.
-func checkNeverShown(user *keyring.File) error {
+func checkNeverShown(keys *keyring.File) error {
 	for _, mark := range []struct {
 		what string
 		last func() (time.Time, error)
-	}{{"verified", user.Verified}, {"shown", user.Shown}} {
+	}{{"verified", keys.Verified}, {"shown", keys.Shown}} {
 		at, err := mark.last()
 		if err != nil {
 			return err
@@ -104,16 +105,16 @@ func checkNeverShown(user *keyring.File) error {
 
 // showPhrase prints the words of the home's identity, or writes them to a file
 // and prints where.
-func (c *cli) showPhrase(user *keyring.File, result phraseShown) error {
+func (c *cli) showPhrase(keys *keyring.File, result phraseShown) error {
 	if result.Out != "" {
-		if err := user.WriteWords(result.Out); err != nil {
+		if err := keys.WriteWords(result.Out); err != nil {
 			return err
 		}
 		return c.print(result, func(w io.Writer) {
 			fmt.Fprintf(w, "the words of your identity are in %s: keep it where nobody else can read it\n", plain(result.Out))
 		})
 	}
-	phrase, err := user.Words()
+	phrase, err := keys.Words()
 	if err != nil {
 		return err
 	}

@@ -7,9 +7,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"datamesh"
-	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/keyring"
+	"datamesh/internal/node"
 )
 
 // passphraseSet is the document of keys passphrase.
@@ -47,11 +47,11 @@ passphrase by keys.passphrase_file, and keeps no names in the mesh without.`,
 		case given && file == "":
 			return errs.WithHint(errs.New(errs.Invalid, "--new-passphrase-file is empty"), "name a file, or leave --new-passphrase-file out")
 		}
-		_, user, err := c.user()
+		o, err := c.options(node.Client, nil)
 		if err != nil {
 			return err
 		}
-		was, err := openUser(user)
+		was, err := openKeys(o.Keys)
 		if err != nil {
 			return err
 		}
@@ -61,11 +61,11 @@ passphrase by keys.passphrase_file, and keeps no names in the mesh without.`,
 				return err
 			}
 		}
-		if err := user.SetPassphrase(passphrase); err != nil {
+		if err := o.Keys.SetPassphrase(passphrase); err != nil {
 			return err
 		}
 		result := passphraseSet{Protected: !remove}
-		if result.Owner, err = user.OwnerKey(); err != nil {
+		if result.Owner, err = o.Keys.OwnerKey(); err != nil {
 			return err
 		}
 		return c.print(result, func(w io.Writer) {
@@ -82,13 +82,13 @@ passphrase by keys.passphrase_file, and keeps no names in the mesh without.`,
 	return cmd
 }
 
-// openUser opens the identity, so that its passphrase is asked for before a new
+// openKeys opens the identity, so that its passphrase is asked for before a new
 // one is, and tells whether it has one.
-func openUser(user *keyring.File) (sealed bool, err error) {
-	if _, err := user.Words(); err != nil { // which says what to do if there is none
+func openKeys(keys *keyring.File) (sealed bool, err error) {
+	if _, err := keys.Words(); err != nil { // which says what to do if there is none
 		return false, err
 	}
-	return user.Protected()
+	return keys.Protected()
 }
 
 // newPassphrase reads a new passphrase, from a file or twice from a terminal.
@@ -109,42 +109,4 @@ func (c *cli) newPassphrase(file string) (string, error) {
 		err = errs.WithHint(errs.New(errs.Invalid, "those were two different passphrases"), "nothing was changed: type it again")
 	}
 	return passphrase, err
-}
-
-// askPassphrase asks on the terminal, or says which flag to give instead.
-func (c *cli) askPassphrase(prompt, flag string) (string, error) {
-	switch {
-	case c.inConsole:
-		return "", errs.WithHint(errs.New(errs.Authentication, "a passphrase is needed, and standard input is what the console reads its lines from"),
-			"give %s FILE, or leave with exit and type this in a shell", flag)
-	case c.json || !isTerminal(c.in):
-		return "", errs.WithHint(errs.New(errs.Authentication, "a passphrase is needed, and nobody can be asked for it"),
-			"give %s FILE, or type this on a terminal, without --json", flag)
-	}
-	return c.askHidden(c.ctx, prompt)
-}
-
-// user returns the home and the identity of its user.
-func (c *cli) user() (config.Home, *keyring.File, error) {
-	home, err := config.FindHome(c.homeDir)
-	if err != nil {
-		return home, nil, err
-	}
-	cfg, err := c.load(home, nil)
-	if err != nil {
-		return home, nil, err
-	}
-	return home, c.userOf(home, cfg), nil
-}
-
-// userOf returns the identity of the home's user, with how its passphrase is had.
-func (c *cli) userOf(home config.Home, cfg config.Config) *keyring.File {
-	user := keyring.At(home.Identity())
-	user.Ask = func(file string) (string, error) {
-		if cfg.Keys.PassphraseFile != "" {
-			return keyring.ReadPassphrase(cfg.Keys.PassphraseFile)
-		}
-		return c.askPassphrase(fmt.Sprintf("passphrase of %s, which is not shown: ", plain(file)), "--passphrase-file")
-	}
-	return user
 }

@@ -22,7 +22,7 @@ func (c *cli) listCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&deleted, "deleted", false, "list what you have deleted, the last first")
 	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return c.withNode(cmd.Context(), func(ops api.Operations) error {
+		return c.withCatalog(cmd.Context(), func(ops api.Operations) error {
 			if deleted {
 				return c.listDeleted(cmd.Context(), ops)
 			}

@@ -50,7 +50,11 @@ func (c *cli) completeDeleted(cmd *cobra.Command, _ []string, word string) ([]co
 		if err != nil {
 			return err
 		}
-		cat, err := catalog.OpenToRead(ctx, home.Catalog())
+		user, err := c.userOf(home)
+		if err != nil {
+			return err
+		}
+		cat, err := catalog.OpenToRead(ctx, user.Catalog())
 		if err != nil {
 			return err
 		}

@@ -98,6 +98,9 @@ func (c *Catalog) prepare(ctx context.Context, additions string) error {
 	has, err := c.has(ctx, "deletion")
 	if err == nil && additions != "" {
 		err = c.addLog(ctx)
+		if err == nil {
+			err = c.addOwner(ctx)
+		}
 		has = true
 	}
 	c.live = "TRUE"
@@ -128,7 +131,7 @@ func create(ctx context.Context, path string) error {
 	}
 	c.path = path // which is what errors are about
 	if _, err = c.db.ExecContext(ctx, schema); err == nil {
-		err = c.addLog(ctx)
+		err = errors.Join(c.addLog(ctx), c.addOwner(ctx))
 	}
 	if err := c.classify(ctx, errors.Join(err, c.db.Close())); err != nil {
 		return err

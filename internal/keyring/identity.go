@@ -82,11 +82,8 @@ func (f *File) LoadOrNew() (ring *Ring, isNew bool, err error) {
 // Kinds: Exists, FileNotFound, KeyManagement, IO, Full.
 func (f *File) Export(dst string) error {
 	b, err := f.read()
-	if errors.Is(err, errs.FileNotFound) {
-		return noIdentity(err)
-	}
 	if err != nil {
-		return err
+		return NoIdentity(err)
 	}
 	if err := inDir(dst); err != nil {
 		return err
@@ -185,13 +182,14 @@ func (f *File) text() ([]byte, error) {
 // homeRoot reads the root of a home, and says what to do if there is none.
 func (f *File) homeRoot() (Root, error) {
 	root, err := f.root()
-	if errors.Is(err, errs.FileNotFound) {
-		err = noIdentity(err)
-	}
-	return root, err
+	return root, NoIdentity(err)
 }
 
-func noIdentity(err error) error {
+// NoIdentity adds to an error that an identity is not there what to do about it.
+func NoIdentity(err error) error {
+	if !errors.Is(err, errs.FileNotFound) {
+		return err
+	}
 	return errs.WithHint(err, `"datamesh keys init" makes an identity, "datamesh keys import FILE" brings one`)
 }
 

@@ -16,6 +16,7 @@ import (
 type mark string
 
 const (
+	made     mark = "made"     // here, and not brought
 	exported mark = "exported" // to a file, or imported from one
 	shown    mark = "shown"    // its words
 	verified mark = "verified" // its words, as somebody has them
@@ -25,6 +26,13 @@ func (m mark) file(identityFile string) string { return identityFile + "." + str
 
 // magic begins the one line of the file: owner and time follow.
 func (m mark) magic() string { return "datamesh-" + string(m) + "-1" }
+
+// MarkMade notes that the identity was made. Kinds: as [File.OwnerKey].
+func (f *File) MarkMade(at time.Time) error { return made.set(f, at) }
+
+// Made returns when the identity was made in this home. The zero time means that
+// it was not, or that this is not known. Kinds: as [File.OwnerKey].
+func (f *File) Made() (time.Time, error) { return made.time(f) }
 
 // MarkExported notes that the identity was exported. Kinds: as [File.OwnerKey].
 func (f *File) MarkExported(at time.Time) error { return exported.set(f, at) }

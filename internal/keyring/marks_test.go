@@ -18,6 +18,7 @@ var marks = map[string]struct {
 	set func(*File, time.Time) error
 	get func(*File) (time.Time, error)
 }{
+	"made":     {(*File).MarkMade, (*File).Made},
 	"exported": {(*File).MarkExported, (*File).Exported},
 	"shown":    {(*File).MarkShown, (*File).Shown},
 	"verified": {(*File).MarkVerified, (*File).Verified},
@@ -75,7 +76,7 @@ func TestOnlyTheMarkOfThisIdentityCounts(t *testing.T) {
 				"of another identity": string(readFile(t, "testdata/v1/identity."+name)),
 				"empty":               "",
 				"of a newer version":  "datamesh-" + name + "-2 " + owner + " 2026-01-02T03:04:05Z\n",
-				"of something else":   "datamesh-made-1 " + owner + " 2026-01-02T03:04:05Z\n",
+				"of something else":   "datamesh-seen-1 " + owner + " 2026-01-02T03:04:05Z\n",
 				"without a time":      "datamesh-" + name + "-1 " + owner + " yesterday\n",
 				"cut short":           "datamesh-" + name + "-1 " + owner,
 				"binary":              "\x00\xff",

@@ -75,6 +75,10 @@ func (f *File) open(file string, sealed []byte) ([]byte, error) {
 			"give --passphrase-file FILE, or set keys.passphrase_file")
 	}
 	passphrase, err := f.Ask(file)
+	if kind := errs.KindOf(err); kind == errs.FileNotFound || kind == errs.KeyManagement {
+		// It is not the identity that is not there, or of no use.
+		return nil, errs.WithHint(errs.New(errs.Authentication, "%v", err), "%s", errs.HintFor(err))
+	}
 	if err != nil {
 		return nil, err
 	}

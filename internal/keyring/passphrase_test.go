@@ -129,6 +129,12 @@ func TestAWrongPassphraseChangesAndOpensNothing(t *testing.T) {
 			}
 		}
 	}
+	// A file of the passphrase that is not there is not an identity that is not
+	// there, in whose place another would be made.
+	lost := &File{Path: file, Ask: func(string) (string, error) { return ReadPassphrase(filepath.Join(t.TempDir(), "none")) }}
+	if _, isNew, err := lost.LoadOrNew(); errs.KindOf(err) != errs.Authentication || errors.Is(err, errs.FileNotFound) || isNew {
+		t.Errorf("without the file of it: got %v", err)
+	}
 	if _, err := At(file).Load(); errs.KindOf(err) != errs.Authentication || !strings.Contains(errs.HintFor(err), "--passphrase-file") {
 		t.Errorf("with nobody to ask: got %v, hint %q", err, errs.HintFor(err))
 	}

@@ -64,7 +64,7 @@ func (n *Node) Doctor(ctx context.Context) (*Diagnosis, error) {
 // whether it knows that.
 func (n *Node) checkUnlocked() []Check {
 	const name = "passphrase"
-	if sealed, err := n.user.Protected(); err != nil || !sealed {
+	if sealed, err := n.secrets.Protected(); err != nil || !sealed {
 		return nil
 	}
 	if err := n.locked(); err != nil {

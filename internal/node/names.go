@@ -104,7 +104,7 @@ func (n *Node) published(ctx context.Context, l *link) {
 // sealer makes the records of the catalog.
 func (n *Node) sealer(l *link) catalog.Seal {
 	return func(device catalog.DeviceID, seq, base uint64, block *format.LogBlock) ([]byte, error) {
-		keys, err := n.user.Load() // none is made for what another has said
+		keys, err := n.heldKeys() // none is made for what another has said
 		if err != nil {
 			return nil, err
 		}
@@ -368,7 +368,7 @@ func (n *Node) keepNamesOnce(ctx context.Context, l *link, learn bool) error {
 	if err := n.publish(ctx, l); err != nil || !learn {
 		return err
 	}
-	keys, err := n.user.Load()
+	keys, err := n.heldKeys()
 	if errors.Is(err, errs.FileNotFound) {
 		return nil
 	}
@@ -382,7 +382,7 @@ func (n *Node) keepNamesOnce(ctx context.Context, l *link, learn bool) error {
 // heardOf learns what other devices have said, in case that is what somebody asks
 // for, and reports whether there was anything new.
 func (n *Node) heardOf(ctx context.Context) bool {
-	keys, err := n.user.Load()
+	keys, err := n.heldKeys()
 	if err != nil {
 		return false // there is nobody who could have other devices
 	}

@@ -12,6 +12,7 @@ import (
 
 // Identity says who this node and its user are.
 type Identity struct {
+	Name      string            `json:"name"` // of the identity in this home
 	PeerID    datamesh.PeerID   `json:"peer_id"`
 	Addrs     []string          `json:"addrs"` // of the running node; empty when none runs
 	Owner     datamesh.OwnerKey `json:"owner"`

@@ -201,7 +201,9 @@ func (c *cli) options(role node.Role, flags map[string]string) (node.Options, er
 		return o, err
 	}
 	o.Keys = c.keysOf(o.User, o.Config)
-	if role == node.Storage && o.Config.Keys.PassphraseFile == "" {
+	if role == node.Client {
+		o.Keys.Plugins = c.pluginUI()
+	} else if o.Config.Keys.PassphraseFile == "" {
 		o.Keys.Ask = nil // nobody sits before a service
 	}
 	o.Log = c.logger(o.Config.Log)
@@ -341,17 +343,51 @@ func (c *cli) withKeys(ctx context.Context, f func(api.Operations) error) error 
 	if err != nil {
 		return err
 	}
+	byNode := false
+	err = c.withOpenKeys(ctx, o, func(ops api.Operations) error {
+		_, here := ops.(*node.Node)
+		byNode = !here
+		return f(ops)
+	})
+	if !byNode || !errors.Is(err, errs.Decryption) {
+		return err
+	}
+	// The node runs no plugins, one of which may have the key.
+	if ring, e := o.Keys.Load(); e != nil || len(ring.Plugins) == 0 {
+		return err
+	}
+	return c.asClient(ctx, o, f)
+}
+
+func (c *cli) withOpenKeys(ctx context.Context, o node.Options, f func(api.Operations) error) error {
 	if sealed, err := o.Keys.Protected(); err != nil || !sealed {
 		return c.nodeOf(ctx, o, ofUser, f) // which says what is wrong with them, if anything is
 	}
-	return c.nodeOf(ctx, o, openToUser, func(ops api.Operations) error {
+	return c.nodeOf(ctx, o, openToUser, opened(o, f))
+}
+
+// opened is f, before which a client has the keys opened: not below a progress
+// bar.
+func opened(o node.Options, f func(api.Operations) error) func(api.Operations) error {
+	return func(ops api.Operations) error {
 		if _, here := ops.(*node.Node); here {
-			if _, err := o.Keys.Load(); err != nil { // which asks now, and not below a progress bar
+			if _, err := o.Keys.Load(); err != nil && !errors.Is(err, errs.FileNotFound) {
 				return err
 			}
 		}
 		return f(ops)
-	})
+	}
+}
+
+// withPlugins is withKeys for what needs the programs of plugins: a client does
+// that, whether a node runs or not.
+func (c *cli) withPlugins(ctx context.Context, f func(api.Operations) error) error {
+	o, err := c.options(node.Client, nil)
+	if err != nil {
+		return err
+	}
+	never := func(context.Context, *api.Client, node.Options) (bool, error) { return false, nil }
+	return c.nodeOf(ctx, o, never, opened(o, f))
 }
 
 // withService runs f with the operations of the home's running node, and not

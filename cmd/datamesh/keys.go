@@ -65,8 +65,11 @@ func (c *cli) noteExported(keys *keyring.File) {
 
 func (c *cli) keysImportCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:               "import FILE",
-		Short:             "make the identity in a file that of this home",
+		Use:   "import FILE",
+		Short: "make the identity in a file that of this home",
+		Long: `Makes the identity that "datamesh keys export" has written that of this home, or of
+--identity NAME. A file of age identities, those of plugins too, adds those to what
+can be read: objects that were sealed to them.`,
 		Args:              arity(1, 1),
 		ValidArgsFunction: positional(completeFiles),
 		RunE: func(_ *cobra.Command, args []string) error {

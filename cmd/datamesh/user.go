@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"datamesh/internal/config"
+	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
 	"datamesh/internal/keyring"
 )
@@ -39,6 +40,37 @@ func (c *cli) keysOf(user config.User, cfg config.Config) *keyring.File {
 		return c.askPassphrase(fmt.Sprintf("passphrase of %s, which is not shown: ", plain(file)), "--passphrase-file")
 	}
 	return keys
+}
+
+// pluginUI is how the programs of age's plugins talk to whoever runs a command.
+func (c *cli) pluginUI() *crypt.UI {
+	ask := func(name, prompt string) (string, error) {
+		if c.inConsole || c.json || !isTerminal(c.in) {
+			return "", errs.New(errs.Authentication, "age-plugin-%s asks something, and nobody can be asked", name)
+		}
+		return c.askHidden(c.ctx, fmt.Sprintf("age-plugin-%s: %s: ", plain(name), plain(prompt)))
+	}
+	return &crypt.UI{
+		Show: func(name, message string) { c.notice("age-plugin-%s: %s", name, message) },
+		Ask:  func(name, prompt string, _ bool) (string, error) { return ask(name, prompt) },
+		Confirm: func(name, prompt, yes, no string) (bool, error) {
+			choice := fmt.Sprintf("%s (enter for %q)", prompt, yes)
+			if no != "" {
+				choice = fmt.Sprintf("%s (1 for %q, 2 for %q)", prompt, yes, no)
+			}
+			for {
+				answer, err := ask(name, choice)
+				switch {
+				case err != nil:
+					return false, err
+				case no == "" || answer == "1":
+					return true, nil
+				case answer == "2":
+					return false, nil
+				}
+			}
+		},
+	}
 }
 
 // askPassphrase asks on the terminal, or says which flag to give instead.

@@ -75,7 +75,9 @@ func (h Home) Users() (names []string, err error) {
 
 // isMissing reports whether an error means that there is no such file, also
 // because the home itself is none.
-func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) }
+func isMissing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
 
 // Several reports whether the home has an identity beside the default one.
 // Kind: IO.

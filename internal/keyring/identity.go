@@ -23,6 +23,8 @@ type File struct {
 	Path string
 	Ask  func(file string) (passphrase string, err error) // is called when that of a file is needed; nil: nobody can be asked
 
+	Plugins *crypt.UI // through which the programs of plugins talk; nil: none is run, and what they open stays closed
+
 	mu     sync.Mutex
 	passed passed
 }
@@ -56,8 +58,22 @@ func (f *File) Load() (*Ring, error) {
 		return nil, err
 	}
 	ids, err := parseMore(moreFile(f.Path), more)
-	ring.Identities = append(ring.Identities, ids...)
-	return ring, err
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		if id.Plugin() != "" {
+			ring.Plugins = append(ring.Plugins, id.Plugin())
+			if f.Plugins == nil {
+				continue
+			}
+			if id, err = id.Through(f.Plugins); err != nil {
+				return nil, err
+			}
+		}
+		ring.Identities = append(ring.Identities, id)
+	}
+	return ring, nil
 }
 
 // LoadOrNew reads the ring of the identity, or makes a new identity when there
@@ -114,7 +130,7 @@ func (f *File) Import(src string) error {
 			return err
 		}
 	}
-	if bytes.Contains(text, []byte("\nAGE-SECRET-KEY-")) || bytes.HasPrefix(text, []byte("AGE-SECRET-KEY-")) {
+	if isAge(text) {
 		return f.importMore(src, text)
 	}
 	root, err := parseSecret(src, rootPrefix, text, `a file written by "datamesh keys export" is needed`)
@@ -125,6 +141,16 @@ func (f *File) Import(src string) error {
 		err = errs.WithHint(err, "import into a fresh home: datamesh --home DIR keys import %s", src)
 	}
 	return err
+}
+
+// isAge reports whether a text has age identities.
+func isAge(text []byte) bool {
+	for _, begin := range []string{"AGE-SECRET-KEY-", "AGE-PLUGIN-"} {
+		if bytes.HasPrefix(text, []byte(begin)) || bytes.Contains(text, []byte("\n"+begin)) {
+			return true
+		}
+	}
+	return false
 }
 
 // Restore makes the identity of a root that of this file. An identity is never

@@ -40,6 +40,7 @@ type Ring struct {
 	Owner      ed25519.PrivateKey
 	Recipient  crypt.Recipient  // that this user's manifests are sealed to
 	Identities []crypt.Identity // that open manifests: the user's own first
+	Plugins    []string         // names of those that open some, too, if they may be run
 	Catalog    [32]byte         // that the log of the user's catalog is sealed under
 }
 

@@ -32,6 +32,7 @@ type Entry struct {
 	Tags        []string
 	Created     time.Time
 	StoredBytes int64 // of all its shards
+	Epoch       int   // of the recipient that its manifest is sealed to; only [Catalog.Add] looks at it
 }
 
 // Stats sum up a catalog.
@@ -78,6 +79,9 @@ func (c *Catalog) Add(ctx context.Context, e Entry) error {
 			e.ID[:], e.Name, e.Size, string(tags), e.Created.UnixNano(), e.StoredBytes)
 		if isUnique(err) {
 			return errs.New(errs.Exists, "object %v is in the catalog", e.ID)
+		}
+		if err == nil {
+			err = tx.noteEpoch(e.ID, e.Epoch)
 		}
 		if err != nil {
 			return err

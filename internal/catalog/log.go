@@ -237,6 +237,9 @@ func (w *writing) hold(id datamesh.ObjectID, clock uint64, device DeviceID) erro
 // stateOf returns what there is to say of an object.
 func (w *writing) stateOf(id datamesh.ObjectID) (*format.Change, error) {
 	change := &format.Change{Object: id}
+	if err := w.history(change); err != nil {
+		return nil, err
+	}
 	var tags string
 	var at, word sql.NullInt64
 	var final, done sql.NullBool
@@ -450,12 +453,14 @@ func (w *writing) learn(device DeviceID, change *format.Change) (holds bool, err
 // enter makes the catalog have of an object what a change says.
 func (w *writing) enter(change *format.Change) error {
 	id := change.Object[:]
+	if err := w.remember(change); err != nil {
+		return err
+	}
 	if _, err := w.exec(`DELETE FROM deletion WHERE id = ?`, id); err != nil {
 		return err
 	}
 	if change.State == format.Forgotten {
-		_, err := w.exec(`DELETE FROM object WHERE id = ?`, id)
-		return err
+		return w.leave(id)
 	}
 	tags, err := json.Marshal(change.Tags)
 	if err != nil {

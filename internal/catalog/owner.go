@@ -19,11 +19,18 @@ CREATE TABLE IF NOT EXISTS owner (
 `
 
 func (c *Catalog) addOwner(ctx context.Context) error {
-	if has, err := c.has(ctx, "owner"); err != nil || has {
-		return err
+	for table, statement := range map[string]string{"owner": ownerTable, "former": formerTables} {
+		if has, err := c.has(ctx, table); err != nil || has {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if _, err := c.db.ExecContext(ctx, statement); err != nil {
+			return c.classify(ctx, err)
+		}
 	}
-	_, err := c.db.ExecContext(ctx, ownerTable)
-	return c.classify(ctx, err)
+	return nil
 }
 
 // Belong notes whose catalog this is, if it is nobody's yet. Kind: KeyManagement

@@ -225,6 +225,22 @@ func Unwrap(wraps [][]byte, ids []Identity) (Key, error) {
 	return Key{}, err
 }
 
+// Recipients counts those that an envelope is for. Kind: Serialization.
+func Recipients(wrap []byte) (n int, err error) {
+	lines := bufio.NewReader(bytes.NewReader(wrap))
+	for {
+		line, err := lines.ReadString('\n')
+		switch {
+		case err != nil:
+			return 0, errs.New(errs.Serialization, "key envelope: %w", err)
+		case strings.HasPrefix(line, "-> "):
+			n++
+		case strings.HasPrefix(line, "--- "):
+			return n, nil
+		}
+	}
+}
+
 func unwrap(wrap []byte, ids []age.Identity) (key Key, err error) {
 	r, err := age.Decrypt(bytes.NewReader(wrap), ids...)
 	if err != nil {

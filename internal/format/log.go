@@ -19,6 +19,9 @@ const (
 	// MaxRuns is how many runs a block names at most.
 	MaxRuns = 128
 
+	// MaxEpoch is the greatest number of an epoch.
+	MaxEpoch = 1 << 10
+
 	logLevels = 16 // of runs
 )
 
@@ -45,6 +48,8 @@ type Change struct {
 	At      int64             `cbor:"9,keyasint,omitempty"`  // when it was deleted, nanoseconds since 1970
 	Word    uint64            `cbor:"10,keyasint,omitempty"` // the generation of the owner's word on the manifest that deletes it
 	Done    bool              `cbor:"11,keyasint,omitempty"` // the mesh has been told so
+	Was     []byte            `cbor:"16,keyasint,omitempty"` // the ObjectID that it had before its manifest was sealed anew
+	Epoch   int               `cbor:"17,keyasint,omitempty"` // of the recipient that its manifest is sealed to
 }
 
 // A Run names an object that has the changes of a device which are in no
@@ -114,6 +119,8 @@ func (c *Change) check() error {
 		return errs.New(errs.Serialization, "change: %d bytes, stored as %d", c.Size, c.Stored)
 	case c.State > Forgotten || c.State == Listed && (c.At != 0 || c.Word != 0 || c.Done):
 		return errs.New(errs.Serialization, "change: state %d", c.State)
+	case len(c.Was) != 0 && len(c.Was) != len(c.Object) || c.Epoch < 0 || c.Epoch > MaxEpoch:
+		return errs.New(errs.Serialization, "change: an id of %d bytes before, epoch %d", len(c.Was), c.Epoch)
 	case c.Clock == 0 || c.Clock > math.MaxInt64: // a database has it
 		return errs.New(errs.Serialization, "change: clock %d", c.Clock)
 	}

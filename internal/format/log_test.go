@@ -38,6 +38,34 @@ func TestV1LogBlock(t *testing.T) {
 	}
 }
 
+// A change of an object whose manifest was sealed anew, as version 1 has it since
+// there are epochs.
+func TestV1LogBlockOfARotation(t *testing.T) {
+	was := seed(0x51)
+	want := &LogBlock{Version: 1, Changes: []Change{{Object: seed(0x50), Clock: 9, Name: "a", Size: 1, Created: 2, Stored: 3, Was: was[:], Epoch: 3}}}
+	file := read(t, "log-block-rotation.cbor")
+	got, err := DecodeBlock(file)
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if b, err := EncodeBlock(want); !bytes.Equal(b, file) || err != nil {
+		t.Errorf("it is written otherwise: %v", err)
+	}
+	for what, spoil := range map[string]func(*Change){
+		"a short id":        func(c *Change) { c.Was = c.Was[:31] },
+		"a long id":         func(c *Change) { c.Was = append(c.Was, 0) },
+		"a negative epoch":  func(c *Change) { c.Epoch = -1 },
+		"too late an epoch": func(c *Change) { c.Epoch = MaxEpoch + 1 },
+	} {
+		c := want.Changes[0]
+		c.Was = bytes.Clone(c.Was)
+		spoil(&c)
+		if _, err := DecodeBlock(Marshal(LogBlock{Version: 1, Changes: []Change{c}})); errs.KindOf(err) != errs.Serialization {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+}
+
 func TestV1SealedLogBlock(t *testing.T) {
 	got, err := OpenBlock(read(t, "sealed-log-block.cbor"), seed(0x70))
 	if diff := cmp.Diff(goldenBlock(), got); diff != "" || err != nil {
@@ -76,7 +104,7 @@ func TestSealedBlocksAreTheOwners(t *testing.T) {
 // The largest change that there can be has room in a block, and in a sealed one.
 func TestAnyChangeHasRoomInABlock(t *testing.T) {
 	c := Change{Object: seed(1), Clock: math.MaxInt64, Name: strings.Repeat("n", MaxName), Size: math.MaxInt64, Created: math.MinInt64,
-		Stored: math.MaxInt64, State: DeletedFinal, At: math.MinInt64, Word: math.MaxUint64, Done: true}
+		Stored: math.MaxInt64, State: DeletedFinal, At: math.MinInt64, Word: math.MaxUint64, Done: true, Was: make([]byte, 32), Epoch: MaxEpoch}
 	for range MaxTags {
 		c.Tags = append(c.Tags, strings.Repeat("t", MaxTag))
 	}
@@ -133,6 +161,7 @@ func TestBlocksThatMakeNoSenseAreRefused(t *testing.T) {
 
 func FuzzDecodeLogBlock(f *testing.F) {
 	f.Add(read(f, "log-block.cbor"))
+	f.Add(read(f, "log-block-rotation.cbor"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		block, err := DecodeBlock(b)
 		if err != nil {

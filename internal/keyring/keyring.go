@@ -42,6 +42,10 @@ type Ring struct {
 	Identities []crypt.Identity // that open manifests: the user's own first
 	Plugins    []string         // names of those that open some, too, if they may be run
 	Catalog    [32]byte         // that the log of the user's catalog is sealed under
+	Epoch      int              // of Recipient
+	First      crypt.Recipient  // that of epoch 0
+
+	root Root
 }
 
 // Format prints no ring, since the owner's private key would be readable.
@@ -62,9 +66,33 @@ func New(root Root) (*Ring, error) {
 	return &Ring{
 		Owner:      root.Owner(),
 		Recipient:  recipient,
+		First:      recipient,
+		root:       root,
 		Identities: []crypt.Identity{id},
 		Catalog:    root.Catalog(),
 	}, nil
+}
+
+// Since returns the ring with the recipient of a later epoch. It opens what is
+// sealed to that and to all before. Kind: KeyManagement.
+func (r *Ring) Since(epoch int) (*Ring, error) {
+	if epoch <= r.Epoch {
+		return r, nil
+	}
+	later := *r
+	later.Identities = nil
+	for e := epoch; e > r.Epoch; e-- {
+		id, recipient, err := crypt.NewIdentity(r.root.Sealing(e))
+		if err != nil {
+			return nil, err
+		}
+		if e == epoch {
+			later.Epoch, later.Recipient = e, recipient
+		}
+		later.Identities = append(later.Identities, id)
+	}
+	later.Identities = append(later.Identities, r.Identities...)
+	return &later, nil
 }
 
 // OwnerKey returns the public key that stands in the user's descriptors.

@@ -212,11 +212,29 @@ func (f *File) noted() (p Public, ok bool) {
 	return p, err == nil
 }
 
+// Note notes the public half of a ring beside an identity that is sealed, unless
+// it is noted already. Kinds: as [File.Protected], Full.
+func (f *File) Note(ring *Ring) error {
+	sealed, err := f.Protected()
+	if err != nil || !sealed {
+		return err
+	}
+	p := Public{ring.OwnerKey(), ring.Recipient.String()}
+	if noted, ok := f.noted(); ok && noted == p {
+		return nil
+	}
+	return f.notePublic(p)
+}
+
 func (f *File) writePublic(root Root) error {
 	p, err := publicOf(root)
 	if err != nil {
 		return err
 	}
+	return f.notePublic(p)
+}
+
+func (f *File) notePublic(p Public) error {
 	return durable.WriteFile(f.publicFile(), 0o600, true, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "%s %s %s\n", publicMagic, p.Owner, p.Recipient)
 		return err

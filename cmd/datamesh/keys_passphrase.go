@@ -64,6 +64,9 @@ passphrase by keys.passphrase_file, and keeps no names in the mesh without.`,
 		if err := o.Keys.SetPassphrase(passphrase); err != nil {
 			return err
 		}
+		if err := node.NoteEpoch(cmd.Context(), o.User, o.Keys); err != nil {
+			c.warn("the recipient was not noted beside it: %v", err) // the next use of the keys notes it
+		}
 		result := passphraseSet{Protected: !remove}
 		if result.Owner, err = o.Keys.OwnerKey(); err != nil {
 			return err

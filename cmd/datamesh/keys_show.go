@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"datamesh"
 	"datamesh/internal/config"
 	"datamesh/internal/keyring"
+	"datamesh/internal/node"
 )
 
 // identityShown is the document of keys show.
@@ -33,7 +35,7 @@ func (c *cli) keysShowCommand() *cobra.Command {
 		Short:             "say whose an identity of this home is, and whether it is anywhere else",
 		Args:              arity(0, 1),
 		ValidArgsFunction: positional(c.completeIdentities),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			home, err := config.FindHome(c.homeDir)
 			if err != nil {
 				return err
@@ -53,7 +55,7 @@ func (c *cli) keysShowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			id, err := showIdentity(user, c.keysOf(user, cfg))
+			id, err := showIdentity(cmd.Context(), user, c.keysOf(user, cfg))
 			if err != nil {
 				return keyring.NoIdentity(err)
 			}
@@ -84,16 +86,16 @@ func dayOrNot(t time.Time, not string) string {
 
 // showIdentity reads what lies beside an identity, whose passphrase it asks for
 // only if its owner is not noted there.
-func showIdentity(user config.User, keys *keyring.File) (id identityShown, err error) {
+func showIdentity(ctx context.Context, user config.User, keys *keyring.File) (id identityShown, err error) {
 	id = identityShown{Name: user.Name, File: user.Identity(), Catalog: user.Catalog()}
 	if id.Protected, err = keys.Protected(); err != nil {
 		return id, err
 	}
-	public, err := keys.Public()
+	public, epoch, err := node.PublicOf(ctx, user, keys)
 	if err != nil {
 		return id, err
 	}
-	id.Owner, id.Recipient = public.Owner, public.Recipient
+	id.Owner, id.Recipient, id.Epoch = public.Owner, public.Recipient, epoch
 	for _, mark := range []struct {
 		at   *time.Time
 		read func() (time.Time, error)

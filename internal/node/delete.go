@@ -38,6 +38,12 @@ func (n *Node) Delete(ctx context.Context, ref string, o DeleteOptions) (*Remove
 		return nil, err
 	}
 	c, err := l.objects.Condemn(ctx, id)
+	if errors.Is(err, errs.Deleted) {
+		if now, moved := n.moved(ctx, ref, id); moved {
+			id = now
+			c, err = l.objects.Condemn(ctx, id)
+		}
+	}
 	if errors.Is(err, errs.Deleted) && !o.DryRun {
 		err = errDeleted(ref)
 		if o.Now {
@@ -78,6 +84,9 @@ func (n *Node) resolveAny(ctx context.Context, ref string) (datamesh.ObjectID, e
 // deleted returns the deleted object that ref means. Kind: FileNotFound.
 func (n *Node) deleted(ctx context.Context, ref string) (catalog.DeletedEntry, error) {
 	if id, err := datamesh.ParseObjectID(ref); err == nil {
+		if id, err = n.catalog.Current(ctx, id); err != nil {
+			return catalog.DeletedEntry{}, err
+		}
 		return n.catalog.DeletedByID(ctx, id)
 	}
 	return n.catalog.DeletedByName(ctx, ref)
@@ -195,6 +204,9 @@ func (n *Node) Undelete(ctx context.Context, ref string) (*Undeleted, error) {
 			return nil, errs.WithHint(errs.New(errs.Invalid, "%w", err), `copy the id from "datamesh list --deleted"`)
 		} else if err != nil {
 			return nil, errs.WithHint(errs.New(errs.FileNotFound, "no object of the name %q was deleted", ref), `see what was deleted with "datamesh list --deleted"`)
+		}
+		if e.ID, err = n.catalog.Current(ctx, e.ID); err != nil {
+			return nil, err
 		}
 	}
 	l, err := n.connect(ctx)

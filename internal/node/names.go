@@ -158,7 +158,7 @@ func (n *Node) makeRun(ctx context.Context, l *link, merge *catalog.Merge) error
 	r, w := io.Pipe()
 	defer r.Close()
 	go func() { w.CloseWithError(n.catalog.WriteRun(ctx, merge, w)) }()
-	_, err = l.objects.Put(ctx, r, object.PutOptions{K: code.K, M: code.M, MinSurvives: -1}, func(p object.PutResult) error {
+	_, err = l.objects.Put(ctx, r, object.PutOptions{K: code.K, M: code.M, MinSurvives: -1, ToFirst: true}, func(p object.PutResult) error {
 		made, err := n.catalog.Made(context.WithoutCancel(ctx), merge, p.ID, n.sealer(l))
 		if err == nil && !made {
 			err = errRunMade
@@ -375,8 +375,10 @@ func (n *Node) keepNamesOnce(ctx context.Context, l *link, learn bool) error {
 	if err != nil {
 		return err
 	}
-	_, err = n.learnNames(ctx, l, keys)
-	return err
+	if _, err = n.learnNames(ctx, l, keys); err != nil {
+		return err
+	}
+	return n.settle(ctx, l)
 }
 
 // heardOf learns what other devices have said, in case that is what somebody asks

@@ -205,10 +205,10 @@ func LoadIdentity(home config.Home, user config.User, keys *keyring.File) (Ident
 	if err := errors.Join(home.Make(), user.Make()); err != nil {
 		return Identity{}, err
 	}
-	public, err := keys.Public()
+	public, _, err := PublicOf(context.Background(), user, keys)
 	if errors.Is(err, errs.FileNotFound) {
 		if _, err = loadKeys(user, keys, func() (catalog.Stats, error) { return cataloged(user) }); err == nil {
-			public, err = keys.Public()
+			public, _, err = PublicOf(context.Background(), user, keys)
 		}
 	}
 	if err != nil {
@@ -248,13 +248,21 @@ func (n *Node) heldKeys() (*keyring.Ring, error) { return n.own(n.secrets.Load()
 // own returns the keys if the catalog is theirs: what one identity has stored
 // must not be told in the name of another. Kind: KeyManagement.
 func (n *Node) own(keys *keyring.Ring, err error) (*keyring.Ring, error) {
+	ctx := context.Background()
 	if err == nil {
-		err = n.catalog.Belong(context.Background(), keys.OwnerKey())
+		err = n.catalog.Belong(ctx, keys.OwnerKey())
 	}
 	if err != nil {
 		return nil, err
 	}
-	return keys, nil
+	epoch, _, err := n.catalog.Epoch(ctx)
+	if err != nil || epoch == 0 {
+		return keys, err
+	}
+	if keys, err = keys.Since(epoch); err != nil {
+		return nil, err
+	}
+	return keys, n.secrets.Note(keys)
 }
 
 // loadKeys reads the identity of a user, or makes it. It makes none in the

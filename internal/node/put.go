@@ -82,7 +82,7 @@ func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (stored *Stor
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
 		defer cancel()
 		return n.catalog.Add(ctx, catalog.Entry{ID: p.ID, Name: o.Name, Size: p.Size, Tags: o.Tags,
-			Created: time.Now().UTC(), StoredBytes: p.StoredBytes})
+			Created: time.Now().UTC(), StoredBytes: p.StoredBytes, Epoch: p.Epoch})
 	})
 	if err != nil {
 		return nil, err
@@ -213,6 +213,9 @@ func (n *Node) stored(ctx context.Context) object.Stored {
 	return func(id datamesh.ObjectID) (bool, error) {
 		if run, err := n.catalog.IsRun(ctx, id); err != nil || run {
 			return run, err
+		}
+		if was, err := n.catalog.WasObject(ctx, id); err != nil || was {
+			return was, err // its content is that of another manifest now
 		}
 		_, err := n.catalog.ByID(ctx, id)
 		if errs.KindOf(err) == errs.FileNotFound {

@@ -20,7 +20,7 @@ func pluginDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	build := exec.Command("go", "build", "-o", filepath.Join(dir, "age-plugin-test"), "./internal/crypt/testdata/age-plugin-test")
-	build.Dir = fromRoot("")
+	build.Dir = filepath.Join("..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"datamesh/internal/api"
 	"datamesh/internal/config"
+	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
 )
@@ -25,10 +27,13 @@ func (c *cli) putCommand() *cobra.Command {
 		dryRun      bool
 	)
 	cmd := &cobra.Command{
-		Use:               "put FILE",
-		Aliases:           []string{"upload"},
-		Short:             "store a file",
-		Long:              `Stores a file on the mesh; "-" is standard input.`,
+		Use:     "put FILE",
+		Aliases: []string{"upload"},
+		Short:   "store a file",
+		Long: `Stores a file on the mesh; "-" is standard input.
+
+A RECIPIENT is what "datamesh id" prints, or any of age's: age1…, age1pq1…, or that
+of a plugin, age1NAME1…, whose program age-plugin-NAME must be installed.`,
 		Args:              arity(1, 1),
 		ValidArgsFunction: positional(completeFiles),
 	}
@@ -90,7 +95,11 @@ func (c *cli) put(ctx context.Context, file string, o node.PutOptions, dryRun bo
 		content = cancellable(ctx, content) // nobody may ever write to it
 	}
 	o.Transfer = newTransfer()
-	return c.withNode(ctx, func(ops api.Operations) error {
+	with := c.withKeys
+	if slices.ContainsFunc(o.To, needsPlugin) {
+		with = c.withPlugins
+	}
+	return with(ctx, func(ops api.Operations) error {
 		stop := c.follow(ctx, ops, o.Transfer)
 		stored, err := ops.Put(ctx, content, o)
 		stop()
@@ -113,6 +122,12 @@ func (c *cli) put(ctx context.Context, file string, o node.PutOptions, dryRun bo
 		}
 		return err
 	})
+}
+
+// needsPlugin reports whether the program of a plugin wraps keys for a recipient.
+func needsPlugin(recipient string) bool {
+	to, err := crypt.ParseRecipient(recipient)
+	return err == nil && to.Plugin() != ""
 }
 
 // planPut says what a put would come to.

@@ -275,10 +275,10 @@ func imported(t *testing.T, text string) *keyring.Ring {
 	if err := os.WriteFile(src, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := keyring.Import(src, dst); err != nil {
+	if err := keyring.At(dst).Import(src); err != nil {
 		t.Fatal(err)
 	}
-	ring, err := keyring.Load(dst)
+	ring, err := keyring.At(dst).Load()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,9 +12,7 @@ import (
 
 	"datamesh/internal/api"
 	"datamesh/internal/backup"
-	"datamesh/internal/config"
 	"datamesh/internal/errs"
-	"datamesh/internal/keyring"
 	"datamesh/internal/node"
 	"datamesh/internal/tree"
 )
@@ -124,21 +122,21 @@ func many(n int64, one, more string) string {
 
 // withBackups runs f with the archive of the home's backups.
 func (c *cli) withBackups(ctx context.Context, f func(*backup.Archive) error) error {
-	home, err := config.FindHome(c.homeDir)
+	o, err := c.options(node.Client, nil)
 	if err != nil {
 		return err
 	}
-	return c.withNode(ctx, func(ops api.Operations) error {
+	return c.withOpenKeys(ctx, o, func(ops api.Operations) error {
 		if _, err := ops.Identity(ctx); err != nil { // which makes one if there is none yet
 			return err
 		}
-		keys, err := keyring.Load(home.Identity())
+		keys, err := o.Keys.Load()
 		if err != nil {
 			return err
 		}
 		var k backup.Keys
 		k.Cuts, k.IDs = keys.Chunks()
-		a, err := backup.Open(ctx, home.Backups(), k, ops)
+		a, err := backup.Open(ctx, o.User.Backups(), k, ops)
 		if err != nil {
 			return err
 		}

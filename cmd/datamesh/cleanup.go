@@ -35,7 +35,7 @@ it can be read. What is an object that is in no list is kept, and named.`,
 		if o.DryRun && o.Undo {
 			return errs.WithHint(errs.New(errs.Invalid, "there is no dry run of what brings back"), "give either --dry-run or --undo")
 		}
-		return c.withNode(cmd.Context(), func(ops api.Operations) error {
+		return c.withKeys(cmd.Context(), func(ops api.Operations) error {
 			r, err := ops.Cleanup(cmd.Context(), o)
 			if err != nil {
 				return fmt.Errorf("cleanup: %w", err)

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -37,9 +38,13 @@ type cli struct {
 	verbose       bool
 	bootstrapPeer string
 	bootstrapAddr string
+	passphrase    string // the file of it
+	identity      string // the name of the one that is used; "": as the home says
 
-	inConsole  bool // the line was typed in a console, which has standard input
-	completing bool // the line asks how another can go on
+	ctx        context.Context // of the command that runs
+	mayMake    bool            // it may make the identity that --identity names
+	inConsole  bool            // the line was typed in a console, which has standard input
+	completing bool            // the line asks how another can go on
 }
 
 func (c *cli) root() *cobra.Command {
@@ -57,6 +62,13 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 		return errs.WithHint(flagError(err), `see "%s --help"`, cmd.CommandPath())
 	})
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		c.ctx = cmd.Context()
+		if c.identity == "" && cmd.Flags().Changed("identity") {
+			return errs.WithHint(errs.New(errs.Invalid, "--identity is empty"), "name one, or leave --identity out; see datamesh keys list")
+		}
+		if c.passphrase == "" && cmd.Flags().Changed("passphrase-file") {
+			return errs.WithHint(errs.New(errs.Invalid, "--passphrase-file is empty"), "name a file, or leave --passphrase-file out")
+		}
 		if c.homeDir == "" && cmd.Flags().Changed("home") {
 			return errs.WithHint(errs.New(errs.Invalid, "--home is empty"), "give a directory, or leave --home out for the usual one")
 		}
@@ -71,6 +83,8 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "log what goes on (log.level debug), and say all that is known of an error")
 	flags.StringVar(&c.bootstrapPeer, "bootstrap-peer", "", "`PEER_ID` of a member to join the mesh through; remembered")
 	flags.StringVar(&c.bootstrapAddr, "bootstrap-addr", "", "`ADDR` of that member, such as /ip4/192.0.2.7/tcp/40871")
+	flags.StringVar(&c.identity, "identity", "", "`NAME` of the identity, of several in this home, that this is for (default the one that keys use has named)")
+	flags.StringVar(&c.passphrase, "passphrase-file", "", "read the passphrase of your identity from `FILE` (default keys.passphrase_file; else it is asked for)")
 	root.AddCommand(
 		c.bootstrapCommand(), c.serviceCommand(), c.idCommand(),
 		c.putCommand(), c.getCommand(), c.listCommand(), c.infoCommand(), c.rmCommand(), c.undeleteCommand(),
@@ -101,9 +115,11 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 		environmentTopic())
 	root.SetHelpCommand(c.helpCommand())
 	c.completeFlags(root, map[string]cobra.CompletionFunc{
-		"home":           completeDirs,
-		"bootstrap-peer": c.completePeers,
-		"bootstrap-addr": c.completeAddrs,
+		"home":            completeDirs,
+		"bootstrap-peer":  c.completePeers,
+		"bootstrap-addr":  c.completeAddrs,
+		"passphrase-file": completeFiles,
+		"identity":        c.completeIdentities,
 	})
 	return root
 }
@@ -189,6 +205,15 @@ func (c *cli) options(role node.Role, flags map[string]string) (node.Options, er
 	if o.Config, err = c.load(o.Home, flags); err != nil {
 		return o, err
 	}
+	if o.User, err = c.userOf(o.Home); err != nil {
+		return o, err
+	}
+	o.Keys = c.keysOf(o.User, o.Config)
+	if role == node.Client {
+		o.Keys.Plugins = c.pluginUI()
+	} else if o.Config.Keys.PassphraseFile == "" {
+		o.Keys.Ask = nil // nobody sits before a service
+	}
 	o.Log = c.logger(o.Config.Log)
 	if role == node.Client && !c.verbose {
 		o.Log = slog.New(slog.DiscardHandler) // a command says what matters itself
@@ -206,6 +231,13 @@ func (c *cli) load(home config.Home, flags map[string]string) (config.Config, er
 	all := map[string]string{}
 	if c.verbose {
 		all["log.level"] = "debug"
+	}
+	if c.passphrase != "" {
+		file, err := filepath.Abs(c.passphrase)
+		if err != nil {
+			return config.Config{}, errs.New(errs.IO, "%w", err)
+		}
+		all["keys.passphrase_file"] = file
 	}
 	maps.Copy(all, flags)
 	return config.Load(home, os.Environ(), all)
@@ -243,7 +275,40 @@ func (c *cli) withNode(ctx context.Context, f func(api.Operations) error) error 
 	if err != nil {
 		return err
 	}
-	return c.noticeIdentity(o.Home, func() error {
+	return c.nodeOf(ctx, o, anyUser, f)
+}
+
+// withCatalog is withNode for what is in the catalog of the user, or goes there.
+// A running node that is another identity's does not do that; then a client does.
+func (c *cli) withCatalog(ctx context.Context, f func(api.Operations) error) error {
+	o, err := c.options(node.Client, nil)
+	if err != nil {
+		return err
+	}
+	return c.nodeOf(ctx, o, ofUser, f)
+}
+
+// anyUser and ofUser say whether a node will do that runs in the home.
+func anyUser(context.Context, *api.Client, node.Options) (bool, error) { return true, nil }
+
+func ofUser(ctx context.Context, running *api.Client, o node.Options) (bool, error) {
+	if several, err := o.Home.Several(); err != nil || !several {
+		return err == nil, err
+	}
+	id, err := running.Identity(ctx)
+	return id.Name == o.User.Name, err
+}
+
+// openToUser is ofUser, and asks that the node has the keys open.
+func openToUser(ctx context.Context, running *api.Client, o node.Options) (bool, error) {
+	id, err := running.Identity(ctx)
+	return id.Name == o.User.Name && !id.Locked, err
+}
+
+// nodeOf runs f with the operations of the home's running node, if that will do,
+// or else with those of a client.
+func (c *cli) nodeOf(ctx context.Context, o node.Options, does func(context.Context, *api.Client, node.Options) (bool, error), f func(api.Operations) error) error {
+	return c.noticeIdentity(o.User, func() error {
 		if err := o.Home.Make(); err != nil {
 			return err
 		}
@@ -253,21 +318,84 @@ func (c *cli) withNode(ctx context.Context, f func(api.Operations) error) error 
 			if err := c.checkBootstrap(ctx, client, o); err != nil {
 				return err
 			}
-			return f(client)
-		}
-		if !errors.Is(err, errs.NoNode) {
+			if ok, err := does(ctx, client, o); err != nil {
+				return err
+			} else if ok {
+				return f(client)
+			}
+		} else if !errors.Is(err, errs.NoNode) {
 			return err
 		}
-		n, err := node.Open(ctx, o)
-		if err != nil {
-			return err
-		}
-		err = f(n)
-		if closed := closeNode(ctx, n); closed != nil {
-			c.warn("leave the mesh: %v", closed) // what f did is done
-		}
-		return err
+		return c.asClient(ctx, o, f)
 	})
+}
+
+// asClient runs f with the operations of a client that is part of this process.
+func (c *cli) asClient(ctx context.Context, o node.Options, f func(api.Operations) error) error {
+	n, err := node.Open(ctx, o)
+	if err != nil {
+		return err
+	}
+	err = f(n)
+	if closed := closeNode(ctx, n); closed != nil {
+		c.warn("leave the mesh: %v", closed) // what f did is done
+	}
+	return err
+}
+
+// withKeys is withCatalog for what needs the keys of the user. If they have a
+// passphrase that the home's running node does not know, this process asks for
+// it and does the work, as a client: neither it nor the keys go anywhere.
+func (c *cli) withKeys(ctx context.Context, f func(api.Operations) error) error {
+	o, err := c.options(node.Client, nil)
+	if err != nil {
+		return err
+	}
+	byNode := false
+	err = c.withOpenKeys(ctx, o, func(ops api.Operations) error {
+		_, here := ops.(*node.Node)
+		byNode = !here
+		return f(ops)
+	})
+	if !byNode || !errors.Is(err, errs.Decryption) {
+		return err
+	}
+	// The node runs no plugins, one of which may have the key.
+	if ring, e := o.Keys.Load(); e != nil || len(ring.Plugins) == 0 {
+		return err
+	}
+	return c.asClient(ctx, o, f)
+}
+
+func (c *cli) withOpenKeys(ctx context.Context, o node.Options, f func(api.Operations) error) error {
+	if sealed, err := o.Keys.Protected(); err != nil || !sealed {
+		return c.nodeOf(ctx, o, ofUser, f) // which says what is wrong with them, if anything is
+	}
+	return c.nodeOf(ctx, o, openToUser, opened(o, f))
+}
+
+// opened is f, before which a client has the keys opened: not below a progress
+// bar.
+func opened(o node.Options, f func(api.Operations) error) func(api.Operations) error {
+	return func(ops api.Operations) error {
+		if _, here := ops.(*node.Node); here {
+			if _, err := o.Keys.Load(); err != nil && !errors.Is(err, errs.FileNotFound) {
+				return err
+			}
+		}
+		return f(ops)
+	}
+}
+
+// withPlugins is withKeys for what needs the programs of plugins: a client does
+// that, whether a node runs or not.
+func (c *cli) withPlugins(ctx context.Context, f func(api.Operations) error) error {
+	o, err := c.options(node.Client, nil)
+	if err != nil {
+		return err
+	}
+	never := func(context.Context, *api.Client, node.Options) (bool, error) { return false, nil }
+	return c.nodeOf(ctx, o, never, opened(o, f))
 }
 
 // withService runs f with the operations of the home's running node, and not
@@ -318,14 +446,14 @@ func closeNode(ctx context.Context, n *node.Node) error {
 	return n.Close(ctx)
 }
 
-// noticeIdentity runs f, which may make the identity of the home, and says so
+// noticeIdentity runs f, which may make the identity of the user, and says so
 // if it did. A program that reads errors as JSON finds nothing before them.
-func (c *cli) noticeIdentity(home config.Home, f func() error) error {
-	_, before := os.Lstat(home.Identity())
+func (c *cli) noticeIdentity(user config.User, f func() error) error {
+	_, before := os.Lstat(user.Identity())
 	err := f()
-	_, after := os.Lstat(home.Identity())
+	_, after := os.Lstat(user.Identity())
 	if errors.Is(before, fs.ErrNotExist) && after == nil && (err == nil || !c.json) {
-		c.notice("your identity was made and lies in %s. If it is lost, so is everything that was stored with it: write down its words, which \"datamesh keys init\" shows, or copy it to a safe place with \"datamesh keys export FILE\".", home.Identity())
+		c.notice("your identity was made and lies in %s. If it is lost, so is everything that was stored with it: write down its words, which \"datamesh keys init\" shows, or copy it to a safe place with \"datamesh keys export FILE\".", user.Identity())
 	}
 	return err
 }

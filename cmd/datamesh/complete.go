@@ -86,7 +86,11 @@ func (c *cli) completeObjects(cmd *cobra.Command, _ []string, word string) ([]co
 		if err != nil {
 			return err
 		}
-		cat, err := catalog.OpenToRead(ctx, home.Catalog())
+		user, err := c.userOf(home)
+		if err != nil {
+			return err
+		}
+		cat, err := catalog.OpenToRead(ctx, user.Catalog())
 		if err != nil {
 			return err
 		}
@@ -180,6 +184,21 @@ func (c *cli) completeTransfers(cmd *cobra.Command, _ []string, word string) ([]
 	})
 }
 
+// completeIdentities completes the names of the identities of the home.
+func (c *cli) completeIdentities(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return inTime(cmd.Context(), func(_ context.Context, offer func(value, about string) bool) error {
+		home, err := config.FindHome(c.homeDir)
+		if err != nil {
+			return err
+		}
+		names, err := home.Users()
+		for _, name := range names {
+			offer(name, "")
+		}
+		return err
+	})
+}
+
 func (c *cli) knownTransfers(ctx context.Context) (*node.Transfers, error) {
 	home, cfg, err := c.settings()
 	if err != nil {
@@ -192,7 +211,11 @@ func (c *cli) knownTransfers(ctx context.Context) (*node.Transfers, error) {
 		defer client.Close()
 		return client.Transfers(asking, "")
 	}
-	return node.Resumable(ctx, home, cfg.Put.Resume)
+	user, err := c.userOf(home)
+	if err != nil {
+		return nil, err
+	}
+	return node.Resumable(ctx, home, user, cfg.Put.Resume)
 }
 
 func (c *cli) knownPeers(ctx context.Context) (*node.Peers, error) {

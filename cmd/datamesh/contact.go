@@ -37,7 +37,7 @@ What he shares with you is in your inbox from now on.`,
 		Args:              arity(2, 2),
 		ValidArgsFunction: positional(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withNode(cmd.Context(), func(ops api.Operations) error {
+			return c.withKeys(cmd.Context(), func(ops api.Operations) error {
 				k, err := ops.AddContact(cmd.Context(), args[0], args[1])
 				if err != nil {
 					return fmt.Errorf("contact add: %w", err)
@@ -60,7 +60,7 @@ func (c *cli) contactListCommand() *cobra.Command {
 		Args:              arity(0, 0),
 		ValidArgsFunction: positional(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withNode(cmd.Context(), func(ops api.Operations) error {
+			return c.withKeys(cmd.Context(), func(ops api.Operations) error {
 				all, err := ops.Contacts(cmd.Context())
 				if err != nil {
 					return err
@@ -85,7 +85,7 @@ inbox any more. Take back first what you share with him.`,
 		Args:              arity(1, 1),
 		ValidArgsFunction: positional(c.completeContacts),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withNode(cmd.Context(), func(ops api.Operations) error {
+			return c.withKeys(cmd.Context(), func(ops api.Operations) error {
 				k, err := ops.RemoveContact(cmd.Context(), args[0])
 				if err != nil {
 					return fmt.Errorf("contact remove: %w", err)
@@ -115,7 +115,11 @@ func (c *cli) completeContacts(cmd *cobra.Command, _ []string, word string) ([]c
 		if err != nil {
 			return err
 		}
-		cat, err := catalog.OpenToRead(ctx, home.Catalog())
+		user, err := c.userOf(home)
+		if err != nil {
+			return err
+		}
+		cat, err := catalog.OpenToRead(ctx, user.Catalog())
 		if err != nil {
 			return err
 		}

@@ -23,7 +23,7 @@ the last. To a NEW that ends with a slash the last part of the old name is added
 		Args:              arity(2, 2),
 		ValidArgsFunction: positional(c.completeObjects, c.completeObjects),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withNode(cmd.Context(), func(ops api.Operations) error {
+			return c.withKeys(cmd.Context(), func(ops api.Operations) error {
 				r, err := ops.Copy(cmd.Context(), node.CopyOptions{From: args[0], To: args[1]})
 				if err != nil {
 					return fmt.Errorf("copy %s: %w", args[0], err)

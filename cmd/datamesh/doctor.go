@@ -52,7 +52,7 @@ func (c *cli) diagnose(ctx context.Context) (*node.Diagnosis, error) {
 		return nil, err
 	}
 	o.Log = slog.New(slog.DiscardHandler)
-	d := &node.Diagnosis{Checks: node.CheckHome(ctx, o.Home, o.Config.Store)}
+	d := &node.Diagnosis{Checks: node.CheckHome(ctx, o.Home, o.User, o.Config.Store)}
 	if first := d.Checks[0]; len(d.Checks) == 1 {
 		return d, ctx.Err() // there is nothing to look at, as that one says
 	} else if first.Status == node.CheckFailed {

@@ -286,12 +286,21 @@ func TestBackupsHaveWhatHasChanged(t *testing.T) {
 		u := m.newcomer()
 		result[node.Recovered](t, u.recovers(t, words))
 		u.restores(t, "tree", time.Now().Format(time.DateOnly), after)
+		plain := u.put(t, noisy(204, 100), "--name", "plain")
+		if r := result[node.Rotated](t, u.run(t, "keys", "rotate")); r.Resealed != 1 { // snapshots name packs by their ids
+			t.Errorf("got %+v, want the file that is no part of a backup, %s, sealed anew alone", r, plain.ID)
+		}
 		if err := os.WriteFile(filepath.Join(src, "one more"), noisy(203, 1000), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		again := u.backs(t, src, "tree")
 		if again.NewBytes > 1<<20 || again.Read > 1<<20 {
 			t.Errorf("got %+v", again)
+		}
+		packs := u.backups(t).Packs
+		u.agesPacks(t, 25*time.Hour)
+		if list := u.backups(t, "--sweep"); list.Packs != packs {
+			t.Errorf("got %+v, there were %d packs, and all are needed", list, packs)
 		}
 		u.restores(t, "tree", "1", leavesOf(t, src))
 	})

@@ -27,7 +27,7 @@ func TestLongListsTakeLittleMemory(t *testing.T) {
 	if err := home.Make(); err != nil {
 		t.Fatal(err)
 	}
-	c, err := catalog.Open(t.Context(), home.Catalog())
+	c, err := catalog.Open(t.Context(), home.Default().Catalog())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,8 @@ type user struct {
 	home string
 	wrap []string // the command line that runs its commands, instead of the mesh's
 	env  []string // of its commands, beside the mesh's
+
+	identity string // that its commands are for; "": the one that the home uses
 }
 
 // newcomer makes a home that knows of nothing.
@@ -60,6 +62,9 @@ func (u *user) command(args ...string) *exec.Cmd {
 	wrap := u.wrap
 	if wrap == nil {
 		wrap = u.mesh.wrap
+	}
+	if u.identity != "" {
+		args = slices.Concat([]string{"--identity", u.identity}, args)
 	}
 	line := slices.Concat(wrap, []string{u.mesh.exe, "--json", "--home", u.home}, args)
 	cmd := exec.Command(line[0], line[1:]...)

@@ -84,6 +84,14 @@ that name, or its ID in your inbox. A LINK is opened without any identity.`,
 	return cmd
 }
 
+// toGet is withKeys, or withNode for what the secret of a link opens alone.
+func (c *cli) toGet(secret *node.Secret) func(context.Context, func(api.Operations) error) error {
+	if secret != nil {
+		return c.withNode
+	}
+	return c.withKeys
+}
+
 // errPlanned ends a get that was only asked what it would do.
 var errPlanned = errors.New("planned")
 
@@ -97,7 +105,7 @@ func (c *cli) planGet(ctx context.Context, args []string, force bool, secret *no
 		}
 	}
 	plan := node.Fetched{Out: "-", Bad: []node.BadShard{}, DryRun: true}
-	return c.withNode(ctx, func(ops api.Operations) error {
+	return c.toGet(secret)(ctx, func(ops api.Operations) error {
 		_, err := ops.Get(ctx, args[0], node.GetOptions{Link: secret}, func(info node.ObjectInfo) (io.Writer, error) {
 			if err := isTree(info); err != nil && !toStdout {
 				return nil, err
@@ -130,7 +138,7 @@ func (c *cli) getFile(ctx context.Context, out *target, secret *node.Secret) err
 	out.begin(home)
 	defer out.abort()
 	o := node.GetOptions{Transfer: newTransfer(), Resume: out.before(), Link: secret}
-	return c.withNode(ctx, func(ops api.Operations) error {
+	return c.toGet(secret)(ctx, func(ops api.Operations) error {
 		stop := c.follow(ctx, ops, o.Transfer)
 		fetched, err := ops.Get(ctx, out.ref, o, out.open)
 		stop()
@@ -169,7 +177,7 @@ func (c *cli) getStdout(ctx context.Context, ref string, force bool, secret *nod
 		out = &terminal{w: out}
 	}
 	o := node.GetOptions{Transfer: newTransfer(), Link: secret}
-	return c.withNode(ctx, func(ops api.Operations) error {
+	return c.toGet(secret)(ctx, func(ops api.Operations) error {
 		stop := c.follow(ctx, ops, o.Transfer)
 		fetched, err := ops.Get(ctx, ref, o, func(node.ObjectInfo) (io.Writer, error) { return out, nil })
 		stop()

@@ -91,7 +91,7 @@ func choose(ctx context.Context, ops api.Operations, ref string) (*selection, er
 // directory out, or without one to where it has its name. If it is neither, the
 // error is not.
 func (c *cli) getTree(ctx context.Context, ref, out string, force, dryRun bool, not error) error {
-	return c.withNode(ctx, func(ops api.Operations) error {
+	return c.withKeys(ctx, func(ops api.Operations) error {
 		s, err := choose(ctx, ops, ref)
 		if err != nil {
 			return err

@@ -28,7 +28,7 @@ shards were well spread over all members that are not dead: what repair sees to.
 	cmd.Flags().BoolVar(&quick, "quick", false, "ask about no object; ends with 9 when a member does not answer")
 	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return c.withNode(cmd.Context(), func(ops api.Operations) error {
+		return c.withKeys(cmd.Context(), func(ops api.Operations) error {
 			h, err := ops.Health(cmd.Context(), quick)
 			if err != nil {
 				return fmt.Errorf("health: %w", err)

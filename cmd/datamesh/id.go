@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"datamesh/internal/api"
-	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
 )
@@ -19,19 +18,24 @@ func (c *cli) idCommand() *cobra.Command {
 		Args:              arity(0, 0),
 		ValidArgsFunction: positional(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			home, err := config.FindHome(c.homeDir)
+			o, err := c.options(node.Client, nil)
 			if err != nil {
 				return err
 			}
 			var id node.Identity
-			err = c.noticeIdentity(home, func() (err error) {
-				client, err := api.Dial(cmd.Context(), home.Socket())
+			err = c.noticeIdentity(o.User, func() (err error) {
+				client, err := api.Dial(cmd.Context(), o.Home.Socket())
 				switch {
 				case err == nil:
 					defer client.Close()
-					id, err = client.Identity(cmd.Context())
+					if id, err = client.Identity(cmd.Context()); err != nil || id.Name == o.User.Name {
+						return err
+					}
+					addrs := id.Addrs // its node is another identity's
+					id, err = node.LoadIdentity(o.Home, o.User, o.Keys)
+					id.Addrs = addrs
 				case errors.Is(err, errs.NoNode):
-					id, err = node.LoadIdentity(home)
+					id, err = node.LoadIdentity(o.Home, o.User, o.Keys)
 				}
 				return err
 			})
@@ -52,5 +56,8 @@ func (c *cli) printIdentity(id node.Identity) error {
 		row(w, "owner", id.Owner)
 		row(w, "address", id.Address)
 		row(w, "recipient", id.Recipient)
+		if id.Locked {
+			row(w, "locked", "the node of this home does not know the passphrase of the identity")
+		}
 	})
 }

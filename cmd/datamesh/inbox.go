@@ -23,7 +23,7 @@ you as a contact.`,
 		Args:              arity(0, 0),
 		ValidArgsFunction: positional(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withNode(cmd.Context(), func(ops api.Operations) error {
+			return c.withKeys(cmd.Context(), func(ops api.Operations) error {
 				box, err := ops.Inbox(cmd.Context())
 				if err != nil {
 					return err

@@ -26,7 +26,7 @@ vanish with any of them.`,
 		Args:              arity(1, 1),
 		ValidArgsFunction: positional(c.completeObjects),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withNode(cmd.Context(), func(ops api.Operations) error {
+			return c.withKeys(cmd.Context(), func(ops api.Operations) error {
 				info, err := ops.Info(cmd.Context(), args[0], prove)
 				if err != nil {
 					return fmt.Errorf("info %s: %w", args[0], err)

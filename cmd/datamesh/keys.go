@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/keyring"
 	"datamesh/internal/node"
@@ -20,7 +19,8 @@ func (c *cli) keysCommand() *cobra.Command {
 		Use:   "keys",
 		Short: "write your identity down, or carry it to another home",
 	})
-	keys.AddCommand(c.keysInitCommand(), c.keysVerifyCommand(), c.keysExportCommand(), c.keysImportCommand())
+	keys.AddCommand(c.keysListCommand(), c.keysShowCommand(), c.keysNewCommand(), c.keysUseCommand(), c.keysRotateCommand(),
+		c.keysInitCommand(), c.keysVerifyCommand(), c.keysPassphraseCommand(), c.keysExportCommand(), c.keysImportCommand())
 	return keys
 }
 
@@ -36,14 +36,14 @@ func (c *cli) keysExportCommand() *cobra.Command {
 		Args:              arity(1, 1),
 		ValidArgsFunction: positional(completeFiles),
 		RunE: func(_ *cobra.Command, args []string) error {
-			home, err := config.FindHome(c.homeDir)
+			o, err := c.options(node.Client, nil)
 			if err != nil {
 				return err
 			}
-			if err := keyring.Export(home.Identity(), args[0]); err != nil {
+			if err := o.Keys.Export(args[0]); err != nil {
 				return err
 			}
-			c.noteExported(home)
+			c.noteExported(o.Keys)
 			result := exported{args[0]}
 			err = c.print(result, func(w io.Writer) {
 				fmt.Fprintf(w, "your identity is in %s: keep it where nobody else can read it\n", plain(result.Out))
@@ -57,42 +57,46 @@ func (c *cli) keysExportCommand() *cobra.Command {
 }
 
 // noteExported notes in the home that its identity is in another file too.
-func (c *cli) noteExported(home config.Home) {
-	if err := keyring.MarkExported(home.Identity(), time.Now()); err != nil {
+func (c *cli) noteExported(keys *keyring.File) {
+	if err := keys.MarkExported(time.Now()); err != nil {
 		c.warn("that was not noted in the home: %v", err) // doctor will say that it never happened
 	}
 }
 
 func (c *cli) keysImportCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:               "import FILE",
-		Short:             "make the identity in a file that of this home",
+		Use:   "import FILE",
+		Short: "make the identity in a file that of this home",
+		Long: `Makes the identity that "datamesh keys export" has written that of this home, or of
+--identity NAME. A file of age identities, those of plugins too, adds those to what
+can be read: objects that were sealed to them.`,
 		Args:              arity(1, 1),
 		ValidArgsFunction: positional(completeFiles),
 		RunE: func(_ *cobra.Command, args []string) error {
-			home, err := config.FindHome(c.homeDir)
+			c.mayMake = true
+			o, err := c.options(node.Client, nil)
 			if err != nil {
 				return err
 			}
-			if err := home.Make(); err != nil {
+			if err := errors.Join(o.Home.Make(), o.User.Make()); err != nil {
 				return err
 			}
-			err = keyring.Import(args[0], home.Identity())
+			err = o.Keys.Import(args[0])
 			if errors.Is(err, errs.FileNotFound) {
 				return errs.WithHint(err, "check the path")
 			}
 			if err != nil {
 				return err
 			}
-			id, err := node.LoadIdentity(home)
+			id, err := node.LoadIdentity(o.Home, o.User, o.Keys)
 			if err != nil {
 				return err
 			}
-			c.noteExported(home) // the file is what an export has written
+			c.noteExported(o.Keys) // the file is what an export has written
 			if err := c.printIdentity(id); err != nil {
 				return err
 			}
-			if _, err := os.Stat(home.Mesh()); err == nil {
+			if _, err := os.Stat(o.Home.Mesh()); err == nil {
 				c.next("get ID|NAME")
 			} else {
 				c.next("networks use PEER_ID@ADDR")

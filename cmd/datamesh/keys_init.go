@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"datamesh"
-	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/keyring"
 	"datamesh/internal/node"
@@ -44,24 +43,25 @@ verify", which asks for them.`,
 		if err := checkPhraseFile(cmd.Flags(), file); err != nil {
 			return err
 		}
-		home, err := config.FindHome(c.homeDir)
+		c.mayMake = true
+		o, err := c.options(node.Client, nil)
 		if err != nil {
 			return err
 		}
-		_, before := os.Lstat(home.Identity())
-		id, err := node.LoadIdentity(home)
+		_, before := os.Lstat(o.User.Identity())
+		id, err := node.LoadIdentity(o.Home, o.User, o.Keys)
 		if err != nil {
 			return err
 		}
-		if err := checkNeverShown(home); err != nil {
+		if err := checkNeverShown(o.Keys); err != nil {
 			return err
 		}
 		result := phraseShown{Made: errors.Is(before, fs.ErrNotExist), Owner: id.Owner, Out: file}
-		if err := c.showPhrase(home, result); err != nil {
+		if err := c.showPhrase(o.Keys, result); err != nil {
 			return err
 		}
 		// Only now: whoever did not get them has to get them another time.
-		if err := keyring.MarkShown(home.Identity(), time.Now()); err != nil {
+		if err := o.Keys.MarkShown(time.Now()); err != nil {
 			c.warn("that was not noted in the home, which will show them again: %v", err)
 		}
 		if file != "" {
@@ -86,12 +86,12 @@ func checkPhraseFile(flags *pflag.FlagSet, file string) error {
 }
 
 // checkNeverShown refuses to show words again. Kind: Exists.
-func checkNeverShown(home config.Home) error {
+func checkNeverShown(keys *keyring.File) error {
 	for _, mark := range []struct {
 		what string
-		last func(identityFile string) (time.Time, error)
-	}{{"verified", keyring.Verified}, {"shown", keyring.Shown}} {
-		at, err := mark.last(home.Identity())
+		last func() (time.Time, error)
+	}{{"verified", keys.Verified}, {"shown", keys.Shown}} {
+		at, err := mark.last()
 		if err != nil {
 			return err
 		}
@@ -105,16 +105,16 @@ func checkNeverShown(home config.Home) error {
 
 // showPhrase prints the words of the home's identity, or writes them to a file
 // and prints where.
-func (c *cli) showPhrase(home config.Home, result phraseShown) error {
+func (c *cli) showPhrase(keys *keyring.File, result phraseShown) error {
 	if result.Out != "" {
-		if err := keyring.WriteWords(home.Identity(), result.Out); err != nil {
+		if err := keys.WriteWords(result.Out); err != nil {
 			return err
 		}
 		return c.print(result, func(w io.Writer) {
 			fmt.Fprintf(w, "the words of your identity are in %s: keep it where nobody else can read it\n", plain(result.Out))
 		})
 	}
-	phrase, err := keyring.Words(home.Identity())
+	phrase, err := keys.Words()
 	if err != nil {
 		return err
 	}

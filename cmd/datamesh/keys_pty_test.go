@@ -28,7 +28,7 @@ func drilled(t *testing.T) (s *screen, home string, phrase keyring.Phrase) {
 	if err := os.WriteFile(identity, []byte(goldenIdentity), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	phrase, err := keyring.Words(identity)
+	phrase, err := keyring.At(identity).Words()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func (s *screen) all() string {
 // isVerified reports whether the home notes that its words were verified.
 func isVerified(t *testing.T, home string) bool {
 	t.Helper()
-	at, err := keyring.Verified(filepath.Join(home, "identity"))
+	at, err := keyring.At(filepath.Join(home, "identity")).Verified()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func TestInitShowsWordsOnATerminal(t *testing.T) {
 		t.Fatalf("exit status %d", o.code)
 	}
 	s.shows(t, "next: datamesh keys verify")
-	phrase, err := keyring.Words(filepath.Join(home, "identity"))
+	phrase, err := keyring.At(filepath.Join(home, "identity")).Words()
 	if err != nil {
 		t.Fatal(err)
 	}

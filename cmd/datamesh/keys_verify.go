@@ -16,9 +16,9 @@ import (
 	"golang.org/x/term"
 
 	"datamesh"
-	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/keyring"
+	"datamesh/internal/node"
 )
 
 const (
@@ -52,20 +52,18 @@ It says whether they are mistyped, or the words of another identity.`, drillWord
 		if err := checkPhraseFile(cmd.Flags(), file); err != nil {
 			return err
 		}
-		home, err := config.FindHome(c.homeDir)
+		o, err := c.options(node.Client, nil)
 		if err != nil {
 			return err
 		}
 		var result phraseVerified
-		if result.Compared, err = c.verifyPhrase(cmd.Context(), home, file); err != nil {
+		if result.Compared, err = c.verifyPhrase(cmd.Context(), o.Keys, file); err != nil {
 			return err
 		}
-		ring, err := keyring.Load(home.Identity())
-		if err != nil {
+		if result.Owner, err = o.Keys.OwnerKey(); err != nil {
 			return err
 		}
-		result.Owner = ring.OwnerKey()
-		if err := keyring.MarkVerified(home.Identity(), time.Now()); err != nil {
+		if err := o.Keys.MarkVerified(time.Now()); err != nil {
 			c.warn("that was not noted in the home: %v", err) // doctor will say that it never happened
 		}
 		return c.print(result, func(w io.Writer) {
@@ -81,8 +79,8 @@ It says whether they are mistyped, or the words of another identity.`, drillWord
 
 // verifyPhrase compares words from a file, standard input or whoever sits at
 // the terminal with those of the home, and returns how many were compared.
-func (c *cli) verifyPhrase(ctx context.Context, home config.Home, file string) (compared int, err error) {
-	phrase, err := keyring.Words(home.Identity())
+func (c *cli) verifyPhrase(ctx context.Context, keys *keyring.File, file string) (compared int, err error) {
+	phrase, err := keys.Words()
 	if err != nil {
 		return 0, err
 	}
@@ -92,13 +90,13 @@ func (c *cli) verifyPhrase(ctx context.Context, home config.Home, file string) (
 	}
 	defer ended()
 	if isTerminal(in) {
-		return c.drill(ctx, home, phrase)
+		return c.drill(ctx, keys, phrase)
 	}
 	text, err := readPhrase(ctx, in)
 	if err != nil {
 		return 0, err
 	}
-	return keyring.PhraseWords, keyring.CheckWords(home.Identity(), text)
+	return keyring.PhraseWords, keys.CheckWords(text)
 }
 
 // phraseSource returns where words come from: a file, standard input or a
@@ -134,7 +132,7 @@ func readPhrase(ctx context.Context, in io.Reader) (string, error) {
 
 // drill asks for words of the phrase, until all that were drawn were right, or
 // for all of them if they are typed at once.
-func (c *cli) drill(ctx context.Context, home config.Home, phrase keyring.Phrase) (compared int, err error) {
+func (c *cli) drill(ctx context.Context, keys *keyring.File, phrase keyring.Phrase) (compared int, err error) {
 	if !c.quiet {
 		fmt.Fprintf(c.err, "what you type is not shown; all %d words at once will do, too\n", len(phrase))
 	}
@@ -147,7 +145,7 @@ func (c *cli) drill(ctx context.Context, home config.Home, phrase keyring.Phrase
 				return 0, err
 			}
 			if len(strings.Fields(line)) > 2 { // one may have its number before it
-				return len(phrase), keyring.CheckWords(home.Identity(), line)
+				return len(phrase), keys.CheckWords(line)
 			}
 			word, err := keyring.ParseWord(line)
 			if err == nil && word == phrase[i] {

@@ -56,13 +56,13 @@ either. A file that has several names is there under each.`,
 			if len(args) > 0 || !onlyGlobal(cmd, "shared") {
 				return errs.WithHint(errs.New(errs.Invalid, "of what is shared all is listed"), "datamesh list --shared")
 			}
-			return c.withNode(cmd.Context(), func(ops api.Operations) error { return c.listShared(cmd.Context(), ops) })
+			return c.withCatalog(cmd.Context(), func(ops api.Operations) error { return c.listShared(cmd.Context(), ops) })
 		}
 		if deleted {
 			if len(args) > 0 || !onlyGlobal(cmd, "deleted") {
 				return errs.WithHint(errs.New(errs.Invalid, "of what is deleted all is listed"), "datamesh list --deleted")
 			}
-			return c.withNode(cmd.Context(), func(ops api.Operations) error { return c.listDeleted(cmd.Context(), ops) })
+			return c.withCatalog(cmd.Context(), func(ops api.Operations) error { return c.listDeleted(cmd.Context(), ops) })
 		}
 		if len(args) > 0 {
 			o.Pattern = args[0]
@@ -84,7 +84,7 @@ either. A file that has several names is there under each.`,
 				return errs.WithHint(errs.New(errs.Invalid, "--%s: %w", flag, err), "datamesh list --%s 2026-01-31", flag)
 			}
 		}
-		return c.withNode(cmd.Context(), func(ops api.Operations) error { return c.list(cmd.Context(), ops, o, long) })
+		return c.withCatalog(cmd.Context(), func(ops api.Operations) error { return c.list(cmd.Context(), ops, o, long) })
 	}
 	return cmd
 }

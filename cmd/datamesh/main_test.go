@@ -9,6 +9,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"datamesh/internal/crypt"
 	"datamesh/internal/step"
 )
 
@@ -16,6 +17,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(cleaned{m}, map[string]func(){"datamesh": func() {
 		completionTime, askNodeTime = time.Minute, 30*time.Second // others may use this machine too
+		crypt.WorkFactor = 4
 		if dir := os.Getenv(stepsDir); dir != "" {
 			step.Reached = func(name string) { reached(dir, name) }
 		}

@@ -20,7 +20,11 @@ func (c *cli) pathsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p := pathsOf(home)
+			user, err := c.userOf(home)
+			if err != nil {
+				return err
+			}
+			p := pathsOf(home, user)
 			return c.print(p, func(w io.Writer) {
 				row(w, "home", p.Home)
 				row(w, "config", p.Config)
@@ -55,7 +59,7 @@ type paths struct {
 	Socket   string `json:"socket"`
 }
 
-func pathsOf(h config.Home) paths {
-	return paths{Home: string(h), Config: h.Config(), Identity: h.Identity(), NodeKey: h.NodeKey(), Mesh: h.Mesh(),
-		Catalog: h.Catalog(), Store: h.Store(), Puts: h.Puts(), Gets: h.Gets(), Backups: h.Backups(), History: h.History(), Socket: h.Socket()}
+func pathsOf(h config.Home, u config.User) paths {
+	return paths{Home: string(h), Config: h.Config(), Identity: u.Identity(), NodeKey: h.NodeKey(), Mesh: h.Mesh(),
+		Catalog: u.Catalog(), Store: h.Store(), Puts: u.Puts(), Gets: h.Gets(), Backups: u.Backups(), History: h.History(), Socket: h.Socket()}
 }

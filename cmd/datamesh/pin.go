@@ -32,7 +32,7 @@ func (c *cli) pinning(cmd *cobra.Command, o node.PinOptions) *cobra.Command {
 	cmd.ValidArgsFunction = positional(c.completeObjects)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o.Ref = args[0]
-		return c.withNode(cmd.Context(), func(ops api.Operations) error {
+		return c.withKeys(cmd.Context(), func(ops api.Operations) error {
 			r, err := ops.Pin(cmd.Context(), o)
 			if err != nil {
 				return fmt.Errorf("%s %s: %w", cmd.Name(), args[0], err)

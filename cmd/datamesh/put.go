@@ -14,6 +14,7 @@ import (
 
 	"datamesh/internal/api"
 	"datamesh/internal/config"
+	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
 )
@@ -36,7 +37,10 @@ each file in them under the name of the directory, a slash and its path there:
 stored as such. What is stored already, with the same size, permissions and
 time, is not stored again, so that a put which was interrupted goes on when the
 same is typed again. A file .datameshignore in a directory says what is left
-out there, as a .gitignore does for Git.`,
+out there, as a .gitignore does for Git.
+
+A RECIPIENT is what "datamesh id" prints, or any of age's: age1…, age1pq1…, or that
+of a plugin, age1NAME1…, whose program age-plugin-NAME must be installed.`,
 		Args:              arity(1, -1),
 		ValidArgsFunction: completeFiles,
 	}
@@ -109,7 +113,11 @@ func (c *cli) put(ctx context.Context, file string, o node.PutOptions, dryRun bo
 		content = cancellable(ctx, content) // nobody may ever write to it
 	}
 	o.Transfer = newTransfer()
-	return c.withNode(ctx, func(ops api.Operations) error {
+	with := c.withKeys
+	if slices.ContainsFunc(o.To, needsPlugin) {
+		with = c.withPlugins
+	}
+	return with(ctx, func(ops api.Operations) error {
 		stop := c.follow(ctx, ops, o.Transfer)
 		stored, err := ops.Put(ctx, content, o)
 		stop()
@@ -132,6 +140,12 @@ func (c *cli) put(ctx context.Context, file string, o node.PutOptions, dryRun bo
 		}
 		return err
 	})
+}
+
+// needsPlugin reports whether the program of a plugin wraps keys for a recipient.
+func needsPlugin(recipient string) bool {
+	to, err := crypt.ParseRecipient(recipient)
+	return err == nil && to.Plugin() != ""
 }
 
 // planPut says what a put would come to.

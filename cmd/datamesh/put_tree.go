@@ -154,7 +154,7 @@ func (c *cli) putTree(ctx context.Context, paths []string, o node.PutOptions, op
 		return err
 	}
 	defer closeTops(tops)
-	return c.withNode(ctx, func(ops api.Operations) error {
+	return c.withKeys(ctx, func(ops api.Operations) error {
 		t := c.newTally("put")
 		t.batch.DryRun = opt.dryRun
 		p := &putBatch{tally: t, ops: ops, o: o, dryRun: opt.dryRun}

@@ -22,7 +22,7 @@ time by its own clock; it does not show that the holder has it still, which
 		Args:              arity(1, 1),
 		ValidArgsFunction: positional(c.completeObjects),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withNode(cmd.Context(), func(ops api.Operations) error {
+			return c.withKeys(cmd.Context(), func(ops api.Operations) error {
 				r, err := ops.Receipts(cmd.Context(), args[0])
 				if err != nil {
 					return fmt.Errorf("receipts %s: %w", args[0], err)

@@ -83,6 +83,7 @@ func (c *cli) rootOfWords(ctx context.Context, file string) (root keyring.Root, 
 // recover brings an identity and its catalog back. The node of the home, if one
 // runs, does not know the identity yet: so this is always a client.
 func (c *cli) recover(ctx context.Context, root keyring.Root) (*node.Recovered, error) {
+	c.mayMake = true
 	o, err := c.options(node.Client, nil)
 	if err != nil {
 		return nil, err
@@ -98,7 +99,7 @@ func (c *cli) recover(ctx context.Context, root keyring.Root) (*node.Recovered, 
 	if err != nil {
 		return nil, err
 	}
-	if err := keyring.MarkVerified(o.Home.Identity(), time.Now()); err != nil && errs.KindOf(err) != errs.Exists {
+	if err := o.Keys.MarkVerified(time.Now()); err != nil && errs.KindOf(err) != errs.Exists {
 		c.warn("that the words are known was not noted in the home: %v", err)
 	}
 	return r, nil

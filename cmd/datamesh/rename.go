@@ -30,7 +30,7 @@ versions are older versions of what gets its name.`,
 	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o.From, o.To = args[0], args[1]
-		return c.withNode(cmd.Context(), func(ops api.Operations) error {
+		return c.withKeys(cmd.Context(), func(ops api.Operations) error {
 			r, err := ops.Rename(cmd.Context(), o)
 			if err != nil {
 				return fmt.Errorf("rename %s: %w", args[0], err)

@@ -38,7 +38,7 @@ what is missing, and gives it to members. It ends when it is interrupted.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 1 {
 			o.Object = args[0]
-			return c.withNode(cmd.Context(), func(ops api.Operations) error { return c.repair(cmd.Context(), ops, o) })
+			return c.withKeys(cmd.Context(), func(ops api.Operations) error { return c.repair(cmd.Context(), ops, o) })
 		}
 		asked := false
 		err := c.withService(cmd.Context(), func(ops api.Operations) error {

@@ -38,7 +38,7 @@ Nodes that are away are told when they return.`,
 		if o.Now && o.Forget {
 			return errs.WithHint(errs.New(errs.Invalid, "what is only forgotten is not deleted"), "give either --now or --forget")
 		}
-		return c.withNode(cmd.Context(), func(ops api.Operations) error {
+		return c.withKeys(cmd.Context(), func(ops api.Operations) error {
 			r, err := ops.Delete(cmd.Context(), args[0], o)
 			if err != nil {
 				return fmt.Errorf("rm %s: %w", args[0], err)

@@ -87,7 +87,7 @@ func (c *cli) shareLink(ctx context.Context, ref string, o node.ShareOptions, p 
 }
 
 func (c *cli) share(ctx context.Context, ref string, o node.ShareOptions, link *datamesh.Link) error {
-	return c.withNode(ctx, func(ops api.Operations) error {
+	return c.withKeys(ctx, func(ops api.Operations) error {
 		s, err := ops.Share(ctx, ref, o)
 		if err != nil {
 			return fmt.Errorf("share %s: %w", ref, err)

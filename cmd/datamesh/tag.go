@@ -36,7 +36,7 @@ most 64 tags, of 256 bytes each.`,
 		if len(o.Add)+len(o.Remove) == 0 {
 			return errs.WithHint(errs.New(errs.Invalid, "no tag is given"), "datamesh tag %s --add TAG", quoteWord(args[0]))
 		}
-		return c.withNode(cmd.Context(), func(ops api.Operations) error {
+		return c.withKeys(cmd.Context(), func(ops api.Operations) error {
 			r, err := ops.Tag(cmd.Context(), o)
 			if err != nil {
 				return fmt.Errorf("tag %s: %w", args[0], err)
@@ -64,7 +64,11 @@ func (c *cli) completeTags(cmd *cobra.Command, _ []string, word string) ([]cobra
 		if err != nil {
 			return err
 		}
-		cat, err := catalog.OpenToRead(ctx, home.Catalog())
+		user, err := c.userOf(home)
+		if err != nil {
+			return err
+		}
+		cat, err := catalog.OpenToRead(ctx, user.Catalog())
 		if err != nil {
 			return err
 		}

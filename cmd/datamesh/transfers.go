@@ -20,7 +20,7 @@ puts and gets that were interrupted. The same command as before, typed again,
 goes on where an interrupted one stopped; after put.resume what is left of it is
 deleted.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withNode(cmd.Context(), func(ops api.Operations) error {
+			return c.withCatalog(cmd.Context(), func(ops api.Operations) error {
 				list, err := ops.Transfers(cmd.Context(), "")
 				if err != nil {
 					return err
@@ -63,7 +63,7 @@ func (c *cli) cancelCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be deleted, and delete nothing")
 	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return c.withNode(cmd.Context(), func(ops api.Operations) error {
+		return c.withCatalog(cmd.Context(), func(ops api.Operations) error {
 			list, err := ops.Transfers(cmd.Context(), "")
 			if err != nil {
 				return err

@@ -23,7 +23,7 @@ name it is the one that was deleted last; "datamesh list --deleted" shows all.`,
 		Args:              arity(1, 1),
 		ValidArgsFunction: positional(c.completeDeleted),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withNode(cmd.Context(), func(ops api.Operations) error {
+			return c.withKeys(cmd.Context(), func(ops api.Operations) error {
 				u, err := ops.Undelete(cmd.Context(), args[0])
 				if err != nil {
 					return fmt.Errorf("undelete %s: %w", args[0], err)
@@ -50,7 +50,11 @@ func (c *cli) completeDeleted(cmd *cobra.Command, _ []string, word string) ([]co
 		if err != nil {
 			return err
 		}
-		cat, err := catalog.OpenToRead(ctx, home.Catalog())
+		user, err := c.userOf(home)
+		if err != nil {
+			return err
+		}
+		cat, err := catalog.OpenToRead(ctx, user.Catalog())
 		if err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ the file again, and delete this one: rm --now.`,
 			}
 			o.Link = link.Object.String()
 		}
-		return c.withNode(cmd.Context(), func(ops api.Operations) error {
+		return c.withKeys(cmd.Context(), func(ops api.Operations) error {
 			u, err := ops.Unshare(cmd.Context(), args[0], o)
 			if err != nil {
 				return fmt.Errorf("unshare %s: %w", args[0], err)

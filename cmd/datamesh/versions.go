@@ -20,7 +20,7 @@ for the others.`,
 		Args:              arity(1, 1),
 		ValidArgsFunction: positional(c.completeObjects),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withNode(cmd.Context(), func(ops api.Operations) error {
+			return c.withCatalog(cmd.Context(), func(ops api.Operations) error {
 				v, err := ops.Versions(cmd.Context(), args[0])
 				if err != nil {
 					return fmt.Errorf("versions %s: %w", args[0], err)

@@ -38,6 +38,7 @@ type Entry struct {
 	ModTime     time.Time // of the file, or zero
 	Pinned      bool      // it is not to be deleted
 	Further     []string  // names beside Name, in order
+	Epoch       int       // of the recipient that its manifest is sealed to; only [Catalog.Add] looks at it
 }
 
 // Stats sum up a catalog.
@@ -87,6 +88,9 @@ func (c *Catalog) Add(ctx context.Context, e Entry) error {
 		err := tx.insert(&e, ``)
 		if isUnique(err) {
 			return errs.New(errs.Exists, "object %v is in the catalog", e.ID)
+		}
+		if err == nil {
+			err = tx.noteEpoch(e.ID, e.Epoch)
 		}
 		if err != nil {
 			return err

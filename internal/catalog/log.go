@@ -261,6 +261,9 @@ func (w *writing) hold(id datamesh.ObjectID, clock uint64, device DeviceID) erro
 // stateOf returns what there is to say of an object.
 func (w *writing) stateOf(id datamesh.ObjectID) (*format.Change, error) {
 	change := &format.Change{Object: id}
+	if err := w.history(change); err != nil {
+		return nil, err
+	}
 	var tags, names string
 	var at, word sql.NullInt64
 	var final, done sql.NullBool
@@ -465,6 +468,9 @@ func (w *writing) learn(device DeviceID, change *format.Change) (holds bool, err
 		if change.State != format.Listed {
 			err = w.dispute(change.Object)
 		}
+		if err == nil && (change.State == format.Deleted || change.State == format.DeletedFinal) {
+			err = w.disputeReplaced(change.Object)
+		}
 		return false, err
 	}
 	if err := w.enter(change); err != nil {
@@ -479,6 +485,9 @@ func (w *writing) learn(device DeviceID, change *format.Change) (holds bool, err
 // enter makes the catalog have of an object what a change says.
 func (w *writing) enter(change *format.Change) error {
 	id := change.Object[:]
+	if err := w.remember(change); err != nil {
+		return err
+	}
 	deleted, err := w.exec(`DELETE FROM deletion WHERE id = ?`, id)
 	if err != nil {
 		return err
@@ -492,8 +501,10 @@ func (w *writing) enter(change *format.Change) error {
 		if err := w.forgetShared(change.Object); err != nil {
 			return err
 		}
-		_, err := w.exec(`DELETE FROM object WHERE id = ?`, id)
-		return err
+		if err := w.leave(id); err != nil || deleted == 0 {
+			return err
+		}
+		return w.disputeReplaced(change.Object)
 	}
 	if change.Share != nil || change.Contact != nil {
 		return w.enterShared(change)
@@ -515,6 +526,16 @@ func (w *writing) enter(change *format.Change) error {
 func (w *writing) dispute(id datamesh.ObjectID) error {
 	_, err := w.exec(`INSERT INTO disputed (id) SELECT id FROM object WHERE id = ? AND `+w.c.live+` ON CONFLICT DO NOTHING`, id[:])
 	return err
+}
+
+// disputeReplaced does so with the object that has another id by now than the one
+// by which a device has deleted it.
+func (w *writing) disputeReplaced(id datamesh.ObjectID) error {
+	now, err := w.current(id)
+	if err != nil || now == id {
+		return err
+	}
+	return w.dispute(now)
 }
 
 // Disputed returns the objects that are listed and that another device has deleted

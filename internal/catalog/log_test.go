@@ -248,7 +248,7 @@ func TestDevicesConverge(t *testing.T) {
 				id := ids[random.IntN(len(ids))]
 				name := func() string { return fmt.Sprint("name ", random.IntN(20)) }
 				var err error
-				switch random.IntN(20) {
+				switch random.IntN(22) {
 				case 12:
 					_, err = d.Rename(ctx, name(), name(), random.IntN(2) == 0)
 				case 13:
@@ -280,6 +280,10 @@ func TestDevicesConverge(t *testing.T) {
 					mesh.learn(d)
 				case 10:
 					mesh.clean(d)
+				case 20, 21:
+					now := datamesh.ObjectID{byte(step >> 8), byte(step), byte(seed), 1}
+					ids = append(ids, now)
+					err = d.Replace(ctx, id, now, 1+step/100)
 				case 11:
 					clouds[0].merge(clouds[1])
 					maps.Copy(clouds[0].runs, clouds[1].runs)
@@ -301,6 +305,7 @@ func TestDevicesConverge(t *testing.T) {
 			for _, d := range devices {
 				mesh.learn(d)
 				wantSame(t, "a device", devices[0], d)
+				wantSameHistory(t, "a device", ids, devices[0], d)
 			}
 			anew := open(t, filepath.Join(t.TempDir(), "user.db"))
 			mesh.learn(anew)
@@ -318,6 +323,7 @@ func TestDevicesConverge(t *testing.T) {
 			for _, d := range append(devices, anew) {
 				wantFound(t, d)
 			}
+			wantSameHistory(t, "one that comes anew", ids, devices[0], anew)
 			if len(list(t, anew)) == 0 || len(mesh.runs) < 2 {
 				t.Errorf("%d objects are left, and %d runs", len(list(t, anew)), len(mesh.runs))
 			}
@@ -353,6 +359,46 @@ func wantFound(t *testing.T, c *catalog.Catalog) {
 		if diff := gocmp.Diff(want, got); diff != "" {
 			t.Errorf("search %q (-want +got):\n%s", words, diff)
 		}
+	}
+}
+
+// A history is what a catalog knows of the ids that objects had.
+type history struct {
+	Epoch  int
+	Behind []datamesh.ObjectID // as a set
+	Now    map[datamesh.ObjectID]datamesh.ObjectID
+	Twins  []catalog.Twin
+	Doomed []catalog.Doom
+}
+
+func historyOf(t *testing.T, ids []datamesh.ObjectID, c *catalog.Catalog) (h history) {
+	t.Helper()
+	ctx := t.Context()
+	var errors [5]error
+	h.Epoch, _, errors[0] = c.Epoch(ctx)
+	h.Behind, errors[1] = c.Behind(ctx, h.Epoch)
+	h.Twins, errors[2] = c.Twins(ctx)
+	h.Doomed, errors[3] = c.Doomed(ctx)
+	h.Now = map[datamesh.ObjectID]datamesh.ObjectID{}
+	for _, id := range ids {
+		if h.Now[id], errors[4] = c.Current(ctx, id); errors[4] != nil {
+			break
+		}
+	}
+	for _, err := range errors {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	slices.SortFunc(h.Behind, func(a, b datamesh.ObjectID) int { return bytes.Compare(a[:], b[:]) })
+	slices.SortFunc(h.Doomed, func(a, b catalog.Doom) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	return h
+}
+
+func wantSameHistory(t *testing.T, what string, ids []datamesh.ObjectID, want, got *catalog.Catalog) {
+	t.Helper()
+	if diff := gocmp.Diff(historyOf(t, ids, want), historyOf(t, ids, got)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
 	}
 }
 

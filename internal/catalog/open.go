@@ -138,6 +138,9 @@ func (c *Catalog) prepare(ctx context.Context, additions string) error {
 		if err == nil {
 			err = c.addShares(ctx)
 		}
+		if err == nil {
+			err = c.addOwner(ctx)
+		}
 		has = true
 	}
 	if err == nil {
@@ -215,7 +218,7 @@ func create(ctx context.Context, path string) error {
 	}
 	c.path = path // which is what errors are about
 	if _, err = c.db.ExecContext(ctx, schema); err == nil {
-		err = c.addLog(ctx)
+		err = errors.Join(c.addLog(ctx), c.addOwner(ctx))
 	}
 	if err == nil {
 		err = c.addShares(ctx)

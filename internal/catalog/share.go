@@ -301,7 +301,7 @@ func (w *writing) enterShared(change *format.Change) error {
 	s := change.Share
 	withdrawn := sql.NullInt64{Int64: change.At, Valid: change.State != format.Listed}
 	_, err := w.exec(`INSERT INTO share (id, object, owner, name, size, created, expires, stored, withdrawn, done, own) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)
-		ON CONFLICT (id) DO UPDATE SET expires = excluded.expires, withdrawn = excluded.withdrawn, done = excluded.done`,
+		ON CONFLICT (id) DO UPDATE SET object = excluded.object, expires = excluded.expires, withdrawn = excluded.withdrawn, done = excluded.done`,
 		id[:], s.Of[:], ownerBytes(s.To), change.Name, change.Size, change.Created, s.Expires, change.Stored, withdrawn, change.Done)
 	return err
 }

@@ -61,11 +61,11 @@ const (
 	Unknown Known = iota
 	Listed        // it is there: all its segments must be known
 	Leaving       // it is to be deleted, and may not be yet
-	Left          // it is deleted, or a run that another has replaced: the mesh was told, or is told by others
+	Left          // it is deleted, or a run or a manifest that another has replaced: the mesh was told, or is told by others
 )
 
 // KnownObjects returns all objects that the catalog knows, with those that were
-// deleted, second manifests of them for others, the runs of this device, and all runs
+// deleted, the ids that they had before, second manifests of them for others, the runs of this device, and all runs
 // of others that were ever learnt.
 func (c *Catalog) KnownObjects(ctx context.Context) (known map[datamesh.ObjectID]Known, err error) {
 	known = map[datamesh.ObjectID]Known{}
@@ -80,7 +80,8 @@ func (c *Catalog) KnownObjects(ctx context.Context) (known map[datamesh.ObjectID
 	}, `SELECT id, iif(done IS NULL, 1, iif(done = 1 OR final = 1, 3, 2)) FROM object LEFT JOIN deletion USING (id)
 		UNION ALL SELECT id, iif(done, 3, iif(withdrawn IS NULL, 1, 2)) FROM share
 		UNION ALL SELECT object, iif(merged IS NULL, 1, 3) FROM run
-		UNION ALL SELECT what, 3 FROM met`)
+		UNION ALL SELECT what, 3 FROM met
+		UNION ALL SELECT id, 3 FROM former`)
 }
 
 // each calls scan with each row of a query.

@@ -25,6 +25,7 @@ type Config struct {
 	Scrub    Scrub
 	Audit    Audit
 	Member   Member
+	Keys     Keys
 	Log      Log
 	Networks []Network // of the file, in its order; see [Config.Peers]
 
@@ -80,6 +81,11 @@ type Audit struct {
 // is in. An empty label is unknown.
 type Member struct {
 	Site, Host, Owner string
+}
+
+// Keys says how the identity of the user is opened.
+type Keys struct {
+	PassphraseFile string // absolute; "": whoever needs it is asked
 }
 
 // Log says what a service logs.

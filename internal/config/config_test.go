@@ -59,6 +59,7 @@ var everySetting = []struct{ key, env, file string }{
 	{"member.site", "Zürich", `"Z\u00fcrich"`},
 	{"member.host", "rack 4", `"rack 4"`},
 	{"member.owner", "ann", `"""ann"""`},
+	{"keys.passphrase_file", "/run/p", `"/run/p"`},
 	{"log.level", "debug", `"debug"`},
 	{"log.format", "json", `"json"`},
 }
@@ -78,6 +79,7 @@ func everyConfig() Config {
 		Scrub:  Scrub{Rate: 5 << 20, Interval: 36 * time.Hour},
 		Audit:  Audit{Interval: 720 * time.Hour},
 		Member: Member{Site: "Zürich", Host: "rack 4", Owner: "ann"},
+		Keys:   Keys{PassphraseFile: "/run/p"},
 		Log:    Log{Level: slog.LevelDebug, Format: "json"},
 	}
 }

@@ -15,7 +15,8 @@ import (
 )
 
 // A Home is the absolute path of the directory in which one node, and one
-// user on that machine, keep everything. Two homes share nothing.
+// user on that machine, keep everything. Two homes share nothing. The user may
+// have several identities there; see [User].
 type Home string
 
 // FindHome returns the home: dir if it is given, else DATAMESH_HOME, else
@@ -49,30 +50,17 @@ func (h Home) Make() error {
 	return nil
 }
 
-// Identity is the file that holds the secrets of the user.
-func (h Home) Identity() string { return h.path("identity") }
-
 // NodeKey is the file that holds the secret of the machine.
 func (h Home) NodeKey() string { return h.path("node.key") }
 
 // Mesh is the file that remembers the mesh and its members.
 func (h Home) Mesh() string { return h.path("mesh") }
 
-// Catalog is the database of what the user has stored.
-func (h Home) Catalog() string { return h.path("user.db") }
-
 // Store is the directory of the shards that are kept for the mesh.
 func (h Home) Store() string { return h.path("store") }
 
-// Puts is the directory of the journals of puts that have not ended.
-func (h Home) Puts() string { return h.path("puts") }
-
 // Gets is the directory of the journals of gets that have not ended.
 func (h Home) Gets() string { return h.path("gets") }
-
-// Backups is the directory of what is known of the user's backups, and of what
-// they keep beside their memory. It is a cache.
-func (h Home) Backups() string { return h.path("backups") }
 
 // Config is the configuration file. It is in the home, but that of the default
 // home is where this user's programs have their configuration.

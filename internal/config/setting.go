@@ -73,6 +73,8 @@ func (c *Config) settings() []setting {
 			&c.Member.Host, parseLabel, same),
 		bind("member.owner", text, "", "failure domain of the node: who runs it", acceptLabel,
 			&c.Member.Owner, parseLabel, same),
+		bind("keys.passphrase_file", text, "--passphrase-file", "the file that has the passphrase of the identity; without one it is asked for, and a service does without",
+			"an absolute path", &c.Keys.PassphraseFile, parsePath, same),
 		bind("log.level", text, "--verbose", "the least that is logged", "debug, info, warn or error",
 			&c.Log.Level, parseLevel, formatLevel),
 		bind("log.format", text, "", "how it is logged", "text or json",

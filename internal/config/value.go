@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -184,6 +185,13 @@ const (
 func parseLabel(s string) (string, error) {
 	if len(s) > maxLabel {
 		return "", errs.New(errs.Invalid, "it has %d bytes", len(s))
+	}
+	return s, plainText(s)
+}
+
+func parsePath(s string) (string, error) {
+	if s != "" && !filepath.IsAbs(s) {
+		return "", errs.New(errs.Invalid, "it is no absolute path")
 	}
 	return s, plainText(s)
 }

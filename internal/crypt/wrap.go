@@ -1,8 +1,10 @@
 package crypt
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
@@ -10,6 +12,7 @@ import (
 	"datamesh/internal/hash"
 
 	"filippo.io/age"
+	"filippo.io/age/plugin"
 	"github.com/btcsuite/btcd/btcutil/bech32"
 )
 
@@ -17,19 +20,25 @@ import (
 type Recipient struct {
 	age     age.Recipient
 	classic bool // its security ends with the first large quantum computer
+	text    string
 }
 
 // Classic reports whether the recipient lowers what is sealed to it to
 // classic, not post-quantum, security.
 func (r Recipient) Classic() bool { return r.classic }
 
-// ParseRecipient reads a recipient in age's text: age1pq1… is hybrid, other
-// age1… are classic. What is not meant as a recipient may be a secret, and is
-// not repeated in the error. Kind: Invalid.
+// ParseRecipient reads a recipient in age's text: age1pq1… is hybrid, age1… is
+// classic, and age1NAME1… is of a plugin, which [Recipient.Through] asks what it
+// is. What is not meant as a recipient may be a secret, and is not repeated in
+// the error. Kind: Invalid.
 func ParseRecipient(s string) (r Recipient, err error) {
+	r.text = s
 	switch {
 	case strings.HasPrefix(s, "age1pq1"):
 		r.age, err = age.ParseHybridRecipient(s)
+	case pluginOf(s) != "":
+		r.classic = true
+		r.age, err = plugin.NewRecipient(s, &plugin.ClientUI{})
 	case strings.HasPrefix(s, "age1"):
 		r.classic = true
 		r.age, err = age.ParseX25519Recipient(s)
@@ -45,7 +54,14 @@ func ParseRecipient(s string) (r Recipient, err error) {
 }
 
 // An Identity is the secret that opens what is sealed to its recipient.
-type Identity struct{ age age.Identity }
+type Identity struct {
+	age    age.Identity // nil: of a plugin, whose program is not to be run
+	plugin string
+	text   string // of a plugin's
+}
+
+// Format prints no identity, whatever the verb, so that none gets into a log.
+func (Identity) Format(f fmt.State, _ rune) { io.WriteString(f, "(identity)") }
 
 // NewIdentity returns the hybrid identity whose secret is seed, with its recipient.
 func NewIdentity(seed [32]byte) (Identity, Recipient, error) {
@@ -57,7 +73,7 @@ func NewIdentity(seed [32]byte) (Identity, Recipient, error) {
 	if err != nil {
 		return Identity{}, Recipient{}, errs.New(errs.KeyManagement, "hybrid identity: %w", err)
 	}
-	return Identity{id}, Recipient{age: id.Recipient()}, nil
+	return Identity{age: id}, Recipient{age: id.Recipient(), text: id.Recipient().String()}, nil
 }
 
 // identityText is the secret as age writes it, in Bech32 (BIP 173, not the
@@ -67,29 +83,41 @@ func identityText(seed [32]byte) (string, error) {
 	return strings.ToUpper(s), err
 }
 
-// ParseIdentities reads a file of identities as age writes them, one a line.
+// ParseIdentities reads a file of identities as age writes them, one a line,
+// those of plugins too. Those open nothing before [Identity.Through].
 // Kind: KeyManagement.
-func ParseIdentities(r io.Reader) ([]Identity, error) {
-	ids, err := age.ParseIdentities(r)
-	if err != nil {
+func ParseIdentities(r io.Reader) (all []Identity, err error) {
+	lines := bufio.NewScanner(r)
+	for n := 1; lines.Scan(); n++ {
+		line := lines.Text()
+		var id Identity
+		switch {
+		case line == "" || line[0] == '#':
+			continue
+		case strings.HasPrefix(line, pluginIdentity):
+			id, err = parsePluginIdentity(line)
+		default:
+			var native []age.Identity
+			if native, err = age.ParseIdentities(strings.NewReader(line)); err == nil {
+				id.age = native[0]
+			}
+		}
+		if err != nil {
+			return nil, errs.New(errs.KeyManagement, "age identities: line %d: %w", n, err)
+		}
+		all = append(all, id)
+	}
+	if err := lines.Err(); err != nil {
 		return nil, errs.New(errs.KeyManagement, "age identities: %w", err)
 	}
-	out := make([]Identity, len(ids))
-	for i, id := range ids {
-		out[i] = Identity{id}
+	if len(all) == 0 {
+		return nil, errs.New(errs.KeyManagement, "age identities: there are none")
 	}
-	return out, nil
+	return all, nil
 }
 
-func (r Recipient) String() string {
-	switch r := r.age.(type) {
-	case *age.HybridRecipient:
-		return r.String()
-	case *age.X25519Recipient:
-		return r.String()
-	}
-	return ""
-}
+// String returns the recipient in age's text.
+func (r Recipient) String() string { return r.text }
 
 // Commit returns a value that commits to key and tells nothing of it:
 // AES-GCM alone lets one sealed text open differently under different keys.
@@ -124,6 +152,9 @@ func Wrap(key Key, to []Recipient) ([][]byte, error) {
 			continue
 		}
 		wrap, err := wrap(key, class)
+		if err == nil && len(wrap) > MaxWrap {
+			err = errs.New(errs.KeyManagement, "%d bytes for these recipients, limit %d", len(wrap), MaxWrap)
+		}
 		if err != nil {
 			return nil, errs.New(errs.Encryption, "wrap the key: %w", err)
 		}
@@ -150,19 +181,26 @@ func wrap(key Key, to []age.Recipient) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// Unwrap opens the first of the envelopes that one of the identities fits.
-// Kinds: Decryption (none fits), Integrity (one that might fit is damaged).
+// Unwrap opens the first of the envelopes that one of the identities fits. It
+// asks plugins only if no other fits any. Kinds: Decryption (none fits), Integrity
+// (one that might fit is damaged), KeyManagement (a plugin has failed).
 func Unwrap(wraps [][]byte, ids []Identity) (Key, error) {
 	err := errs.New(errs.Decryption, "sealed for another identity")
-	if len(ids) == 0 {
-		return Key{}, err
-	}
-	all := make([]age.Identity, len(ids))
-	for i, id := range ids {
-		all[i] = id.age
+	var native []age.Identity
+	var plugins []Identity
+	for _, id := range ids {
+		switch {
+		case id.plugin == "":
+			native = append(native, id.age)
+		case id.age != nil:
+			plugins = append(plugins, id)
+		}
 	}
 	for _, wrap := range wraps {
-		key, e := unwrap(wrap, all)
+		if len(native) == 0 {
+			break
+		}
+		key, e := unwrap(wrap, native)
 		if e == nil {
 			return key, nil
 		}
@@ -170,7 +208,37 @@ func Unwrap(wraps [][]byte, ids []Identity) (Key, error) {
 			err = errs.New(errs.Integrity, "key envelope: %w", e)
 		}
 	}
+	if errs.KindOf(err) == errs.Integrity {
+		return Key{}, err // a program is not given what is known to be damaged
+	}
+	for _, wrap := range wraps {
+		for _, id := range plugins {
+			key, e := unwrap(wrap, []age.Identity{id.age})
+			if e == nil {
+				return key, nil
+			}
+			if noMatch := new(age.NoIdentityMatchError); !errors.As(e, &noMatch) {
+				err = pluginError(id.plugin, e)
+			}
+		}
+	}
 	return Key{}, err
+}
+
+// Recipients counts those that an envelope is for. Kind: Serialization.
+func Recipients(wrap []byte) (n int, err error) {
+	lines := bufio.NewReader(bytes.NewReader(wrap))
+	for {
+		line, err := lines.ReadString('\n')
+		switch {
+		case err != nil:
+			return 0, errs.New(errs.Serialization, "key envelope: %w", err)
+		case strings.HasPrefix(line, "-> "):
+			n++
+		case strings.HasPrefix(line, "--- "):
+			return n, nil
+		}
+	}
 }
 
 func unwrap(wrap []byte, ids []age.Identity) (key Key, err error) {

@@ -23,6 +23,9 @@ const (
 	// MaxNamesBytes is how many bytes these have together at most.
 	MaxNamesBytes = 8 << 10
 
+	// MaxEpoch is the greatest number of an epoch.
+	MaxEpoch = 1 << 10
+
 	logLevels = 16 // of runs
 )
 
@@ -54,6 +57,8 @@ type Change struct {
 	ModTime int64             `cbor:"14,keyasint,omitempty"` // of the file, nanoseconds since 1970
 	Pinned  bool              `cbor:"15,keyasint,omitempty"` // it is not to be deleted
 	Further []string          `cbor:"16,keyasint,omitempty"` // names beside Name, in order, none twice
+	Was     []byte            `cbor:"20,keyasint,omitempty"` // the ObjectID that it had before its manifest was sealed anew
+	Epoch   int               `cbor:"21,keyasint,omitempty"` // of the recipient that its manifest is sealed to
 	Share   *Share            `cbor:"24,keyasint,omitempty"` // nil: it is no share
 	Contact *Contact          `cbor:"25,keyasint,omitempty"` // nil: it is no contact
 }
@@ -127,6 +132,8 @@ func (c *Change) check() error {
 		return errs.New(errs.Serialization, "change: %d bytes, stored as %d", c.Size, c.Stored)
 	case c.State > Forgotten || c.State == Listed && (c.At != 0 || c.Word != 0 || c.Done):
 		return errs.New(errs.Serialization, "change: state %d", c.State)
+	case len(c.Was) != 0 && len(c.Was) != len(c.Object) || c.Epoch < 0 || c.Epoch > MaxEpoch:
+		return errs.New(errs.Serialization, "change: an id of %d bytes before, epoch %d", len(c.Was), c.Epoch)
 	case c.Clock == 0 || c.Clock > math.MaxInt64: // a database has it
 		return errs.New(errs.Serialization, "change: clock %d", c.Clock)
 	}

@@ -54,6 +54,34 @@ func TestV1LogBlockOfFiles(t *testing.T) {
 	}
 }
 
+// A change of an object whose manifest was sealed anew, as version 1 has it since
+// there are epochs.
+func TestV1LogBlockOfARotation(t *testing.T) {
+	was := seed(0x51)
+	want := &LogBlock{Version: 1, Changes: []Change{{Object: seed(0x50), Clock: 9, Name: "a", Size: 1, Created: 2, Stored: 3, Was: was[:], Epoch: 3}}}
+	file := read(t, "log-block-rotation.cbor")
+	got, err := DecodeBlock(file)
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if b, err := EncodeBlock(want); !bytes.Equal(b, file) || err != nil {
+		t.Errorf("it is written otherwise: %v", err)
+	}
+	for what, spoil := range map[string]func(*Change){
+		"a short id":        func(c *Change) { c.Was = c.Was[:31] },
+		"a long id":         func(c *Change) { c.Was = append(c.Was, 0) },
+		"a negative epoch":  func(c *Change) { c.Epoch = -1 },
+		"too late an epoch": func(c *Change) { c.Epoch = MaxEpoch + 1 },
+	} {
+		c := want.Changes[0]
+		c.Was = bytes.Clone(c.Was)
+		spoil(&c)
+		if _, err := DecodeBlock(Marshal(LogBlock{Version: 1, Changes: []Change{c}})); errs.KindOf(err) != errs.Serialization {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+}
+
 // A change says all names of an object, and whether it is pinned.
 func TestV1LogBlockOfNames(t *testing.T) {
 	want := &LogBlock{Version: 1, Changes: []Change{{Object: seed(0x54), Clock: 3, Name: "b", Size: 7, Created: 3, Stored: 42,
@@ -107,7 +135,7 @@ func TestSealedBlocksAreTheOwners(t *testing.T) {
 func TestAnyChangeHasRoomInABlock(t *testing.T) {
 	c := Change{Object: seed(1), Clock: math.MaxInt64, Name: strings.Repeat("n", MaxName), Size: math.MaxInt64, Created: math.MinInt64,
 		Stored: math.MaxInt64, State: DeletedFinal, At: math.MinInt64, Word: math.MaxUint64, Done: true,
-		Type: strings.Repeat("t", MaxType), Mode: 0o777, ModTime: math.MinInt64}
+		Type: strings.Repeat("t", MaxType), Mode: 0o777, ModTime: math.MinInt64, Was: make([]byte, 32), Epoch: MaxEpoch}
 	for range MaxTags {
 		c.Tags = append(c.Tags, strings.Repeat("t", MaxTag))
 	}
@@ -186,6 +214,7 @@ func FuzzDecodeLogBlock(f *testing.F) {
 	f.Add(read(f, "log-block.cbor"))
 	f.Add(read(f, "log-block-of-files.cbor"))
 	f.Add(read(f, "log-block-of-names.cbor"))
+	f.Add(read(f, "log-block-rotation.cbor"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		block, err := DecodeBlock(b)
 		if err != nil {

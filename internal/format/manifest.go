@@ -172,6 +172,21 @@ func openText(what string, b []byte, limit int, ids []crypt.Identity) ([]byte, e
 	return text.Bytes(), nil
 }
 
+// ForOwnerAlone reports whether a sealed manifest has one recipient: whoever can
+// open it, if anybody. Kind: Serialization.
+func ForOwnerAlone(b []byte) (bool, error) {
+	var e envelope
+	if err := unmarshalVersion("sealed manifest", b, maxEnvelope, &e); err != nil {
+		return false, err
+	}
+	if len(e.Wraps) != 1 {
+		return false, nil
+	}
+	e.mask(0, e.Wraps[0]) // a copy of what came
+	n, err := crypt.Recipients(e.Wraps[0])
+	return n == 1, err
+}
+
 func decodeManifest(b []byte) (*Manifest, error) {
 	m := new(Manifest)
 	if err := unmarshalOpen("manifest", b, MaxManifest, m); err != nil {

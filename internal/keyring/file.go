@@ -1,7 +1,6 @@
 package keyring
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"datamesh/internal/crypt"
 	"datamesh/internal/durable"
 	"datamesh/internal/errs"
 
@@ -29,28 +27,6 @@ const (
 	maxFile     = 1 << 20 // bytes of an identity file
 )
 
-// Export writes the user's root to a new file of mode 0600, which [Import]
-// reads, in a directory that is there. Kinds: Exists, FileNotFound, KeyManagement, IO, Full.
-func Export(identityFile, dst string) error {
-	root, err := homeRoot(identityFile)
-	if err != nil {
-		return err
-	}
-	if err := inDir(dst); err != nil {
-		return err
-	}
-	return writeRoot(dst, root)
-}
-
-// homeRoot reads the root of a home, and says what to do if there is none.
-func homeRoot(identityFile string) (Root, error) {
-	root, err := readRoot(identityFile)
-	if errors.Is(err, errs.FileNotFound) {
-		return root, errs.WithHint(err, `"datamesh keys init" makes an identity, "datamesh keys import FILE" brings one`)
-	}
-	return root, err
-}
-
 // inDir checks that the directory of a new file is there.
 func inDir(dst string) error {
 	dir := filepath.Dir(dst)
@@ -58,41 +34,6 @@ func inDir(dst string) error {
 		return errs.WithHint(errs.New(errs.FileNotFound, "there is no directory %s", dir), "make it: mkdir -p %s", dir)
 	}
 	return nil
-}
-
-// Import makes the identity in src the one of identityFile, or, when src
-// holds age identities, adds those to what the user can open. An identity is
-// never replaced by another. src may have any permissions: it may come from a
-// medium that has none. Kinds: Exists, FileNotFound, KeyManagement, IO, Full.
-func Import(src, identityFile string) error {
-	b, err := read(src, anyMode)
-	if err != nil {
-		return err
-	}
-	if bytes.Contains(b, []byte("\nAGE-SECRET-KEY-")) || bytes.HasPrefix(b, []byte("AGE-SECRET-KEY-")) {
-		return importMore(src, b, identityFile)
-	}
-	root, err := parseSecret(src, rootPrefix, b, `a file written by "datamesh keys export" is needed`)
-	if err != nil {
-		return err
-	}
-	if err = Restore(root, identityFile); errors.Is(err, errs.Exists) {
-		err = errs.WithHint(err, "import into a fresh home: datamesh --home DIR keys import %s", src)
-	}
-	return err
-}
-
-// Restore makes the identity of a root the one of identityFile. An identity is
-// never replaced by another. Kinds: Exists, KeyManagement, IO, Full.
-func Restore(root Root, identityFile string) error {
-	err := writeRoot(identityFile, root)
-	if errs.KindOf(err) != errs.Exists {
-		return err
-	}
-	if have, err := readRoot(identityFile); err != nil || have == root {
-		return err
-	}
-	return errs.New(errs.Exists, "this home has another identity already: %s", identityFile)
 }
 
 // NodeKey reads the key of a node from its file, or makes a new one. It is
@@ -123,24 +64,6 @@ func LoadNodeKey(file string) (ed25519.PrivateKey, error) {
 		return nil, err
 	}
 	return ed25519.NewKeyFromSeed(seed[:]), nil
-}
-
-func readRoot(file string) (Root, error) {
-	b, err := read(file, private)
-	if err != nil {
-		return Root{}, err
-	}
-	return parseSecret(file, rootPrefix, b, "move it away and bring yours back: datamesh keys import FILE")
-}
-
-func writeRoot(file string, root Root) error {
-	ring, err := New(root)
-	if err != nil {
-		return err
-	}
-	return writeSecret(file, fmt.Sprintf(`# DataMesh identity of %s.
-# Whoever has this file can read and delete what is stored with it; without it that is lost.
-`, ring.OwnerKey()), rootPrefix, root)
 }
 
 func writeSecret(file, head, prefix string, secret [32]byte) error {
@@ -209,48 +132,6 @@ func parseSecret(file, prefix string, b []byte, hint string) (secret [32]byte, e
 	}
 	copy(secret[:], raw[1:])
 	return secret, nil
-}
-
-// moreFile is where age identities lie that were imported into a home.
-func moreFile(identityFile string) string { return identityFile + ".age" }
-
-func readMore(file string) ([]crypt.Identity, error) {
-	b, err := read(file, private)
-	if errs.KindOf(err) == errs.FileNotFound {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	ids, err := crypt.ParseIdentities(bytes.NewReader(b))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	return ids, nil
-}
-
-func importMore(src string, b []byte, identityFile string) error {
-	if _, err := crypt.ParseIdentities(bytes.NewReader(b)); err != nil {
-		return fmt.Errorf("%s: %w", src, err)
-	}
-	if _, _, err := LoadOrNew(identityFile); err != nil {
-		return err
-	}
-	have, err := read(moreFile(identityFile), private)
-	if err != nil && errs.KindOf(err) != errs.FileNotFound {
-		return err
-	}
-	if bytes.Contains(have, bytes.TrimSpace(b)) {
-		return nil
-	}
-	all := bytes.Join([][]byte{have, b, nil}, []byte("\n")) // what is there may not end its last line
-	if len(all) > maxFile {
-		return errs.New(errs.KeyManagement, "%s would have more than %d bytes", moreFile(identityFile), maxFile)
-	}
-	return durable.WriteFile(moreFile(identityFile), 0o600, true, func(w io.Writer) error {
-		_, err := w.Write(all)
-		return err
-	})
 }
 
 // anyMode lets a key file have whatever permissions.

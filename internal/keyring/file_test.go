@@ -37,7 +37,7 @@ func readFile(t testing.TB, file string) []byte {
 
 func TestV1Identity(t *testing.T) {
 	file := readFile(t, "testdata/v1/identity")
-	got, err := Load(write(t, "identity", file))
+	got, err := At(write(t, "identity", file)).Load()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestV1AgeIdentities(t *testing.T) {
 	if err := os.WriteFile(file+".age", readFile(t, "testdata/v1/identity.age"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ring, err := Load(file)
+	ring, err := At(file).Load()
 	if err != nil || len(ring.Identities) != 3 {
 		t.Errorf("got %v, %v, want the user's own identity and two more", ring, err)
 	}
@@ -75,20 +75,20 @@ func TestV1AgeIdentities(t *testing.T) {
 
 func TestAnExportedIdentityIsImportedElsewhere(t *testing.T) {
 	home := filepath.Join(t.TempDir(), "identity")
-	ring, _, err := LoadOrNew(home)
+	ring, _, err := At(home).LoadOrNew()
 	if err != nil {
 		t.Fatal(err)
 	}
 	copied := filepath.Join(t.TempDir(), "copy")
-	if err := Export(home, copied); err != nil {
+	if err := At(home).Export(copied); err != nil {
 		t.Fatal(err)
 	}
 	other := filepath.Join(t.TempDir(), "identity")
 	for _, what := range []string{"first", "again"} {
-		if err := Import(copied, other); err != nil {
+		if err := At(other).Import(copied); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
-		if got, err := Load(other); err != nil || got.OwnerKey() != ring.OwnerKey() {
+		if got, err := At(other).Load(); err != nil || got.OwnerKey() != ring.OwnerKey() {
 			t.Errorf("%s: another identity, %v", what, err)
 		}
 	}
@@ -102,12 +102,12 @@ func TestAnExportedIdentityIsImportedElsewhere(t *testing.T) {
 func TestAnIdentityIsNeverReplaced(t *testing.T) {
 	a, b := filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")
 	for _, file := range []string{a, b} {
-		if _, _, err := LoadOrNew(file); err != nil {
+		if _, _, err := At(file).LoadOrNew(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	before := readFile(t, b)
-	for what, err := range map[string]error{"import": Import(a, b), "export": Export(a, b)} {
+	for what, err := range map[string]error{"import": At(b).Import(a), "export": At(a).Export(b)} {
 		if errs.KindOf(err) != errs.Exists || errs.HintFor(err) == "" {
 			t.Errorf("%s: got %v, hint %q", what, err, errs.HintFor(err))
 		}
@@ -130,11 +130,11 @@ func TestImportedAgeIdentitiesOpenToo(t *testing.T) {
 	one := write(t, "one", []byte("# mine\n"+x.String()+"\n"))
 	two := write(t, "two", []byte(pq.String()))
 	for _, file := range []string{one, two, one} { // the third time it is there already
-		if err := Import(file, home); err != nil {
+		if err := At(home).Import(file); err != nil {
 			t.Fatal(err)
 		}
 	}
-	ring, err := Load(home)
+	ring, err := At(home).Load()
 	if err != nil || len(ring.Identities) != 3 {
 		t.Fatalf("got %d identities, want 3, %v", len(ring.Identities), err)
 	}
@@ -155,10 +155,10 @@ func TestImportedAgeIdentitiesOpenToo(t *testing.T) {
 	if info, err := os.Stat(home + ".age"); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("got %v, %v", info, err)
 	}
-	if err := Import(write(t, "much", append([]byte(x.String()+"\n#"), make([]byte, maxFile-100)...)), home); errs.KindOf(err) != errs.KeyManagement {
+	if err := At(home).Import(write(t, "much", append([]byte(x.String()+"\n#"), make([]byte, maxFile-100)...))); errs.KindOf(err) != errs.KeyManagement {
 		t.Errorf("more than can be read back: got %v", err)
 	}
-	if _, err := Load(home); err != nil {
+	if _, err := At(home).Load(); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
 }
@@ -174,10 +174,10 @@ func TestAgeIdentitiesAreAddedToAFileThatDoesNotEndItsLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Import(write(t, "more", []byte(more.String())), file); err != nil {
+	if err := At(file).Import(write(t, "more", []byte(more.String()))); err != nil {
 		t.Fatal(err)
 	}
-	ring, err := Load(file)
+	ring, err := At(file).Load()
 	if err != nil || len(ring.Identities) != 4 {
 		t.Errorf("got %v, want the user's own identity and three more", err)
 	}
@@ -208,8 +208,8 @@ func TestFilesThatHoldNoIdentityAreKeyErrorsWithoutTheSecret(t *testing.T) {
 	} {
 		file := write(t, "identity", []byte(content))
 		for op, err := range map[string]error{
-			"load":   second(Load(file)),
-			"import": Import(file, filepath.Join(t.TempDir(), "identity")),
+			"load":   second(At(file).Load()),
+			"import": At(filepath.Join(t.TempDir(), "identity")).Import(file),
 		} {
 			if errs.KindOf(err) != errs.KeyManagement || errs.HintFor(err) == "" && op == "load" {
 				t.Errorf("%s %s: got %v, hint %q", op, what, err, errs.HintFor(err))
@@ -223,12 +223,12 @@ func TestFilesThatHoldNoIdentityAreKeyErrorsWithoutTheSecret(t *testing.T) {
 // What to do about a damaged file depends on whose it is.
 func TestHintOfADamagedFile(t *testing.T) {
 	damaged, sound := write(t, "damaged", nil), filepath.Join(t.TempDir(), "sound")
-	if _, _, err := LoadOrNew(sound); err != nil {
+	if _, _, err := At(sound).LoadOrNew(); err != nil {
 		t.Fatal(err)
 	}
 	for want, err := range map[string]error{
-		"datamesh keys import FILE": Import(sound, damaged),
-		"datamesh keys export":      Import(damaged, filepath.Join(t.TempDir(), "new")),
+		"datamesh keys import FILE": At(damaged).Import(sound),
+		"datamesh keys export":      At(filepath.Join(t.TempDir(), "new")).Import(damaged),
 		"new key and peer id":       second(NodeKey(damaged)),
 	} {
 		if !strings.Contains(errs.HintFor(err), want) {
@@ -276,7 +276,7 @@ func TestEveryMistypedCharacterIsFound(t *testing.T) {
 func TestANewerIdentitySaysSo(t *testing.T) {
 	for _, size := range []int{1, 32, 40} { // whatever it is
 		file := write(t, "identity", []byte(encodeAny(t, "datamesh-root-", append([]byte{2}, make([]byte, size)...))))
-		if _, err := Load(file); errs.KindOf(err) != errs.KeyManagement || !strings.Contains(errs.HintFor(err), "update datamesh") {
+		if _, err := At(file).Load(); errs.KindOf(err) != errs.KeyManagement || !strings.Contains(errs.HintFor(err), "update datamesh") {
 			t.Errorf("got %v, hint %q", err, errs.HintFor(err))
 		}
 	}
@@ -284,7 +284,7 @@ func TestANewerIdentitySaysSo(t *testing.T) {
 
 func TestWhatSurroundsASecretDoesNotCount(t *testing.T) {
 	for _, content := range []string{secret, "\r\n# a\r\n  " + secret + "\t\r\n\r\n", strings.ToLower(secret) + "\n# end"} {
-		if root, err := readRoot(write(t, "identity", []byte(content))); err != nil || root != golden {
+		if root, err := At(write(t, "identity", []byte(content))).root(); err != nil || root != golden {
 			t.Errorf("%q: %v", content, err)
 		}
 	}
@@ -292,7 +292,7 @@ func TestWhatSurroundsASecretDoesNotCount(t *testing.T) {
 
 func TestAFileTooLargeForKeysIsNotReadWhole(t *testing.T) {
 	file := write(t, "identity", append([]byte(secret+"\n#"), make([]byte, maxFile)...))
-	if _, err := Load(file); errs.KindOf(err) != errs.KeyManagement {
+	if _, err := At(file).Load(); errs.KindOf(err) != errs.KeyManagement {
 		t.Errorf("got %v", err)
 	}
 }
@@ -301,19 +301,19 @@ func TestMissingAndUnreadableFiles(t *testing.T) {
 	dir := t.TempDir()
 	missing := filepath.Join(dir, "missing")
 	for what, err := range map[string]error{
-		"load":   second(Load(missing)),
-		"export": Export(missing, filepath.Join(dir, "to")),
-		"import": Import(missing, filepath.Join(dir, "identity")),
+		"load":   second(At(missing).Load()),
+		"export": At(missing).Export(filepath.Join(dir, "to")),
+		"import": At(filepath.Join(dir, "identity")).Import(missing),
 
-		"export to no directory": Export(write(t, "identity", []byte(secret)), filepath.Join(missing, "to")),
+		"export to no directory": At(write(t, "identity", []byte(secret))).Export(filepath.Join(missing, "to")),
 	} {
 		if errs.KindOf(err) != errs.FileNotFound {
 			t.Errorf("%s: got %v", what, err)
 		}
 	}
 	for what, err := range map[string]error{
-		"load":   second(Load(dir)), // a directory
-		"export": Export(write(t, "identity", []byte(secret)), filepath.Join(dir, "\x00")),
+		"load":   second(At(dir).Load()), // a directory
+		"export": At(write(t, "identity", []byte(secret))).Export(filepath.Join(dir, "\x00")),
 	} {
 		if kind := errs.KindOf(err); kind != errs.IO && kind != errs.KeyManagement || err == nil {
 			t.Errorf("%s: got %v", what, err)

@@ -4,7 +4,8 @@
 //
 // Whoever reads the identity file can read, forge and delete everything of
 // its user; whoever loses it has lost all that. Key files are made with mode
-// 0600, and one that others may read is refused, as ssh refuses it.
+// 0600, and one that others may read is refused, as ssh refuses it. The file may
+// be sealed under a passphrase, which is asked for when the identity is needed.
 package keyring
 
 import (
@@ -17,7 +18,6 @@ import (
 
 	"datamesh"
 	"datamesh/internal/crypt"
-	"datamesh/internal/errs"
 )
 
 // A Root is the one secret of a user: 256 random bits.
@@ -40,7 +40,12 @@ type Ring struct {
 	Owner      ed25519.PrivateKey
 	Recipient  crypt.Recipient  // that this user's manifests are sealed to
 	Identities []crypt.Identity // that open manifests: the user's own first
+	Plugins    []string         // names of those that open some, too, if they may be run
 	Catalog    [32]byte         // that the log of the user's catalog is sealed under
+	Epoch      int              // of Recipient
+	First      crypt.Recipient  // that of epoch 0
+
+	root Root
 }
 
 // Format prints no ring, since the owner's private key would be readable.
@@ -61,9 +66,33 @@ func New(root Root) (*Ring, error) {
 	return &Ring{
 		Owner:      root.Owner(),
 		Recipient:  recipient,
+		First:      recipient,
+		root:       root,
 		Identities: []crypt.Identity{id},
 		Catalog:    root.Catalog(),
 	}, nil
+}
+
+// Since returns the ring with the recipient of a later epoch. It opens what is
+// sealed to that and to all before. Kind: KeyManagement.
+func (r *Ring) Since(epoch int) (*Ring, error) {
+	if epoch <= r.Epoch {
+		return r, nil
+	}
+	later := *r
+	later.Identities = nil
+	for e := epoch; e > r.Epoch; e-- {
+		id, recipient, err := crypt.NewIdentity(r.root.Sealing(e))
+		if err != nil {
+			return nil, err
+		}
+		if e == epoch {
+			later.Epoch, later.Recipient = e, recipient
+		}
+		later.Identities = append(later.Identities, id)
+	}
+	later.Identities = append(later.Identities, r.Identities...)
+	return &later, nil
 }
 
 // OwnerKey returns the public key that stands in the user's descriptors.
@@ -98,41 +127,4 @@ func (r Root) derive(label string) (secret [32]byte) {
 	}
 	copy(secret[:], b)
 	return secret
-}
-
-// Load reads the ring of an identity file, with the further identities that
-// were imported beside it. Kinds: FileNotFound, KeyManagement (also for a file
-// that others may read), IO.
-func Load(identityFile string) (*Ring, error) {
-	root, err := readRoot(identityFile)
-	if err != nil {
-		return nil, err
-	}
-	ring, err := New(root)
-	if err != nil {
-		return nil, err
-	}
-	more, err := readMore(moreFile(identityFile))
-	if err != nil {
-		return nil, err
-	}
-	ring.Identities = append(ring.Identities, more...)
-	return ring, nil
-}
-
-// LoadOrNew reads the ring of an identity file, or makes a new identity when
-// there is none, which it tells. Two processes that do so at once get the
-// same identity.
-func LoadOrNew(identityFile string) (ring *Ring, isNew bool, err error) {
-	ring, err = Load(identityFile)
-	if errs.KindOf(err) != errs.FileNotFound {
-		return ring, false, err
-	}
-	err = writeRoot(identityFile, NewRoot())
-	if err != nil && errs.KindOf(err) != errs.Exists {
-		return nil, false, err
-	}
-	isNew = err == nil
-	ring, err = Load(identityFile)
-	return ring, isNew, err
 }

@@ -61,18 +61,18 @@ func TestNewRootsDiffer(t *testing.T) {
 
 func TestFirstUseMakesAnIdentityThatStays(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "deep", "home", "identity")
-	if _, err := Load(file); errs.KindOf(err) != errs.FileNotFound {
+	if _, err := At(file).Load(); errs.KindOf(err) != errs.FileNotFound {
 		t.Errorf("before: got %v", err)
 	}
-	made, isNew, err := LoadOrNew(file)
+	made, isNew, err := At(file).LoadOrNew()
 	if err != nil || !isNew {
 		t.Fatalf("first: new %v, %v", isNew, err)
 	}
-	again, isNew, err := LoadOrNew(file)
+	again, isNew, err := At(file).LoadOrNew()
 	if err != nil || isNew || again.OwnerKey() != made.OwnerKey() || again.Recipient.String() != made.Recipient.String() {
 		t.Errorf("second: new %v, %v", isNew, err)
 	}
-	if loaded, err := Load(file); err != nil || loaded.OwnerKey() != made.OwnerKey() || len(loaded.Identities) != 1 {
+	if loaded, err := At(file).Load(); err != nil || loaded.OwnerKey() != made.OwnerKey() || len(loaded.Identities) != 1 {
 		t.Errorf("load: %v", err)
 	}
 }
@@ -85,7 +85,7 @@ func TestManyFirstUsesAtOnceMakeOneIdentity(t *testing.T) {
 	owners, made := map[string]bool{}, 0
 	for range n {
 		group.Go(func() {
-			ring, isNew, err := LoadOrNew(file)
+			ring, isNew, err := At(file).LoadOrNew()
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {

@@ -16,6 +16,7 @@ import (
 type mark string
 
 const (
+	made     mark = "made"     // here, and not brought
 	exported mark = "exported" // to a file, or imported from one
 	shown    mark = "shown"    // its words
 	verified mark = "verified" // its words, as somebody has them
@@ -26,45 +27,52 @@ func (m mark) file(identityFile string) string { return identityFile + "." + str
 // magic begins the one line of the file: owner and time follow.
 func (m mark) magic() string { return "datamesh-" + string(m) + "-1" }
 
-// MarkExported notes that the identity was exported. Kinds: as [Load].
-func MarkExported(identityFile string, at time.Time) error { return exported.set(identityFile, at) }
+// MarkMade notes that the identity was made. Kinds: as [File.OwnerKey].
+func (f *File) MarkMade(at time.Time) error { return made.set(f, at) }
 
-// MarkShown notes that the words of the identity were shown. Kinds: as [Load].
-func MarkShown(identityFile string, at time.Time) error { return shown.set(identityFile, at) }
+// Made returns when the identity was made in this home. The zero time means that
+// it was not, or that this is not known. Kinds: as [File.OwnerKey].
+func (f *File) Made() (time.Time, error) { return made.time(f) }
+
+// MarkExported notes that the identity was exported. Kinds: as [File.OwnerKey].
+func (f *File) MarkExported(at time.Time) error { return exported.set(f, at) }
+
+// MarkShown notes that the words of the identity were shown. Kinds: as [File.OwnerKey].
+func (f *File) MarkShown(at time.Time) error { return shown.set(f, at) }
 
 // MarkVerified notes that somebody has the words of the identity. Kinds: as
-// [Load].
-func MarkVerified(identityFile string, at time.Time) error { return verified.set(identityFile, at) }
+// [File.OwnerKey].
+func (f *File) MarkVerified(at time.Time) error { return verified.set(f, at) }
 
 // Exported returns when the identity was last exported from this home. The
-// zero time means that this is not known to have happened. Kinds: as [Load].
-func Exported(identityFile string) (time.Time, error) { return exported.time(identityFile) }
+// zero time means that this is not known to have happened. Kinds: as [File.OwnerKey].
+func (f *File) Exported() (time.Time, error) { return exported.time(f) }
 
 // Shown returns when the words of the identity were last shown in this home,
-// or the zero time. Kinds: as [Load].
-func Shown(identityFile string) (time.Time, error) { return shown.time(identityFile) }
+// or the zero time. Kinds: as [File.OwnerKey].
+func (f *File) Shown() (time.Time, error) { return shown.time(f) }
 
 // Verified returns when the words of the identity were last verified in this
-// home, or the zero time. Kinds: as [Load].
-func Verified(identityFile string) (time.Time, error) { return verified.time(identityFile) }
+// home, or the zero time. Kinds: as [File.OwnerKey].
+func (f *File) Verified() (time.Time, error) { return verified.time(f) }
 
-func (m mark) set(identityFile string, at time.Time) error {
-	root, err := readRoot(identityFile)
+func (m mark) set(f *File, at time.Time) error {
+	owner, err := f.OwnerKey()
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(m.file(identityFile), 0o600, true, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%s %s %s\n", m.magic(), root.ownerKey(), at.UTC().Format(time.RFC3339))
+	return durable.WriteFile(m.file(f.Path), 0o600, true, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s %s %s\n", m.magic(), owner, at.UTC().Format(time.RFC3339))
 		return err
 	})
 }
 
-func (m mark) time(identityFile string) (time.Time, error) {
-	ring, err := Load(identityFile)
+func (m mark) time(f *File) (time.Time, error) {
+	owner, err := f.OwnerKey()
 	if err != nil {
 		return time.Time{}, err
 	}
-	b, err := read(m.file(identityFile), anyMode)
+	b, err := read(m.file(f.Path), anyMode)
 	if errs.KindOf(err) == errs.FileNotFound {
 		return time.Time{}, nil
 	}
@@ -72,7 +80,7 @@ func (m mark) time(identityFile string) (time.Time, error) {
 		return time.Time{}, err
 	}
 	words := strings.Fields(string(b))
-	if len(words) != 3 || words[0] != m.magic() || words[1] != ring.OwnerKey().String() {
+	if len(words) != 3 || words[0] != m.magic() || words[1] != owner.String() {
 		return time.Time{}, nil // of another version, or of the identity that was here before
 	}
 	at, err := time.Parse(time.RFC3339, words[2])

@@ -15,12 +15,13 @@ var markedAt = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // marks are all marks, with what sets and reads them.
 var marks = map[string]struct {
-	set func(string, time.Time) error
-	get func(string) (time.Time, error)
+	set func(*File, time.Time) error
+	get func(*File) (time.Time, error)
 }{
-	"exported": {MarkExported, Exported},
-	"shown":    {MarkShown, Shown},
-	"verified": {MarkVerified, Verified},
+	"made":     {(*File).MarkMade, (*File).Made},
+	"exported": {(*File).MarkExported, (*File).Exported},
+	"shown":    {(*File).MarkShown, (*File).Shown},
+	"verified": {(*File).MarkVerified, (*File).Verified},
 }
 
 // Of the two golden marks of each name own is that of the golden identity, and
@@ -32,11 +33,11 @@ func TestV1Marks(t *testing.T) {
 		if err := os.WriteFile(file+"."+name, mark, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := m.get(file); err != nil || !got.Equal(markedAt) {
+		if got, err := m.get(At(file)); err != nil || !got.Equal(markedAt) {
 			t.Errorf("%s: got %v, %v, want %v", name, got, err, markedAt)
 		}
 		again := write(t, "identity", readFile(t, "testdata/v1/identity"))
-		if err := m.set(again, markedAt.In(time.FixedZone("", 7200)).Add(time.Millisecond)); err != nil {
+		if err := m.set(At(again), markedAt.In(time.FixedZone("", 7200)).Add(time.Millisecond)); err != nil {
 			t.Fatal(err)
 		}
 		if got := readFile(t, again+"."+name); !bytes.Equal(got, mark) {
@@ -53,19 +54,19 @@ func TestOnlyTheMarkOfThisIdentityCounts(t *testing.T) {
 	for name, m := range marks {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "identity")
-			if _, err := m.get(file); !errors.Is(err, errs.FileNotFound) {
+			if _, err := m.get(At(file)); !errors.Is(err, errs.FileNotFound) {
 				t.Errorf("without an identity: got %v, want FileNotFound", err)
 			}
-			if err := m.set(file, markedAt); !errors.Is(err, errs.FileNotFound) {
+			if err := m.set(At(file), markedAt); !errors.Is(err, errs.FileNotFound) {
 				t.Errorf("mark without an identity: got %v, want FileNotFound", err)
 			}
-			ring, _, err := LoadOrNew(file)
+			ring, _, err := At(file).LoadOrNew()
 			if err != nil {
 				t.Fatal(err)
 			}
 			never := func(what string) {
 				t.Helper()
-				if at, err := m.get(file); err != nil || !at.IsZero() {
+				if at, err := m.get(At(file)); err != nil || !at.IsZero() {
 					t.Errorf("%s: got %v, %v, want never", what, at, err)
 				}
 			}
@@ -75,7 +76,7 @@ func TestOnlyTheMarkOfThisIdentityCounts(t *testing.T) {
 				"of another identity": string(readFile(t, "testdata/v1/identity."+name)),
 				"empty":               "",
 				"of a newer version":  "datamesh-" + name + "-2 " + owner + " 2026-01-02T03:04:05Z\n",
-				"of something else":   "datamesh-made-1 " + owner + " 2026-01-02T03:04:05Z\n",
+				"of something else":   "datamesh-seen-1 " + owner + " 2026-01-02T03:04:05Z\n",
 				"without a time":      "datamesh-" + name + "-1 " + owner + " yesterday\n",
 				"cut short":           "datamesh-" + name + "-1 " + owner,
 				"binary":              "\x00\xff",
@@ -86,15 +87,15 @@ func TestOnlyTheMarkOfThisIdentityCounts(t *testing.T) {
 				never(what)
 			}
 			for _, at := range []time.Time{markedAt, markedAt.Add(time.Hour)} { // the second replaces the first
-				if err := m.set(file, at); err != nil {
+				if err := m.set(At(file), at); err != nil {
 					t.Fatal(err)
 				}
-				if got, err := m.get(file); err != nil || !got.Equal(at) {
+				if got, err := m.get(At(file)); err != nil || !got.Equal(at) {
 					t.Errorf("got %v, %v, want %v", got, err, at)
 				}
 			}
 			for other, m := range marks {
-				if at, err := m.get(file); err != nil || at.IsZero() == (other == name) {
+				if at, err := m.get(At(file)); err != nil || at.IsZero() == (other == name) {
 					t.Errorf("%s counts for %s: %v, %v", name, other, at, err)
 				}
 			}

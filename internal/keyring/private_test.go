@@ -16,7 +16,7 @@ func TestKeysThatOthersMayReadAreRefused(t *testing.T) {
 		dir := t.TempDir()
 		identity, node, more := filepath.Join(dir, "identity"), filepath.Join(dir, "node.key"), filepath.Join(dir, "other")
 		for _, file := range []string{identity, more} {
-			if _, _, err := LoadOrNew(file); err != nil {
+			if _, _, err := At(file).LoadOrNew(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -32,11 +32,11 @@ func TestKeysThatOthersMayReadAreRefused(t *testing.T) {
 			}
 		}
 		for what, err := range map[string]error{
-			"identity":        second(Load(identity)),
-			"identity or new": third(LoadOrNew(identity)),
-			"export":          Export(identity, filepath.Join(dir, "to")),
+			"identity":        second(At(identity).Load()),
+			"identity or new": third(At(identity).LoadOrNew()),
+			"export":          At(identity).Export(filepath.Join(dir, "to")),
 			"node key":        second(NodeKey(node)),
-			"age identities":  second(Load(more)),
+			"age identities":  second(At(more).Load()),
 			"check":           Private(identity, filepath.Join(dir, "none")),
 			"check node":      Private(filepath.Join(dir, "none"), node),
 			"check more":      Private(filepath.Join(dir, "other"), filepath.Join(dir, "none")),
@@ -45,18 +45,18 @@ func TestKeysThatOthersMayReadAreRefused(t *testing.T) {
 				t.Errorf("%s of mode %o: got %v, hint %q", what, mode, err, errs.HintFor(err))
 			}
 		}
-		if err := Import(identity, filepath.Join(dir, "imported")); err != nil {
+		if err := At(filepath.Join(dir, "imported")).Import(identity); err != nil {
 			t.Errorf("import from mode %o: %v", mode, err)
 		}
 	}
 	file := filepath.Join(t.TempDir(), "identity")
-	if _, _, err := LoadOrNew(file); err != nil {
+	if _, _, err := At(file).LoadOrNew(); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(file, 0o400); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(file); err != nil {
+	if _, err := At(file).Load(); err != nil {
 		t.Errorf("read-only: %v", err)
 	}
 	if err := Private(file, filepath.Join(t.TempDir(), "none")); err != nil {

@@ -7,10 +7,9 @@ import (
 	"datamesh/internal/errs"
 )
 
-// Words returns the words of the identity in a file.
-// Kinds: FileNotFound, KeyManagement, IO.
-func Words(identityFile string) (Phrase, error) {
-	root, err := homeRoot(identityFile)
+// Words returns the words of the identity. Kinds: as [File.Load].
+func (f *File) Words() (Phrase, error) {
+	root, err := f.homeRoot()
 	if err != nil {
 		return Phrase{}, err
 	}
@@ -19,9 +18,9 @@ func Words(identityFile string) (Phrase, error) {
 
 // WriteWords writes the words of the identity to a new file of mode 0600,
 // which [ParsePhrase] reads, in a directory that is there.
-// Kinds: Exists, FileNotFound, KeyManagement, IO, Full.
-func WriteWords(identityFile, dst string) error {
-	root, err := homeRoot(identityFile)
+// Kinds: Exists, Full, and those of [File.Load].
+func (f *File) WriteWords(dst string) error {
+	root, err := f.homeRoot()
 	if err != nil {
 		return err
 	}
@@ -40,11 +39,11 @@ func WriteWords(identityFile, dst string) error {
 	})
 }
 
-// CheckWords finds out whether a text has the words of the identity in a file,
-// as [ParsePhrase] reads them. Kinds: FileNotFound, KeyManagement (for words
-// that are of no identity, too), Authentication (they are of another), IO.
-func CheckWords(identityFile, text string) error {
-	root, err := homeRoot(identityFile)
+// CheckWords finds out whether a text has the words of the identity, as
+// [ParsePhrase] reads them. Kinds: KeyManagement (they are of no identity),
+// Authentication (they are of another), and those of [File.Load].
+func (f *File) CheckWords(text string) error {
+	root, err := f.homeRoot()
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ func TestV1Words(t *testing.T) {
 	}
 	identity := write(t, "identity", readFile(t, "testdata/v1/identity"))
 	file := filepath.Join(t.TempDir(), "words")
-	if err := WriteWords(identity, file); err != nil {
+	if err := At(identity).WriteWords(file); err != nil {
 		t.Fatal(err)
 	}
 	if got := readFile(t, file); !bytes.Equal(got, want) {
@@ -26,7 +26,7 @@ func TestV1Words(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
 	}
-	phrase, err := Words(identity)
+	phrase, err := At(identity).Words()
 	if err != nil || strings.Join(phrase[:], " ") != goldenWords {
 		t.Errorf("other words, %v", err)
 	}
@@ -35,16 +35,16 @@ func TestV1Words(t *testing.T) {
 func TestWordsAreWrittenOverNothing(t *testing.T) {
 	identity := write(t, "identity", []byte(secret))
 	file := write(t, "words", []byte("mine"))
-	if err := WriteWords(identity, file); errs.KindOf(err) != errs.Exists || string(readFile(t, file)) != "mine" {
+	if err := At(identity).WriteWords(file); errs.KindOf(err) != errs.Exists || string(readFile(t, file)) != "mine" {
 		t.Errorf("got %v", err)
 	}
 	missing := filepath.Join(t.TempDir(), "missing")
 	for what, err := range map[string]error{
-		"no identity":        WriteWords(missing, missing+"2"),
-		"no directory":       WriteWords(identity, filepath.Join(missing, "words")),
-		"words of none":      second(Words(missing)),
-		"check without one":  CheckWords(missing, goldenWords),
-		"check before words": CheckWords(missing, "abandon"),
+		"no identity":        At(missing).WriteWords(missing + "2"),
+		"no directory":       At(identity).WriteWords(filepath.Join(missing, "words")),
+		"words of none":      second(At(missing).Words()),
+		"check without one":  At(missing).CheckWords(goldenWords),
+		"check before words": At(missing).CheckWords("abandon"),
 	} {
 		if errs.KindOf(err) != errs.FileNotFound || errs.HintFor(err) == "" {
 			t.Errorf("%s: got %v, hint %q", what, err, errs.HintFor(err))
@@ -57,7 +57,7 @@ func TestWordsAreWrittenOverNothing(t *testing.T) {
 
 func TestWordsOfAnotherAreToldFromMistypedOnes(t *testing.T) {
 	identity := write(t, "identity", []byte(secret))
-	if err := CheckWords(identity, strings.ToUpper(goldenWords)); err != nil {
+	if err := At(identity).CheckWords(strings.ToUpper(goldenWords)); err != nil {
 		t.Error(err)
 	}
 	other := golden
@@ -66,7 +66,7 @@ func TestWordsOfAnotherAreToldFromMistypedOnes(t *testing.T) {
 		errs.Authentication: spell(other),
 		errs.KeyManagement:  with(map[int]string{24: "zoo"}),
 	} {
-		err := CheckWords(identity, text)
+		err := At(identity).CheckWords(text)
 		if errs.KindOf(err) != want || errs.ExitCode(err) != 6 {
 			t.Errorf("got %v, want %s", err, want.Name())
 		}

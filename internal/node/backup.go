@@ -8,7 +8,6 @@ import (
 	"datamesh/internal/catalog"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
-	"datamesh/internal/keyring"
 )
 
 // BackupObjects returns the snapshots and packs of the catalog, those that were
@@ -56,7 +55,7 @@ func (n *Node) BackupObjects(ctx context.Context, learn bool) (*BackupObjects, e
 // learnAll takes over what all devices of the owner have said. It is nil only if
 // nothing of that is missing.
 func (n *Node) learnAll(ctx context.Context) error {
-	keys, err := keyring.Load(n.home.Identity())
+	keys, err := n.heldKeys()
 	if errors.Is(err, errs.FileNotFound) {
 		return nil // nobody has said anything
 	}

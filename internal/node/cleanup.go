@@ -32,7 +32,7 @@ const (
 func (n *Node) Cleanup(ctx context.Context, o CleanupOptions) (*Cleaned, error) {
 	n.cleaning.Lock()
 	defer n.cleaning.Unlock()
-	keys, err := keyring.Load(n.home.Identity())
+	keys, err := n.heldKeys()
 	if errors.Is(err, errs.FileNotFound) {
 		return nil, errs.WithHint(errs.New(errs.KeyManagement, "this home has no identity, and so has stored nothing"), "see whose keys are in use: datamesh id")
 	}
@@ -143,6 +143,9 @@ func (n *Node) knowAll(ctx context.Context, l *link, keys *keyring.Ring) (map[da
 	}
 	if learned.Missing > 0 {
 		return nil, incomplete(fmt.Errorf("%d records of the catalogs are missing", learned.Missing))
+	}
+	if err := n.reconcile(ctx, l); err != nil {
+		return nil, incomplete(err)
 	}
 	known, err := n.catalog.KnownObjects(ctx)
 	if err != nil {
@@ -420,7 +423,7 @@ func (n *Node) lookOnce(ctx context.Context, l *link) error {
 	if err != nil || n.now().Before(last.Add(strayPause)) {
 		return err
 	}
-	keys, err := keyring.Load(n.home.Identity())
+	keys, err := n.heldKeys()
 	if errors.Is(err, errs.FileNotFound) {
 		return nil
 	}

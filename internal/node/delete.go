@@ -23,6 +23,11 @@ const trashTime = 7 * 24 * time.Hour
 // it on it goes on by itself, in a service, until the mesh has been told. Kinds:
 // as [object.Objects.Condemn] and [object.Condemned.Delete].
 func (n *Node) Delete(ctx context.Context, ref string, o DeleteOptions) (*Removed, error) {
+	return n.remove(ctx, ref, o, false)
+}
+
+// remove is Delete, also of what is pinned if another home has deleted that.
+func (n *Node) remove(ctx context.Context, ref string, o DeleteOptions, pinned bool) (*Removed, error) {
 	n.deleting.Lock()
 	defer n.deleting.Unlock()
 	id, err := n.resolveAny(ctx, ref)
@@ -33,8 +38,8 @@ func (n *Node) Delete(ctx context.Context, ref string, o DeleteOptions) (*Remove
 	if err != nil && !errors.Is(err, errs.FileNotFound) {
 		return nil, err
 	}
-	if e.Pinned {
-		return nil, errs.WithHint(errs.New(errs.Refused, "it is pinned"), "unpin it first: datamesh unpin %s", ref)
+	if e.Pinned && !pinned {
+		return nil, errPinned(ref)
 	}
 	if _, isID, _ := parseRef(ref); !isID && len(e.Names()) > 1 {
 		return n.unname(ctx, e, ref, o.DryRun)
@@ -50,6 +55,15 @@ func (n *Node) Delete(ctx context.Context, ref string, o DeleteOptions) (*Remove
 		return nil, err
 	}
 	c, err := l.objects.Condemn(ctx, id)
+	if errors.Is(err, errs.Deleted) {
+		if now, moved := n.moved(ctx, ref, id); moved {
+			if e, err = n.catalog.ByID(ctx, now); err == nil && e.Pinned && !pinned {
+				return nil, errPinned(ref)
+			}
+			id = now
+			c, err = l.objects.Condemn(ctx, id)
+		}
+	}
 	if errors.Is(err, errs.Deleted) && !o.DryRun {
 		err = errDeleted(ref)
 		if o.Now {
@@ -74,6 +88,10 @@ func (n *Node) Delete(ctx context.Context, ref string, o DeleteOptions) (*Remove
 		}
 	}
 	return r, n.namesakes(ctx, r)
+}
+
+func errPinned(ref string) error {
+	return errs.WithHint(errs.New(errs.Refused, "it is pinned"), "unpin it first: datamesh unpin %s", ref)
 }
 
 // several returns the names of an object that has more than one.
@@ -116,6 +134,9 @@ func (n *Node) resolveAny(ctx context.Context, ref string) (datamesh.ObjectID, e
 // deleted returns the deleted object that ref means. Kind: FileNotFound.
 func (n *Node) deleted(ctx context.Context, ref string) (catalog.DeletedEntry, error) {
 	if id, err := datamesh.ParseObjectID(ref); err == nil {
+		if id, err = n.catalog.Current(ctx, id); err != nil {
+			return catalog.DeletedEntry{}, err
+		}
 		return n.catalog.DeletedByID(ctx, id)
 	}
 	return n.catalog.DeletedByName(ctx, ref)
@@ -240,11 +261,17 @@ func (n *Node) Undelete(ctx context.Context, ref string) (*Undeleted, error) {
 	n.deleting.Lock()
 	defer n.deleting.Unlock()
 	e, err := n.deleted(ctx, ref)
+	if errors.Is(err, errs.FileNotFound) && n.heardOf(ctx) { // else the deletion would be said to hold, by who has deleted it
+		e, err = n.deleted(ctx, ref)
+	}
 	if err != nil {
 		if e.ID, err = datamesh.ParseObjectID(ref); err != nil && !errors.Is(err, datamesh.ErrNoID) {
 			return nil, errs.WithHint(errs.New(errs.Invalid, "%w", err), `copy the id from "datamesh list --deleted"`)
 		} else if err != nil {
 			return nil, errs.WithHint(errs.New(errs.FileNotFound, "no object of the name %q was deleted", ref), `see what was deleted with "datamesh list --deleted"`)
+		}
+		if e.ID, err = n.catalog.Current(ctx, e.ID); err != nil {
+			return nil, err
 		}
 	}
 	l, err := n.connect(ctx)

@@ -46,6 +46,9 @@ func Examine(ctx context.Context, o Options) (d *Diagnosis, err error) {
 // finds wrong is in the result.
 func (n *Node) Doctor(ctx context.Context) (*Diagnosis, error) {
 	d := &Diagnosis{Checks: []Check{checkFiles(fileLimit())}}
+	if n.opt.Role == Storage {
+		d.Checks = append(d.Checks, n.checkUnlocked()...)
+	}
 	checks, err := n.checkMesh(ctx)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -55,6 +58,20 @@ func (n *Node) Doctor(ctx context.Context) (*Diagnosis, error) {
 	}
 	d.Checks = append(d.Checks, checks...)
 	return d, nil
+}
+
+// checkUnlocked tells, in the node of a home whose identity has a passphrase,
+// whether it knows that.
+func (n *Node) checkUnlocked() []Check {
+	const name = "passphrase"
+	if sealed, err := n.secrets.Protected(); err != nil || !sealed {
+		return nil
+	}
+	if err := n.locked(); err != nil {
+		return []Check{warning(name, "datamesh config set keys.passphrase_file FILE, and start the node anew",
+			"the node does not know that of the identity: it keeps names in the mesh only when a command does: %v", err)}
+	}
+	return []Check{ok(name, "the node knows that of the identity")}
 }
 
 // checkMesh returns what it has found until an error ended it.

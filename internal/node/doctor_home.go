@@ -22,7 +22,7 @@ import (
 // CheckHome looks at the files of a home and the disk that they are on. It
 // works whether a node runs in the home or not, and however damaged it is; it
 // makes nothing but a file that it takes away again.
-func CheckHome(ctx context.Context, home config.Home, cfg config.Store) []Check {
+func CheckHome(ctx context.Context, home config.Home, user config.User, cfg config.Store) []Check {
 	if _, err := os.Lstat(string(home)); errors.Is(err, fs.ErrNotExist) {
 		return []Check{skipped("home", "there is no %s yet: the first command that needs it makes it", home)}
 	}
@@ -30,8 +30,8 @@ func CheckHome(ctx context.Context, home config.Home, cfg config.Store) []Check 
 	if checks[0].Status == CheckFailed {
 		return checks
 	}
-	return append(checks, checkKeys(home), checkSaved(home),
-		checkDatabase("catalog", "nothing was stored from this home yet", catalog.Check(ctx, home.Catalog())),
+	return append(checks, checkKeys(home, user), checkSaved(user),
+		checkDatabase("catalog", "nothing was stored from this home yet", checkCatalog(ctx, user)),
 		checkDatabase("store", "this home has stored nothing for others yet", checkStore(ctx, home)),
 		checkMemory(home), checkSpace(ctx, home, cfg), checkSync(home))
 }
@@ -58,33 +58,50 @@ func checkDir(home config.Home) Check {
 	return ok(name, "%s can be read and written, by you alone", home)
 }
 
-func checkKeys(home config.Home) Check {
+func checkKeys(home config.Home, user config.User) Check {
 	const name = "keys"
-	if err := keyring.Private(home.Identity(), home.NodeKey()); err != nil {
+	names, err := home.Users()
+	if err != nil {
 		return failedBy(name, err)
+	}
+	for _, other := range append(names, user.Name) {
+		u, err := home.User(other)
+		if err == nil {
+			err = keyring.Private(u.Identity(), home.NodeKey())
+		}
+		if err != nil {
+			return failedBy(name, err)
+		}
 	}
 	if _, err := keyring.LoadNodeKey(home.NodeKey()); err != nil && !errors.Is(err, errs.FileNotFound) {
 		return failedBy(name, err)
+	}
+	if sealed, err := keyring.At(user.Identity()).Protected(); err == nil && sealed {
+		return ok(name, "others cannot read them, and the identity has a passphrase")
 	}
 	return ok(name, "others cannot read them")
 }
 
 // checkSaved finds out whether the identity is anywhere else: in a file, or in
 // the words of somebody who has shown to have them.
-func checkSaved(home config.Home) Check {
+func checkSaved(user config.User) Check {
 	const name = "identity"
-	exported, err := keyring.Exported(home.Identity())
+	keys := keyring.At(user.Identity())
+	exported, err := keys.Exported()
 	if errors.Is(err, errs.FileNotFound) {
 		return skipped(name, "this home has none yet")
 	}
+	if errors.Is(err, errs.Authentication) {
+		return skipped(name, "it has a passphrase, and its owner is not noted beside it: datamesh keys passphrase notes it")
+	}
 	if err != nil {
 		return failedBy(name, err)
 	}
-	verified, err := keyring.Verified(home.Identity())
+	verified, err := keys.Verified()
 	if err != nil {
 		return failedBy(name, err)
 	}
-	shown, err := keyring.Shown(home.Identity())
+	shown, err := keys.Shown()
 	if err != nil {
 		return failedBy(name, err)
 	}
@@ -110,6 +127,23 @@ func checkStore(ctx context.Context, home config.Home) error {
 		return errs.WithHint(err, "start the node anew, which makes the index again from the shards' files: datamesh service")
 	}
 	return err
+}
+
+// checkCatalog looks for damage in the catalog of a user, and whether it is that
+// user's.
+func checkCatalog(ctx context.Context, user config.User) error {
+	if err := catalog.Check(ctx, user.Catalog()); err != nil {
+		return err
+	}
+	owner, err := keyring.At(user.Identity()).OwnerKey()
+	if err != nil {
+		return nil // which the checks of keys and identity tell of
+	}
+	c, err := catalog.OpenToRead(ctx, user.Catalog())
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.OfOther(ctx, owner), c.Close())
 }
 
 func checkDatabase(name, none string, err error) Check {

@@ -150,7 +150,7 @@ func TestNewerProgramsAndProtocolsAreTold(t *testing.T) {
 func checks(t *testing.T, h config.Home) map[string]Check {
 	t.Helper()
 	byName := map[string]Check{}
-	for _, c := range CheckHome(t.Context(), h, config.Store{}) {
+	for _, c := range CheckHome(t.Context(), h, h.Default(), config.Store{}) {
 		byName[c.Name] = c
 	}
 	return byName
@@ -202,18 +202,18 @@ func TestDamageOfAHomeIsFound(t *testing.T) {
 	n.end()
 	for _, tt := range []struct {
 		what, want string
-		mark       func(string, time.Time) error
+		mark       func(*keyring.File, time.Time) error
 	}{
-		{"an identity whose words were shown", CheckWarning, keyring.MarkShown},
-		{"one whose words somebody has", CheckOK, keyring.MarkVerified},
-		{"one that is in a file too", CheckOK, keyring.MarkExported},
+		{"an identity whose words were shown", CheckWarning, (*keyring.File).MarkShown},
+		{"one whose words somebody has", CheckOK, (*keyring.File).MarkVerified},
+		{"one that is in a file too", CheckOK, (*keyring.File).MarkExported},
 	} {
-		if err := tt.mark(h.Identity(), time.Now()); err != nil {
+		if err := tt.mark(keyring.At(h.Default().Identity()), time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		wantStatus(t, tt.what, checks(t, h)["identity"], tt.want)
 	}
-	if err := os.Remove(h.Identity() + ".verified"); err != nil {
+	if err := os.Remove(h.Default().Identity() + ".verified"); err != nil {
 		t.Fatal(err)
 	}
 	wantStatus(t, "an identity that was exported, and shown", checks(t, h)["identity"], CheckOK)
@@ -226,15 +226,15 @@ func TestDamageOfAHomeIsFound(t *testing.T) {
 	}{
 		{"home", CheckWarning, func() { os.Chmod(string(h), 0o755) }},
 		{"keys", CheckFailed, func() { os.Chmod(h.NodeKey(), 0o644) }},
-		{"identity", CheckFailed, junk(h.Identity())},
-		{"catalog", CheckFailed, junk(h.Catalog())},
+		{"identity", CheckFailed, junk(h.Default().Identity())},
+		{"catalog", CheckFailed, junk(h.Default().Catalog())},
 		{"store", CheckFailed, junk(filepath.Join(h.Store(), "node.db"))},
 		{"mesh", CheckFailed, junk(h.Mesh())},
 	} {
 		tt.damage()
 		wantStatus(t, "damaged "+tt.name, checks(t, h)[tt.name], tt.want)
 	}
-	if _, err := catalog.Open(t.Context(), h.Catalog()); !errors.Is(err, errs.Database) {
+	if _, err := catalog.Open(t.Context(), h.Default().Catalog()); !errors.Is(err, errs.Database) {
 		t.Errorf("the damaged catalog: got %v, want that it is left as it was", err)
 	}
 }

@@ -45,7 +45,7 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 	var result Fetched
 	end := func() {}
 	defer func() { end() }()
-	bad, err := n.openerOf(l, o)(ctx, id, func(m *format.Manifest) (io.Writer, int64, error) {
+	begin := func(m *format.Manifest) (io.Writer, int64, error) {
 		name := cmp.Or(name, m.Name)
 		info := ObjectInfo{ID: id, Name: name, Size: m.Size, Mode: m.Mode, ModTime: format.Time(m.ModTime), Type: m.Type}
 		if o.Resume != nil && o.Resume.ID == id {
@@ -61,7 +61,17 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 		end = n.board.begin(o.Transfer, p)
 		w, err := open(info)
 		return receiver{w, p}, info.From, err
-	})
+	}
+	read := n.openerOf(l, o)
+	bad, err := read(ctx, id, begin)
+	if errors.Is(err, errs.Deleted) || errors.Is(err, errs.FileNotFound) {
+		if now, moved := n.moved(ctx, ref, id); moved {
+			id = now
+			bad, err = read(ctx, id, begin)
+		}
+	} else if o.Link == nil && errors.Is(err, errs.Decryption) && n.heardOf(ctx) { // perhaps of an epoch that was not known
+		bad, err = read(ctx, id, begin)
+	}
 	result.Bad = badShards(bad)
 	return &result, l.absent(err)
 }
@@ -107,6 +117,9 @@ func badShards(bad []object.BadShard) []BadShard {
 func (n *Node) resolve(ctx context.Context, ref string) (datamesh.ObjectID, error) {
 	id, err := datamesh.ParseObjectID(ref)
 	if err == nil {
+		if id, err = n.catalog.Current(ctx, id); err != nil {
+			return id, err
+		}
 		if _, err := n.catalog.DeletedByID(ctx, id); err == nil {
 			return id, errDeleted(ref)
 		}

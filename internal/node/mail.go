@@ -25,7 +25,7 @@ func (n *Node) post(ctx context.Context, l *link, only bool) error {
 	}
 	n.posting.Lock()
 	defer n.posting.Unlock()
-	keys, err := keyring.Load(n.home.Identity())
+	keys, err := n.heldKeys()
 	if err != nil {
 		if errors.Is(err, errs.FileNotFound) {
 			err = nil // there is nobody who could share

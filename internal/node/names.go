@@ -130,7 +130,7 @@ func (n *Node) published(ctx context.Context, l *link) {
 // sealer makes the records of the catalog.
 func (n *Node) sealer(l *link) catalog.Seal {
 	return func(device catalog.DeviceID, seq, base uint64, block *format.LogBlock) ([]byte, error) {
-		keys, err := keyring.Load(n.home.Identity()) // none is made for what another has said
+		keys, err := n.heldKeys() // none is made for what another has said
 		if err != nil {
 			return nil, err
 		}
@@ -184,7 +184,7 @@ func (n *Node) makeRun(ctx context.Context, l *link, merge *catalog.Merge) error
 	r, w := io.Pipe()
 	defer r.Close()
 	go func() { w.CloseWithError(n.catalog.WriteRun(ctx, merge, w)) }()
-	_, err = l.objects.Put(ctx, r, object.PutOptions{K: code.K, M: code.M, MinSurvives: -1}, func(p object.PutResult) error {
+	_, err = l.objects.Put(ctx, r, object.PutOptions{K: code.K, M: code.M, MinSurvives: -1, ToFirst: true}, func(p object.PutResult) error {
 		made, err := n.catalog.Made(context.WithoutCancel(ctx), merge, p.ID, n.sealer(l))
 		if err == nil && !made {
 			err = errRunMade
@@ -305,13 +305,21 @@ func (n *Node) settle(ctx context.Context, l *link) {
 }
 
 func (n *Node) settleOne(ctx context.Context, l *link, id datamesh.ObjectID) error {
+	var generation uint64
+	gone, final := false, false
 	word, err := l.objects.Word(ctx, id)
-	if err == nil && word.Gone() {
-		if !word.Final() {
+	switch {
+	case err == nil:
+		generation, gone, final = word.Generation, word.Gone(), word.Final()
+	case errors.Is(err, errs.FileNotFound): // its content may have been deleted by an id that it had before
+		gone, err = n.catalog.WasObject(ctx, id)
+	}
+	if gone {
+		if !final {
 			_, err = l.objects.Undelete(ctx, id)
 		}
-		if word.Final() || errors.Is(err, errs.Deleted) {
-			if err = n.catalog.Delete(ctx, id, time.Now(), word.Generation, true); err == nil {
+		if final || errors.Is(err, errs.Deleted) {
+			if err = n.catalog.Delete(ctx, id, time.Now(), generation, true); err == nil {
 				err = n.catalog.Done(ctx, id)
 			}
 		}
@@ -409,8 +417,14 @@ func (n *Node) readRun(ctx context.Context, l *link, id datamesh.ObjectID, do fu
 func (n *Node) keepNames(l *link) {
 	tick := time.NewTicker(namesPause)
 	defer tick.Stop()
+	said := false
 	for minutes := 0; ; minutes++ {
-		if err := n.keepNamesOnce(n.ctx, l, minutes%learnPauses == 0); err != nil && n.ctx.Err() == nil {
+		if err := n.locked(); err != nil {
+			if !said {
+				n.log.Warn("names are not kept in the mesh until this node knows the passphrase of the identity", "error", err)
+			}
+			said, minutes = true, -1 // once it is known, others are listened to at once
+		} else if err := n.keepNamesOnce(n.ctx, l, minutes%learnPauses == 0); err != nil && n.ctx.Err() == nil {
 			n.log.Warn("the names of what is stored could not be kept in the mesh", "error", err)
 		}
 		select {
@@ -434,14 +448,16 @@ func (n *Node) keepNamesOnce(ctx context.Context, l *link, learn bool) error {
 	if !learn {
 		return shares
 	}
-	keys, err := keyring.Load(n.home.Identity())
+	keys, err := n.heldKeys()
 	if errors.Is(err, errs.FileNotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	_, err = n.learnNames(ctx, l, keys)
+	if _, err = n.learnNames(ctx, l, keys); err == nil {
+		err = n.reconcile(ctx, l)
+	}
 	return errors.Join(shares, err)
 }
 
@@ -463,7 +479,7 @@ func (n *Node) keepShares(ctx context.Context, l *link) error {
 // heardOf learns what other devices have said, in case that is what somebody asks
 // for, and reports whether there was anything new.
 func (n *Node) heardOf(ctx context.Context) bool {
-	keys, err := keyring.Load(n.home.Identity())
+	keys, err := n.heldKeys()
 	if err != nil {
 		return false // there is nobody who could have other devices
 	}

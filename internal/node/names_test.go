@@ -125,7 +125,7 @@ func TestNamesThatCouldNotBeSentAreSentLater(t *testing.T) {
 	if err := first.keepNamesOnce(t.Context(), must(t, func() (*link, error) { return first.connect(t.Context()) }), true); err != nil {
 		t.Error(err)
 	}
-	if _, err := os.Lstat(first.home.Identity()); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Lstat(first.home.Default().Identity()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a node that only stores has an identity: %v", err)
 	}
 	h := home(t)
@@ -161,10 +161,10 @@ func TestRecoverMakesNoIdentityOfWrongWords(t *testing.T) {
 	n := open(t, through(t, anew, Client, first))
 	_, err := n.Recover(t.Context(), keyring.Root{9})
 	wantKind(t, "wrong words", err, errs.KeyManagement)
-	if _, err := os.Lstat(anew.Identity()); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Lstat(anew.Default().Identity()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("there is an identity: %v", err)
 	}
-	phrase, err := keyring.Words(h.Identity())
+	phrase, err := keyring.At(h.Default().Identity()).Words()
 	if err != nil {
 		t.Fatal(err)
 	}

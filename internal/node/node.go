@@ -9,6 +9,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -50,6 +51,8 @@ const Agent = "datamesh/0.1"
 // Options say what a node is and where it lives.
 type Options struct {
 	Home        config.Home
+	User        config.User   // whose node it is; none: the default one of the home
+	Keys        *keyring.File // the user's; nil: those of its identity file, for whose passphrase nobody is asked
 	Config      config.Config
 	Bootstrap   []config.Peer // to join through; none: the members that the home remembers, or mesh.bootstrap if it knows no mesh
 	Role        Role
@@ -65,6 +68,8 @@ type Options struct {
 type Node struct {
 	opt     Options
 	home    config.Home
+	user    config.User
+	secrets *keyring.File
 	log     *slog.Logger
 	catalog *catalog.Catalog // nil while a home is examined
 	journal *object.Journal
@@ -113,7 +118,11 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 		return nil, err
 	}
 	durable.Tidy(filepath.Dir(o.Home.Mesh()))
-	cat, err := catalog.Open(ctx, o.Home.Catalog())
+	o.User = o.user()
+	if err := o.User.Make(); err != nil {
+		return nil, err
+	}
+	cat, err := catalog.Open(ctx, o.User.Catalog())
 	if err != nil {
 		return nil, err
 	}
@@ -127,9 +136,18 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 	return n, nil
 }
 
+// user is whose node is opened.
+func (o Options) user() config.User {
+	if o.User == (config.User{}) {
+		return o.Home.Default()
+	}
+	return o.User
+}
+
 func newNode(o Options, cat *catalog.Catalog) *Node {
-	n := &Node{opt: o, home: o.Home, log: o.Log, catalog: cat,
-		journal: object.NewJournal(o.Home.Puts(), o.Config.Put.Resume), metrics: metrics.New(), started: time.Now(), now: time.Now}
+	o.User = o.user()
+	n := &Node{opt: o, home: o.Home, user: o.User, secrets: cmp.Or(o.Keys, keyring.At(o.User.Identity())), log: o.Log, catalog: cat,
+		journal: object.NewJournal(o.User.Puts(), o.Config.Put.Resume), metrics: metrics.New(), started: time.Now(), now: time.Now}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	return n
 }
@@ -183,14 +201,20 @@ func (l *link) close() error {
 	return err
 }
 
-// LoadIdentity says who the home's user and node are, without a network. It
-// makes both on first use. Kinds: KeyManagement (also when the identity is gone
-// that objects of the catalog were stored with), Database, IO.
-func LoadIdentity(home config.Home) (Identity, error) {
-	if err := home.Make(); err != nil {
+// LoadIdentity says who a user of the home and its node are, without a network. It
+// makes both on first use, and asks for no passphrase if it need not. Kinds:
+// KeyManagement (also when the identity is gone that objects of the catalog were
+// stored with), Authentication (a passphrase is needed), Database, IO.
+func LoadIdentity(home config.Home, user config.User, keys *keyring.File) (Identity, error) {
+	if err := errors.Join(home.Make(), user.Make()); err != nil {
 		return Identity{}, err
 	}
-	keys, err := loadKeys(home, func() (catalog.Stats, error) { return cataloged(home) })
+	public, _, err := PublicOf(context.Background(), user, keys)
+	if errors.Is(err, errs.FileNotFound) {
+		if _, err = loadKeys(user, keys, func() (catalog.Stats, error) { return cataloged(user) }); err == nil {
+			public, _, err = PublicOf(context.Background(), user, keys)
+		}
+	}
 	if err != nil {
 		return Identity{}, err
 	}
@@ -198,15 +222,15 @@ func LoadIdentity(home config.Home) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	return Identity{PeerID: self, Addrs: []string{}, Owner: keys.OwnerKey(), Address: keys.OwnerKey().Address(), Recipient: keys.Recipient.String()}, nil
+	return Identity{Name: user.Name, PeerID: self, Addrs: []string{}, Owner: public.Owner, Address: public.Owner.Address(), Recipient: public.Recipient}, nil
 }
 
-// cataloged counts what the catalog of a home has, if there is one.
-func cataloged(home config.Home) (s catalog.Stats, err error) {
-	if _, err := os.Stat(home.Catalog()); errors.Is(err, fs.ErrNotExist) {
+// cataloged counts what the catalog of a user has, if there is one.
+func cataloged(user config.User) (s catalog.Stats, err error) {
+	if _, err := os.Stat(user.Catalog()); errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
-	c, err := catalog.Open(context.Background(), home.Catalog())
+	c, err := catalog.Open(context.Background(), user.Catalog())
 	if err != nil {
 		return s, err
 	}
@@ -214,17 +238,42 @@ func cataloged(home config.Home) (s catalog.Stats, err error) {
 	return c.Stats(context.Background())
 }
 
-// keys returns what the home's user can do, as it is now. Only the first use
-// makes an identity: a node that only stores needs none.
+// keys returns what the user can do, as it is now. Only the first use makes an
+// identity: a node that only stores needs none.
 func (n *Node) keys() (*keyring.Ring, error) {
-	return loadKeys(n.home, func() (catalog.Stats, error) { return n.catalog.Stats(context.Background()) })
+	keys, err := loadKeys(n.user, n.secrets, func() (catalog.Stats, error) { return n.catalog.Stats(context.Background()) })
+	return n.own(keys, err)
 }
 
-// loadKeys reads the identity of a home, or makes it. It makes none in the
+// heldKeys is keys for what others have said, or has to do with it: it makes no
+// identity.
+func (n *Node) heldKeys() (*keyring.Ring, error) { return n.own(n.secrets.Load()) }
+
+// own returns the keys if the catalog is theirs: what one identity has stored
+// must not be told in the name of another. Kind: KeyManagement.
+func (n *Node) own(keys *keyring.Ring, err error) (*keyring.Ring, error) {
+	ctx := context.Background()
+	if err == nil {
+		err = n.catalog.Belong(ctx, keys.OwnerKey())
+	}
+	if err != nil {
+		return nil, err
+	}
+	epoch, _, err := n.catalog.Epoch(ctx)
+	if err != nil || epoch == 0 {
+		return keys, err
+	}
+	if keys, err = keys.Since(epoch); err != nil {
+		return nil, err
+	}
+	return keys, n.secrets.Note(keys)
+}
+
+// loadKeys reads the identity of a user, or makes it. It makes none in the
 // place of one that is gone: the user would go on with the new one, and find
 // out too late that it opens nothing of what is in the catalog.
-func loadKeys(home config.Home, stored func() (catalog.Stats, error)) (*keyring.Ring, error) {
-	keys, err := keyring.Load(home.Identity())
+func loadKeys(user config.User, secrets *keyring.File, stored func() (catalog.Stats, error)) (*keyring.Ring, error) {
+	keys, err := secrets.Load()
 	if !errors.Is(err, errs.FileNotFound) {
 		return keys, err
 	}
@@ -233,17 +282,21 @@ func loadKeys(home config.Home, stored func() (catalog.Stats, error)) (*keyring.
 		return nil, err
 	case s.Objects+s.Internal > 0:
 		return nil, errs.WithHint(
-			errs.New(errs.KeyManagement, "%s is gone, and what is in the catalog was stored with it", home.Identity()),
-			"bring it back: datamesh keys import FILE; or move %s away and begin anew", home.Catalog())
+			errs.New(errs.KeyManagement, "%s is gone, and what is in the catalog was stored with it", secrets.Path),
+			"bring it back: datamesh keys import FILE; or move %s away and begin anew", user.Catalog())
 	}
-	keys, _, err = keyring.LoadOrNew(home.Identity())
+	keys, isNew, err := secrets.LoadOrNew()
+	if isNew {
+		err = secrets.MarkMade(time.Now())
+	}
 	return keys, err
 }
 
-// knownKeys returns the identities of the home's user, if there is one.
-func knownKeys(home config.Home) ([]crypt.Identity, error) {
-	ring, err := keyring.Load(home.Identity())
-	if errors.Is(err, errs.FileNotFound) {
+// knownKeys returns what opens a user's objects, if there is a user and that can
+// be had.
+func knownKeys(secrets *keyring.File) ([]crypt.Identity, error) {
+	ring, err := secrets.Load()
+	if errors.Is(err, errs.FileNotFound) || errors.Is(err, errs.Authentication) {
 		return nil, nil
 	}
 	if err != nil {
@@ -264,7 +317,16 @@ func (n *Node) Addrs() []string {
 
 // Identity says who this node and its user are.
 func (n *Node) Identity(context.Context) (Identity, error) {
-	id, err := LoadIdentity(n.home)
-	id.Addrs = n.Addrs()
+	id, err := LoadIdentity(n.home, n.user, n.secrets)
+	id.Addrs, id.Locked = n.Addrs(), n.locked() != nil
 	return id, err
+}
+
+// locked returns why the identity cannot be opened, if that is for want of its
+// passphrase. Kind: Authentication.
+func (n *Node) locked() error {
+	if _, err := n.secrets.Load(); errors.Is(err, errs.Authentication) {
+		return err
+	}
+	return nil
 }

@@ -199,10 +199,10 @@ func TestHomeWithoutAMeshStoresAlone(t *testing.T) {
 func carry(t *testing.T, from, to config.Home) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "identity")
-	if err := keyring.Export(from.Identity(), file); err != nil {
+	if err := keyring.At(from.Default().Identity()).Export(file); err != nil {
 		t.Fatal(err)
 	}
-	if err := keyring.Import(file, to.Identity()); err != nil {
+	if err := keyring.At(to.Default().Identity()).Import(file); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -225,7 +225,7 @@ func TestIdentityOpensFromAnyHome(t *testing.T) {
 	if _, err = n.Get(t.Context(), "mine", GetOptions{}, func(ObjectInfo) (io.Writer, error) { return io.Discard, nil }); err != nil {
 		t.Errorf("get by a name of another home's catalog: %v", err)
 	}
-	a, err := LoadIdentity(h)
+	a, err := LoadIdentity(h, h.Default(), keyring.At(h.Default().Identity()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,14 +253,14 @@ func TestIdentityThatIsGoneIsNotReplaced(t *testing.T) {
 	content := noise(1, 1000)
 	n.put(content, PutOptions{Name: "mine"})
 	carry(t, h, kept)
-	if err := os.Remove(h.Identity()); err != nil {
+	if err := os.Remove(h.Default().Identity()); err != nil {
 		t.Fatal(err)
 	}
 	_, err := n.Put(t.Context(), bytes.NewReader(content), PutOptions{Name: "later"})
 	wantKind(t, "put", err, errs.KeyManagement)
 	_, err = n.Get(t.Context(), "mine", GetOptions{}, func(ObjectInfo) (io.Writer, error) { return io.Discard, nil })
 	wantKind(t, "get", err, errs.KeyManagement)
-	_, err = LoadIdentity(h)
+	_, err = LoadIdentity(h, h.Default(), keyring.At(h.Default().Identity()))
 	wantKind(t, "identity", err, errs.KeyManagement)
 	if !strings.Contains(errs.HintFor(err), "keys import") {
 		t.Errorf("hint %q", errs.HintFor(err))
@@ -537,7 +537,7 @@ func TestLeftoversAreSweptAtTheNextOpen(t *testing.T) {
 	if got := shards(); got != int64(stored.Shards) {
 		t.Errorf("%d shards are left, want %d", got, stored.Shards)
 	}
-	if left, err := filepath.Glob(filepath.Join(h.Puts(), "*")); err != nil || len(left) > 0 {
+	if left, err := filepath.Glob(filepath.Join(h.Default().Puts(), "*")); err != nil || len(left) > 0 {
 		t.Errorf("journals %v, %v", left, err)
 	}
 }

@@ -47,7 +47,7 @@ func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (stored *Stor
 	}
 	var warnings []string
 	for _, text := range o.To {
-		to, err := crypt.ParseRecipient(text)
+		to, err := n.recipient(text)
 		if err != nil {
 			return nil, err
 		}
@@ -82,7 +82,7 @@ func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (stored *Stor
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
 		defer cancel()
 		return n.catalog.Add(ctx, catalog.Entry{ID: p.ID, Name: o.Name, Size: p.Size, Tags: o.Tags,
-			Created: time.Now().UTC(), StoredBytes: p.StoredBytes, Type: o.Type, Mode: o.Mode, ModTime: o.ModTime})
+			Created: time.Now().UTC(), StoredBytes: p.StoredBytes, Type: o.Type, Mode: o.Mode, ModTime: o.ModTime, Epoch: p.Epoch})
 	})
 	if err != nil {
 		return nil, err
@@ -95,6 +95,20 @@ func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (stored *Stor
 	return &Stored{ID: result.ID, Name: o.Name, Size: result.Size, StoredBytes: result.StoredBytes,
 		Segments: result.Segments, Shards: result.Shards, Peers: result.Peers, Survives: result.Survives, Resumed: result.Resumed,
 		Warnings: append(warnings, cautions(l, members, result)...)}, nil
+}
+
+// recipient reads a recipient, and has its plugin say what it is. A node that
+// stores for others runs no programs of plugins. Kinds: Invalid, KeyManagement.
+func (n *Node) recipient(text string) (crypt.Recipient, error) {
+	to, err := crypt.ParseRecipient(text)
+	if err != nil || to.Plugin() == "" {
+		return to, err
+	}
+	if n.secrets.Plugins == nil {
+		return to, errs.WithHint(errs.New(errs.Invalid, "recipient %.24s… needs the program age-plugin-%s, which a service does not run", text, to.Plugin()),
+			"put it by a command: datamesh put FILE --to RECIPIENT")
+	}
+	return to.Through(n.secrets.Plugins)
 }
 
 // code returns the code of a put: the one that is asked for, or that of the
@@ -204,6 +218,9 @@ func (n *Node) stored(ctx context.Context) object.Stored {
 		}
 		if share, err := n.catalog.IsShare(ctx, id); err != nil || share {
 			return share, err
+		}
+		if was, err := n.catalog.WasObject(ctx, id); err != nil || was {
+			return was, err // its content is that of another manifest now
 		}
 		_, err := n.catalog.ByID(ctx, id)
 		if errs.KindOf(err) == errs.FileNotFound {

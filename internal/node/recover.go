@@ -20,10 +20,13 @@ func (n *Node) Recover(ctx context.Context, root keyring.Root) (*Recovered, erro
 	if err != nil {
 		return nil, err
 	}
-	if have, err := keyring.Load(n.home.Identity()); err == nil && have.OwnerKey() != keys.OwnerKey() {
-		return nil, errs.WithHint(errs.New(errs.Exists, "this home has another identity already: %s", n.home.Identity()),
+	if have, err := n.secrets.OwnerKey(); err == nil && have != keys.OwnerKey() {
+		return nil, errs.WithHint(errs.New(errs.Exists, "this home has another identity already: %s", n.secrets.Path),
 			"recover into a fresh home: datamesh --home DIR recover")
 	} else if err != nil && !errors.Is(err, errs.FileNotFound) {
+		return nil, err
+	}
+	if err := n.catalog.OfOther(ctx, keys.OwnerKey()); err != nil {
 		return nil, err
 	}
 	l, err := n.connect(ctx)
@@ -43,7 +46,10 @@ func (n *Node) Recover(ctx context.Context, root keyring.Root) (*Recovered, erro
 			keys.OwnerKey(), found.Answered, found.Registrars),
 			"see whether these are the right words, and this the right mesh: datamesh peers")
 	}
-	if err := keyring.Restore(root, n.home.Identity()); err != nil {
+	if err := n.secrets.Restore(root); err != nil {
+		return nil, err
+	}
+	if _, err := n.heldKeys(); err != nil {
 		return nil, err
 	}
 	learned, err := n.learnFound(ctx, l, keys, found)

@@ -9,7 +9,6 @@ import (
 	"datamesh"
 	"datamesh/internal/catalog"
 	"datamesh/internal/errs"
-	"datamesh/internal/keyring"
 )
 
 // hearTime is how long what other homes have said is waited for, before something
@@ -48,7 +47,7 @@ func (n *Node) hear(ctx context.Context, l *link) error {
 	if l.net == nil {
 		return nil
 	}
-	keys, err := keyring.Load(n.home.Identity())
+	keys, err := n.heldKeys()
 	if errors.Is(err, errs.FileNotFound) {
 		return nil
 	}
@@ -99,6 +98,9 @@ func (n *Node) Rename(ctx context.Context, o RenameOptions) (*Renamed, error) {
 	r := &Renamed{From: o.From, To: o.To}
 	r.Warnings, err = n.amend(ctx, func() (err error) {
 		if isID {
+			if id, err = n.catalog.Current(ctx, id); err != nil {
+				return err
+			}
 			r.Objects = 1
 			r.From, err = n.catalog.RenameObject(ctx, id, o.To, o.Force)
 		} else {
@@ -126,7 +128,11 @@ func (n *Node) Copy(ctx context.Context, o CopyOptions) (*Copied, error) {
 		from := o.From
 		if isID {
 			from = ""
-		} else if id, err = n.resolve(ctx, o.From); err != nil {
+			id, err = n.catalog.Current(ctx, id)
+		} else {
+			id, err = n.resolve(ctx, o.From)
+		}
+		if err != nil {
 			return err
 		}
 		e, name, err := n.catalog.Copy(ctx, id, from, o.To)
@@ -176,6 +182,9 @@ func (n *Node) edit(ctx context.Context, ref string, objects, changed *int, warn
 	*warnings, err = n.amend(ctx, func() (err error) {
 		if !isID {
 			one, *objects, *changed, err = n.catalog.Edit(ctx, ref, edit)
+			return err
+		}
+		if id, err = n.catalog.Current(ctx, id); err != nil {
 			return err
 		}
 		var did bool

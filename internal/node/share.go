@@ -91,6 +91,12 @@ func (n *Node) putShare(ctx context.Context, l *link, s catalog.Share, recipient
 		return id, err
 	}
 	m, err := l.objects.Manifest(ctx, s.Object)
+	if errors.Is(err, errs.Deleted) || errors.Is(err, errs.FileNotFound) {
+		if now, moved := n.moved(ctx, s.Object.String(), s.Object); moved {
+			s.Object = now
+			m, err = l.objects.Manifest(ctx, now)
+		}
+	}
 	if err != nil {
 		return id, err
 	}

@@ -14,6 +14,7 @@ import (
 	"datamesh"
 	"datamesh/internal/config"
 	"datamesh/internal/errs"
+	"datamesh/internal/keyring"
 	"datamesh/internal/object"
 	"datamesh/internal/partial"
 )
@@ -109,7 +110,7 @@ func (n *Node) Transfers(ctx context.Context, id string) (*Transfers, error) {
 	if err := partial.Sweep(n.home.Gets(), n.opt.Config.Put.Resume); err != nil {
 		return nil, err
 	}
-	left, err := interrupted(ctx, n.home, n.journal, n.stored(ctx))
+	left, err := interrupted(ctx, n.home, n.secrets, n.journal, n.stored(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -119,8 +120,8 @@ func (n *Node) Transfers(ctx context.Context, id string) (*Transfers, error) {
 
 // Resumable returns the interrupted transfers of a home whose node does not
 // run, and changes nothing. Puts are remembered for so long.
-func Resumable(ctx context.Context, home config.Home, resume time.Duration) (*Transfers, error) {
-	left, err := interrupted(ctx, home, object.NewJournal(home.Puts(), resume), nothingStored)
+func Resumable(ctx context.Context, home config.Home, user config.User, resume time.Duration) (*Transfers, error) {
+	left, err := interrupted(ctx, home, keyring.At(user.Identity()), object.NewJournal(user.Puts(), resume), nothingStored)
 	return &Transfers{Transfers: left}, err
 }
 
@@ -128,8 +129,8 @@ func Resumable(ctx context.Context, home config.Home, resume time.Duration) (*Tr
 // between its commit and the end of its journal is then listed too.
 func nothingStored(datamesh.ObjectID) (bool, error) { return false, nil }
 
-func interrupted(ctx context.Context, home config.Home, journal *object.Journal, stored object.Stored) ([]Transfer, error) {
-	keys, err := knownKeys(home)
+func interrupted(ctx context.Context, home config.Home, secrets *keyring.File, journal *object.Journal, stored object.Stored) ([]Transfer, error) {
+	keys, err := knownKeys(secrets)
 	if err != nil {
 		return nil, err
 	}

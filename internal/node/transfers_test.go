@@ -13,7 +13,7 @@ import (
 
 func TestResumableTellsOfAGetAndMakesNoHome(t *testing.T) {
 	home := config.Home(filepath.Join(t.TempDir(), "home"))
-	if list, err := Resumable(t.Context(), home, time.Hour); err != nil || list.Transfers == nil || len(list.Transfers) != 0 {
+	if list, err := Resumable(t.Context(), home, home.Default(), time.Hour); err != nil || list.Transfers == nil || len(list.Transfers) != 0 {
 		t.Errorf("no home: %+v, %v, want no transfers", list, err)
 	}
 	if _, err := os.Stat(string(home)); !os.IsNotExist(err) {
@@ -27,13 +27,13 @@ func TestResumableTellsOfAGetAndMakesNoHome(t *testing.T) {
 	if _, err := get.Write([]byte("content")); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := Resumable(t.Context(), home, time.Hour); err != nil || len(list.Transfers) != 0 {
+	if list, err := Resumable(t.Context(), home, home.Default(), time.Hour); err != nil || len(list.Transfers) != 0 {
 		t.Errorf("while it runs: %+v, %v", list, err)
 	}
 	if !get.Leave() {
 		t.Fatal("it cannot be resumed")
 	}
-	list, err := Resumable(t.Context(), home, time.Hour)
+	list, err := Resumable(t.Context(), home, home.Default(), time.Hour)
 	if err != nil || len(list.Transfers) != 1 {
 		t.Fatalf("%+v, %v, want the get", list, err)
 	}

@@ -12,11 +12,13 @@ import (
 
 // Identity says who this node and its user are.
 type Identity struct {
+	Name      string            `json:"name"` // of the identity in this home
 	PeerID    datamesh.PeerID   `json:"peer_id"`
 	Addrs     []string          `json:"addrs"` // of the running node; empty when none runs
 	Owner     datamesh.OwnerKey `json:"owner"`
-	Address   string            `json:"address"`   // what others share with
-	Recipient string            `json:"recipient"` // what others seal to
+	Address   string            `json:"address"`          // what others share with
+	Recipient string            `json:"recipient"`        // what others seal to
+	Locked    bool              `json:"locked,omitempty"` // it has a passphrase that this node does not know
 }
 
 // PutOptions says how an object is stored. The zero value is the default.

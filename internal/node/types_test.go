@@ -13,7 +13,7 @@ var field = regexp.MustCompile(`"([a-z_]+)":`)
 // and there when they are empty.
 func TestDocumentsHaveTheFieldsThatProgramsRead(t *testing.T) {
 	for want, doc := range map[string]any{
-		"peer_id addrs owner address recipient":                    Identity{},
+		"name peer_id addrs owner address recipient":               Identity{},
 		"id name size stored_bytes segments shards peers survives": Stored{},
 		"id name size out bad segment index peer_id reason":        Fetched{Bad: []BadShard{{}}},
 		"objects id name size tags created":                        List{Objects: []Object{{}}},

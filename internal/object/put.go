@@ -31,6 +31,7 @@ type PutOptions struct {
 	MaxList     int               // bytes of a segment list inside the manifest; 0: format.MaxList
 	Source      Source            // of the content; zero: it comes once, and the put cannot be resumed
 	Stored      Stored            // asked before an interrupted put is taken over; nil: none is
+	ToFirst     bool              // sealed to the owner's recipient of epoch 0, which whoever has the root knows
 	Events      PutEvents
 }
 
@@ -71,6 +72,7 @@ type PutResult struct {
 	Peers       int   // distinct ones that acknowledged
 	Survives    int
 	Resumed     int64 // bytes of content that an interrupted put had stored before
+	Epoch       int   // of the owner's recipient that the manifest is sealed to
 }
 
 // Put stores what r gives until its end. When enough peers have acknowledged,
@@ -96,7 +98,11 @@ func (o *Objects) Put(ctx context.Context, r io.Reader, opt PutOptions, commit f
 	if err == nil {
 		err = p.stillThere(ctx)
 	}
-	result := p.result(id, size)
+	return p.finish(ctx, p.result(id, size), err, commit)
+}
+
+// finish commits what was stored, or gives it up.
+func (p *put) finish(ctx context.Context, result PutResult, err error, commit func(PutResult) error) (PutResult, error) {
 	if err == nil {
 		step.At("object: put: all is stored and reported")
 		err = commit(result)
@@ -164,16 +170,26 @@ func (p *put) run(ctx context.Context, r io.Reader) (id datamesh.ObjectID, size 
 			return id, 0, err
 		}
 	}
-	sealed, err := format.SealManifest(m, append([]crypt.Recipient{p.keys.Recipient}, p.opt.To...))
+	id, err = p.manifest(ctx, m)
+	return id, m.Size, err
+}
+
+// manifest seals and spreads the manifest, and reports all that was spread.
+func (p *put) manifest(ctx context.Context, m *format.Manifest) (id datamesh.ObjectID, err error) {
+	owner := p.keys.Recipient
+	if p.opt.ToFirst {
+		owner = p.keys.First
+	}
+	sealed, err := format.SealManifest(m, append([]crypt.Recipient{owner}, p.opt.To...))
 	if err != nil {
-		return id, 0, err
+		return id, err
 	}
 	buf := make([]byte, bufferLen(len(sealed), p.opt.K, p.opt.M))
 	d, err := p.segment(ctx, buf, copy(buf, sealed))
 	if err != nil {
-		return id, 0, err
+		return id, err
 	}
-	return datamesh.ObjectID(d.Segment), m.Size, p.report(ctx)
+	return datamesh.ObjectID(d.Segment), p.report(ctx)
 }
 
 // longPut is how long a put may take, with what it has gone on from, without
@@ -255,7 +271,7 @@ const undoTime = 5 * time.Second
 func (p *put) result(id datamesh.ObjectID, size int64) PutResult {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := PutResult{ID: id, Size: size, Resumed: p.resumed, Segments: len(p.placed), Survives: p.found - 1}
+	r := PutResult{ID: id, Size: size, Resumed: p.resumed, Epoch: p.keys.Epoch, Segments: len(p.placed), Survives: p.found - 1}
 	peers := map[datamesh.PeerID]bool{}
 	for _, s := range p.placed {
 		for _, who := range s.holders {

@@ -147,16 +147,29 @@ func (a *Archive) reconsider(ctx context.Context, s *Sweep) error {
 	if err != nil {
 		return err
 	}
+	deleted := map[datamesh.ObjectID]bool{}
+	for _, p := range k.Packs {
+		deleted[p.ID] = p.Deleted
+	}
 	for _, id := range doomed {
 		var needed bool
 		if _, err := a.index.row(ctx, []any{&needed}, `SELECT EXISTS (SELECT 1 FROM pack JOIN needs ON needs.pack = pack.n WHERE pack.id = ?)`, id[:]); err != nil {
 			return err
 		}
 		if needed {
-			if err := a.bringBack(ctx, id, true); err != nil {
-				return err
+			err := a.bringBack(ctx, id, deleted[id])
+			if ctx.Err() != nil {
+				return ctx.Err()
 			}
-			s.Back++
+			if err != nil {
+				a.Events.note(fmt.Sprintf("the pack %s was deleted, though a snapshot needs it, and cannot be brought back now: %v", id, err))
+			}
+			if err != nil && !errors.Is(err, errs.Deleted) {
+				continue // it is tried again by the next
+			}
+			if err == nil {
+				s.Back++
+			}
 		} else if k.incomplete() != "" {
 			continue // it is looked at again by the next
 		}

@@ -57,6 +57,12 @@ func (c *Catalog) Undelete(ctx context.Context, id datamesh.ObjectID) error {
 	return c.change(ctx, id, `DELETE FROM deletion WHERE id = ?`, id[:])
 }
 
+// Again says once more of an object what the catalog has of it, so that this is
+// what was said last.
+func (c *Catalog) Again(ctx context.Context, id datamesh.ObjectID) error {
+	return c.write(ctx, func(tx *writing) error { return tx.say(id) })
+}
+
 // Forget removes an object, deleted or not, for good. Kind: FileNotFound.
 func (c *Catalog) Forget(ctx context.Context, id datamesh.ObjectID) error {
 	return c.change(ctx, id, `DELETE FROM object WHERE id = ?`, id[:])

@@ -259,7 +259,7 @@ func TestAReplacementTakesAllAlong(t *testing.T) {
 			}
 		}
 		known, err := c.KnownObjects(ctx)
-		if err != nil || known[old] != catalog.Left || known[e.ID] != catalog.Listed || known[shares[0].ID] != catalog.Listed {
+		if err != nil || known[old] != catalog.Replaced || known[e.ID] != catalog.Listed || known[shares[0].ID] != catalog.Listed {
 			t.Errorf("%s knows the old as %v and the new as %v, %v", what, known[old], known[e.ID], err)
 		}
 	}

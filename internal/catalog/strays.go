@@ -58,10 +58,11 @@ type Known int
 
 // What is known of an object.
 const (
-	Unknown Known = iota
-	Listed        // it is there: all its segments must be known
-	Leaving       // it is to be deleted, and may not be yet
-	Left          // it is deleted, or a run or a manifest that another has replaced: the mesh was told, or is told by others
+	Unknown  Known = iota
+	Listed         // it is there: all its segments must be known
+	Leaving        // it is to be deleted, and may not be yet
+	Left           // it is deleted, and the mesh was told; another device may have brought it back, unheard
+	Replaced       // a run or a manifest that another has replaced, or a share that was taken back
 )
 
 // KnownObjects returns all objects that the catalog knows, with those that were
@@ -78,10 +79,10 @@ func (c *Catalog) KnownObjects(ctx context.Context) (known map[datamesh.ObjectID
 		}
 		return err
 	}, `SELECT id, iif(done IS NULL, 1, iif(done = 1 OR final = 1, 3, 2)) FROM object LEFT JOIN deletion USING (id)
-		UNION ALL SELECT id, iif(done, 3, iif(withdrawn IS NULL, 1, 2)) FROM share
-		UNION ALL SELECT object, iif(merged IS NULL, 1, 3) FROM run
-		UNION ALL SELECT what, 3 FROM met
-		UNION ALL SELECT id, 3 FROM former`)
+		UNION ALL SELECT id, iif(done, 4, iif(withdrawn IS NULL, 1, 2)) FROM share
+		UNION ALL SELECT object, iif(merged IS NULL, 1, 4) FROM run
+		UNION ALL SELECT what, 4 FROM met
+		UNION ALL SELECT id, 4 FROM former`)
 }
 
 // each calls scan with each row of a query.

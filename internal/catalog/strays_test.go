@@ -171,7 +171,7 @@ func TestObjectsAndTheirSegmentsAreKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	known, err := c.KnownObjects(t.Context())
-	want := map[datamesh.ObjectID]catalog.Known{id(1): catalog.Listed, id(2): catalog.Leaving, id(3): catalog.Left, id(4): catalog.Left, run: catalog.Left}
+	want := map[datamesh.ObjectID]catalog.Known{id(1): catalog.Listed, id(2): catalog.Leaving, id(3): catalog.Left, id(4): catalog.Left, run: catalog.Replaced}
 	if diff := gocmp.Diff(want, known); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}

@@ -90,7 +90,8 @@ func (n *Node) look(ctx context.Context, l *link, keys *keyring.Ring) (*strays, 
 			if err != nil {
 				return nil, err
 			}
-			is[i] = puts[segment] || what != catalog.Unknown
+			// A manifest of what is deleted is looked at: it may have been brought back, unheard.
+			is[i] = puts[segment] || what != catalog.Unknown && known[datamesh.ObjectID(segment)] != catalog.Left
 		}
 		return is, nil
 	}
@@ -200,7 +201,7 @@ func someAtOnce[T any](list []T, do func(int, T) error) error {
 func (n *Node) knowParts(ctx context.Context, l *link, known map[datamesh.ObjectID]catalog.Known, incomplete func(error) error) error {
 	var needed []datamesh.ObjectID
 	for id, what := range known {
-		if what != catalog.Left {
+		if what < catalog.Left {
 			needed = append(needed, id)
 		}
 	}
@@ -420,7 +421,7 @@ func (n *Node) lookOnce(ctx context.Context, l *link) error {
 	n.cleaning.Lock()
 	defer n.cleaning.Unlock()
 	last, err := n.catalog.Looked(ctx)
-	if err != nil || n.now().Before(last.Add(strayPause)) {
+	if now := n.now(); err != nil || !now.Before(last) && now.Before(last.Add(strayPause)) { // a clock may have been ahead
 		return err
 	}
 	keys, err := n.heldKeys()

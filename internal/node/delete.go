@@ -35,6 +35,12 @@ func (n *Node) remove(ctx context.Context, ref string, o DeleteOptions, pinned b
 		return nil, err
 	}
 	e, err := n.catalog.ByID(ctx, id)
+	if err == nil && e.Type != format.PackType && n.heardOf(ctx) { // another home may have given it a further name, or pinned it
+		if id, err = n.resolveAny(ctx, ref); err != nil {
+			return nil, err
+		}
+		e, err = n.catalog.ByID(ctx, id)
+	}
 	if err != nil && !errors.Is(err, errs.FileNotFound) {
 		return nil, err
 	}
@@ -83,6 +89,11 @@ func (n *Node) remove(ctx context.Context, ref string, o DeleteOptions, pinned b
 			return nil, err
 		}
 		step.At("node: delete: the catalog has noted it")
+		if e.Type == format.PackType { // before the first word: no other device builds on it any more
+			if err := n.publish(ctx, l); err != nil {
+				return nil, err
+			}
+		}
 		if err := n.carryOut(ctx, l, id, c, o.Now); err != nil {
 			return nil, err
 		}
@@ -284,7 +295,11 @@ func (n *Node) Undelete(ctx context.Context, ref string) (*Undeleted, error) {
 	if err := n.catalog.Undone(ctx, e.ID); err != nil && !errors.Is(err, errs.FileNotFound) {
 		return nil, err
 	}
-	survives, err := l.objects.Undelete(ctx, e.ID)
+	bringBack := l.objects.Undelete
+	if e.Type == format.PackType {
+		bringBack = l.objects.Return // a snapshot needs it, whoever else brings it back
+	}
+	survives, err := bringBack(ctx, e.ID)
 	if err != nil {
 		return nil, l.absent(err) // it is still deleted, and the mesh is told so again
 	}
@@ -299,8 +314,8 @@ func (n *Node) Undelete(ctx context.Context, ref string) (*Undeleted, error) {
 	step.At("node: undelete: the catalog has the object again")
 	if errors.Is(err, errs.FileNotFound) { // another home has deleted it
 		err = n.catalog.Add(ctx, entryFrom(e.ID, m))
-		if errors.Is(err, errs.Exists) {
-			err = nil
+		if errors.Is(err, errs.Exists) { // it is listed here, and a deletion that is unheard yet shall not hold
+			err = n.catalog.Again(ctx, e.ID)
 		}
 	}
 	if err != nil {

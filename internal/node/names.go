@@ -305,23 +305,17 @@ func (n *Node) settle(ctx context.Context, l *link) {
 }
 
 func (n *Node) settleOne(ctx context.Context, l *link, id datamesh.ObjectID) error {
-	var generation uint64
-	gone, final := false, false
 	word, err := l.objects.Word(ctx, id)
-	switch {
-	case err == nil:
-		generation, gone, final = word.Generation, word.Gone(), word.Final()
-	case errors.Is(err, errs.FileNotFound): // its content may have been deleted by an id that it had before
-		gone, err = n.catalog.WasObject(ctx, id)
+	if err != nil && !errors.Is(err, errs.FileNotFound) {
+		return err
 	}
-	if gone {
-		if !final {
-			_, err = l.objects.Undelete(ctx, id)
-		}
-		if final || errors.Is(err, errs.Deleted) {
-			if err = n.catalog.Delete(ctx, id, time.Now(), generation, true); err == nil {
-				err = n.catalog.Done(ctx, id)
-			}
+	final := err == nil && word.Final()
+	if !final { // also without a word on the manifest: the content is deleted before it, and by an id of before
+		_, err = l.objects.Return(ctx, id)
+	}
+	if final || errors.Is(err, errs.Deleted) {
+		if err = n.catalog.Delete(ctx, id, time.Now(), datamesh.Final, true); err == nil {
+			err = n.catalog.Done(ctx, id)
 		}
 	}
 	if err != nil && !errors.Is(err, errs.FileNotFound) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"datamesh"
@@ -231,13 +232,19 @@ func (n *Node) toTakeBack(ctx context.Context, id datamesh.ObjectID, o UnshareOp
 // settleShares deletes the manifests of shares that were taken back, or are over. One
 // that cannot be deleted now does not keep the others from it.
 func (n *Node) settleShares(ctx context.Context, l *link) error {
+	now := time.Now()
+	isOver := func(s catalog.Share) bool { return !s.Done && !s.Withdrawn && s.Expired(now) }
 	all, err := n.catalog.Shares(ctx)
+	var failed []error
+	if err == nil && slices.ContainsFunc(all, isOver) { // another home may have given it more time
+		failed = append(failed, n.hear(ctx, l))
+		all, err = n.catalog.Shares(ctx)
+	}
 	if err != nil {
 		return err
 	}
-	var failed []error
 	for _, s := range all {
-		if s.Done || !s.Withdrawn && !s.Expired(time.Now()) {
+		if s.Done || !s.Withdrawn && (!isOver(s) || errors.Join(failed...) != nil) {
 			continue
 		}
 		if err := n.takeBack(ctx, l, s.ID); err != nil {
@@ -289,7 +296,10 @@ func (n *Node) sharesReturn(ctx context.Context, l *link, id datamesh.ObjectID) 
 		if errors.Is(err, errs.Deleted) {
 			return n.takeBack(ctx, l, s.ID)
 		}
-		return err
+		if err != nil {
+			n.log.Warn("what is shared could not be brought back with its object; share it again", "error", err)
+		}
+		return nil
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"datamesh"
+	"datamesh/internal/errs"
 	"datamesh/internal/ring"
 	"datamesh/internal/transfer"
 )
@@ -28,7 +29,8 @@ func (o *Objects) Gone(ctx context.Context, ids []datamesh.ObjectID) ([]datamesh
 			lists[peer] = append(lists[peer], transfer.Word{Segment: segment})
 		}
 	}
-	var mu sync.Mutex // guards last
+	var mu sync.Mutex // guards the rest
+	answered := map[datamesh.PeerID]bool{}
 	last := map[datamesh.SegmentID]*datamesh.Deletion{}
 	answers.collect(maps.Keys(lists), func(peer datamesh.PeerID) error {
 		list := lists[peer]
@@ -50,6 +52,9 @@ func (o *Objects) Gone(ctx context.Context, ids []datamesh.ObjectID) ([]datamesh
 				answers.count(w.Segment)
 			}
 		}
+		mu.Lock()
+		defer mu.Unlock()
+		answered[peer] = true
 		return nil
 	})
 	if err := answers.err(ctx); err != nil {
@@ -57,6 +62,9 @@ func (o *Objects) Gone(ctx context.Context, ids []datamesh.ObjectID) ([]datamesh
 	}
 	gone := []datamesh.ObjectID{}
 	for _, id := range ids {
+		if peers := ring.Registrars(view, id, ring.RegistrarCount(datamesh.MaxShards, 0, view.Live())); !enough(peers, answered) {
+			return nil, errs.New(errs.Unavailable, "too few of the peers that keep track of %s answered: %s", id, reasons(answers.failed))
+		}
 		if del := last[datamesh.SegmentID(id)]; del != nil && del.Gone() {
 			gone = append(gone, id)
 		}

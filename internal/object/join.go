@@ -100,9 +100,6 @@ func (f *fetch) unknown() error {
 // wasDeleted reports whether the segment was deleted. Whoever says so may lie,
 // or have been away when it was brought back: the owner's last word decides.
 func (f *fetch) wasDeleted() bool {
-	if !f.deleted {
-		return false
-	}
 	last, err := f.g.o.lastWord(f.ctx, f.id, f.shape.k, f.shape.m)
 	return err == nil && last.Gone()
 }

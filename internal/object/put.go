@@ -195,7 +195,7 @@ func (p *put) manifest(ctx context.Context, m *format.Manifest) (id datamesh.Obj
 // longPut is how long a put may take, with what it has gone on from, without
 // asking whether its segments are still wanted. It is less than the time after
 // which another home of the owner may take them for left over.
-const longPut = 20 * 24 * time.Hour
+const longPut = 10 * time.Minute
 
 // stillThere reports with an error that segments of a put that took very long were
 // deleted meanwhile. Kind: Unavailable.

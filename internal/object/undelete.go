@@ -35,6 +35,16 @@ func (o *Objects) Undelete(ctx context.Context, id datamesh.ObjectID) (survives 
 	return u.survives, nil
 }
 
+// Return is as Undelete of what is listed: what it cannot bring back whole it
+// leaves as far as it is, since another device may have brought it back.
+func (o *Objects) Return(ctx context.Context, id datamesh.ObjectID) (survives int, err error) {
+	u := &undelete{o: o, survives: datamesh.MaxShards}
+	if u.keys, err = o.keys(); err != nil {
+		return 0, err
+	}
+	return u.survives, u.run(ctx, id)
+}
+
 // An undelete is one on its way.
 type undelete struct {
 	o        *Objects
@@ -132,7 +142,7 @@ func (o *Objects) lastWord(ctx context.Context, segment datamesh.SegmentID, k, m
 	need := ring.RegistrarCount(k, m, known(view))/2 + 1
 	var mu sync.Mutex // guards the rest
 	var last *datamesh.Deletion
-	answered, failed := 0, map[datamesh.PeerID]error{}
+	answered, failed := map[datamesh.PeerID]bool{}, map[datamesh.PeerID]error{}
 	each(len(peers), func(i int) {
 		_, words, err := o.net.Words(ctx, peers[i], transfer.Words{List: []transfer.Word{{Segment: segment}}})
 		mu.Lock()
@@ -141,7 +151,7 @@ func (o *Objects) lastWord(ctx context.Context, segment datamesh.SegmentID, k, m
 			failed[peers[i]] = err
 			return
 		}
-		answered++
+		answered[peers[i]] = true
 		for _, del := range words {
 			if last == nil || last.Generation < del.Generation {
 				last = del
@@ -149,13 +159,30 @@ func (o *Objects) lastWord(ctx context.Context, segment datamesh.SegmentID, k, m
 		}
 	})
 	switch {
-	case answered < need:
-		return nil, errors.Join(ctx.Err(), errs.New(errs.Unavailable, "%d of the peers that keep track of %s answered, %d are needed: %s", answered, segment, need, reasons(failed)))
+	case len(answered) < need, k == datamesh.MaxShards && !enough(peers, answered):
+		return nil, errors.Join(ctx.Err(), errs.New(errs.Unavailable, "%d of the peers that keep track of %s answered, which are too few: %s", len(answered), segment, reasons(failed)))
 	case last != nil:
 		return last, nil
 	}
 	return nil, errs.WithHint(errs.New(errs.FileNotFound, "nobody knows that %s was deleted", datamesh.ObjectID(segment)),
 		`see what was deleted with "datamesh list --deleted"`)
+}
+
+// enough reports whether of the peers that may keep track of a segment, nearest
+// first, enough have answered for its owner's last word to be known, whatever its
+// code is: by that some of them do, at least 8, the nearest, of which more than
+// half have what was acknowledged.
+func enough(peers []datamesh.PeerID, answered map[datamesh.PeerID]bool) bool {
+	n := 0
+	for i, p := range peers {
+		if answered[p] {
+			n++
+		}
+		if i+1 >= ring.RegistrarCount(1, 0, len(peers)) && 2*n <= i+1 {
+			return false
+		}
+	}
+	return true
 }
 
 // lastWords asks for the owner's last words on segments.

@@ -34,13 +34,17 @@ last snapshot of the name are not read. What ".datameshignore" files say, as
 
 Snapshots are deleted as files are, with "datamesh rm". What no snapshot needs
 any more goes with a later backup, a day after it is known that none does, and
-can be brought back for 7 days then.`,
+can be brought back for 7 days then.
+
+In the end the mesh is asked whether all can be read that the snapshot shares with
+others. What cannot, since too many are away that have it, ends it with 5: --force
+puts it anew.`,
 		Args:              arity(1, 1),
 		ValidArgsFunction: positional(completeDirs),
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.Name, "name", "", "`NAME` of the backup; each of its snapshots has it")
-	flags.BoolVar(&o.Force, "force", false, "read all files, also those that have not changed by their size, times and inode")
+	flags.BoolVar(&o.Force, "force", false, "read all files, also those that have not changed by their size, times and inode, and put anew what the mesh cannot show now")
 	flags.StringArrayVar(&exclude, "exclude", nil, "leave out what matches `PATTERN`, as in a .gitignore; may be repeated")
 	flags.BoolVar(&caches, "exclude-caches", false, "leave out what is in directories that have a CACHEDIR.TAG")
 	c.completeFlags(cmd, map[string]cobra.CompletionFunc{"name": c.completeObjects})

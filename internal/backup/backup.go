@@ -42,6 +42,7 @@ type Mesh interface {
 	Undelete(ctx context.Context, ref string) (*node.Undeleted, error)
 	BackupObjects(ctx context.Context, learn bool) (*node.BackupObjects, error)
 	Gone(ctx context.Context, ids []datamesh.ObjectID) (*node.Gone, error)
+	Info(ctx context.Context, ref string, prove bool) (*node.Info, error)
 }
 
 // Keys are those of an owner's backups.

@@ -175,12 +175,14 @@ func (a *Archive) bringBack(ctx context.Context, id datamesh.ObjectID, cataloged
 	return err
 }
 
+// ofSnapshot are the packs that a snapshot needs.
+const ofSnapshot = `id IN (SELECT pack.id FROM pack JOIN needs ON needs.pack = pack.n JOIN snapshot ON snapshot.n = needs.snapshot WHERE snapshot.id = ?)`
+
 // settle asks, once a snapshot is in the mesh, for the words on all packs that
 // it needs, and brings back those that were deleted meanwhile. It returns how
 // many are lost. From then on no device that hears all others has them deleted.
 func (a *Archive) settle(ctx context.Context, snapshot datamesh.ObjectID) (lost int, err error) {
-	const of = `id IN (SELECT pack.id FROM pack JOIN needs ON needs.pack = pack.n JOIN snapshot ON snapshot.n = needs.snapshot WHERE snapshot.id = ?)`
-	ids, err := a.index.ids(ctx, `SELECT id FROM pack WHERE `+of, snapshot[:])
+	ids, err := a.index.ids(ctx, `SELECT id FROM pack WHERE `+ofSnapshot, snapshot[:])
 	if err != nil {
 		return 0, err
 	}

@@ -39,6 +39,7 @@ type object struct {
 	typ     string
 	trashed time.Time // since when it is in the trash
 	purged  bool
+	lost    bool // with its holders
 }
 
 type member struct {
@@ -222,7 +223,7 @@ func (d *device) Put(_ context.Context, r io.Reader, o node.PutOptions) (*node.S
 	id := datamesh.ObjectID(sha256.Sum256([]byte{byte(d.w.made), byte(d.w.made >> 8), byte(d.w.made >> 16)}))
 	d.w.objects[id] = &object{content: content, typ: o.Type}
 	d.say(entry{id: id, name: o.Name, typ: o.Type, size: int64(len(content)), created: d.w.now})
-	s := &node.Stored{ID: id, Size: int64(len(content))}
+	s := &node.Stored{Survives: 2, ID: id, Size: int64(len(content))}
 	if err := d.publish(); err != nil {
 		s.Warnings = append(s.Warnings, err.Error())
 	}
@@ -246,6 +247,9 @@ func (d *device) Get(_ context.Context, ref string, o node.GetOptions, open func
 	}
 	if d.w.word(id)%2 == 1 || x.purged {
 		return nil, errs.New(errs.Deleted, "%s is deleted", ref)
+	}
+	if x.lost {
+		return nil, errs.New(errs.Unavailable, "%s cannot be read", ref)
 	}
 	info := node.ObjectInfo{ID: id, Size: int64(len(x.content))}
 	if o.Resume != nil {
@@ -367,6 +371,18 @@ func (d *device) BackupObjects(_ context.Context, learn bool) (*node.BackupObjec
 	slices.SortFunc(all.Packs, newest)
 	slices.SortFunc(all.Snapshots, newest)
 	return all, nil
+}
+
+// Info tells where an object is: it is whole, unless it is deleted or lost.
+func (d *device) Info(_ context.Context, ref string, _ bool) (*node.Info, error) {
+	id, err := datamesh.ParseObjectID(ref)
+	if err != nil {
+		return nil, err
+	}
+	if x := d.w.objects[id]; x == nil || x.purged || x.lost {
+		return &node.Info{ID: id, Survives: -1}, nil
+	}
+	return &node.Info{ID: id, Survives: 2}, nil
 }
 
 func (d *device) Gone(_ context.Context, ids []datamesh.ObjectID) (*node.Gone, error) {

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"datamesh"
+	"datamesh/internal/errs"
 	"datamesh/internal/format"
 	"datamesh/internal/node"
 	"datamesh/internal/tree"
@@ -430,5 +432,43 @@ func TestManySmallEntries(t *testing.T) {
 	a.restores(t, a.backs(t).ID)
 	if again := a.backs(t); again.Files != 1204 {
 		t.Errorf("got %+v", again)
+	}
+}
+
+// What cannot be read is built on by no backup: it is said, and with force put
+// anew, also by a home that knows it from snapshots alone.
+func TestLostPacksArePutAnewWithForce(t *testing.T) {
+	w := newWorld(t, 1)
+	x := newHome(t, w, 1)
+	first := x.backs(t)
+	for _, o := range w.objects {
+		o.lost = o.typ == format.PackType
+	}
+	run := func(x *home, force bool) (*Result, error) {
+		t.Helper()
+		a := x.open(t)
+		defer a.Close()
+		source, err := tree.Open(x.files, tree.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer source.Close()
+		return a.Run(t.Context(), source, RunOptions{Name: "name", Force: force})
+	}
+	if r, err := run(x, false); !errors.Is(err, errUnsound) || errs.KindOf(err) != errs.Unavailable {
+		t.Errorf("got %+v, %v, want that packs cannot be read", r, err)
+	}
+	r, err := run(x, true)
+	if err != nil || r.NewBytes < first.Bytes || r.Survives != 2 {
+		t.Fatalf("got %+v, %v, want all anew", r, err)
+	}
+	if err := os.RemoveAll(x.dir); err != nil { // what is known of backups
+		t.Fatal(err)
+	}
+	if r, err = run(x, true); err != nil || r.Survives != 2 {
+		t.Errorf("with an index anew: %+v, %v", r, err)
+	}
+	if r := x.backs(t); r.NewBytes > first.Bytes/2 {
+		t.Errorf("got %+v, want what is there to be used", r)
 	}
 }

@@ -29,7 +29,7 @@ type RunOptions struct {
 	Name  string // of the snapshot
 	Path  string // of the tree, to be remembered
 	Host  string // likewise
-	Force bool   // read all files, also those that have not changed
+	Force bool   // read all files, also those that have not changed, and put anew what cannot be read from the mesh now
 }
 
 // A Result is what came of a backup.
@@ -43,10 +43,10 @@ type Result struct {
 	Read     int64             `json:"read"`      // of those that were read
 	NewBytes int64             `json:"new_bytes"` // that were not in the mesh before, those of the snapshot included
 	Packs    int               `json:"packs"`     // that the snapshot needs
-	Survives int               `json:"survives"`
-	Failed   int               `json:"failed"`   // files and directories that could not be read
-	Failures []Failure         `json:"failures"` // the first 1000 of them
-	Swept    Sweep             `json:"swept"`    // of packs that nobody needs
+	Survives int               `json:"survives"`  // peers that may vanish without loss of anything that the snapshot needs
+	Failed   int               `json:"failed"`    // files and directories that could not be read
+	Failures []Failure         `json:"failures"`  // the first 1000 of them
+	Swept    Sweep             `json:"swept"`     // of packs that nobody needs
 }
 
 // attempts is how often a backup is made anew when packs that it was to use turn
@@ -81,6 +81,12 @@ func (a *Archive) Run(ctx context.Context, source Source, o RunOptions) (*Result
 		}
 		r.Read, r.NewBytes = r.Read+total.Read, r.NewBytes+total.NewBytes
 		lost, err := a.settle(ctx, r.ID)
+		if err == nil && lost == 0 {
+			lost, err = a.sound(ctx, r, o.Force)
+			if errors.Is(err, errUnsound) {
+				return nil, err
+			}
+		}
 		if err != nil {
 			return nil, errs.WithHint(errs.New(errs.KindOf(err), "the snapshot %s is stored, and whether nobody has deleted anything that it needs could not be found out: %w", r.ID, err),
 				"type the same again: what is stored is not sent twice")
@@ -93,10 +99,10 @@ func (a *Archive) Run(ctx context.Context, source Source, o RunOptions) (*Result
 			}
 			return r, nil
 		}
-		a.Events.note("packs were lost that another device had deleted meanwhile: what was in them is put anew")
+		a.Events.note("packs that it needs are lost, or were deleted meanwhile by another device: what was in them is put anew")
 		before, total = append(before, r.ID), *r
 	}
-	return nil, errs.New(errs.Backup, "packs that it needs are deleted again and again by another device")
+	return nil, errs.New(errs.Backup, "packs that it needs are lost again and again")
 }
 
 // attempt makes a snapshot, and notes in the index what it needs.

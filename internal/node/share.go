@@ -11,6 +11,7 @@ import (
 	"datamesh/internal/catalog"
 	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
+	"datamesh/internal/format"
 	"datamesh/internal/object"
 	"datamesh/internal/step"
 )
@@ -32,6 +33,10 @@ func (n *Node) Share(ctx context.Context, ref string, o ShareOptions) (*Share, e
 	e, err := n.catalog.ByID(ctx, id)
 	if err != nil {
 		return nil, errs.WithHint(err, `only what you have stored can be shared: see "datamesh list"`)
+	}
+	if e.Type == format.SnapshotType || e.Type == format.PackType {
+		return nil, errs.WithHint(errs.New(errs.Invalid, "a backup cannot be shared: others could not read what it shares with other backups"),
+			"restore it, and share what you mean")
 	}
 	var k catalog.Contact
 	if o.To != "" {

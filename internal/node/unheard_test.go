@@ -174,3 +174,12 @@ func TestServiceLooksAfterAClockWasAhead(t *testing.T) {
 		t.Error("what is in the trash is listed")
 	}
 }
+
+// Of a backup nobody else could read the packs.
+func TestBackupsAreNotShared(t *testing.T) {
+	p := newPair(t)
+	id := p.one.put(noise(2, 100), PutOptions{Name: "snapshot", Type: format.SnapshotType}).ID
+	if s, err := p.one.Share(t.Context(), id.String(), ShareOptions{Recipient: must(t, p.one.keys).Recipient.String()}); errs.KindOf(err) != errs.Invalid {
+		t.Errorf("got %+v, %v, want kind Invalid", s, err)
+	}
+}

@@ -417,3 +417,24 @@ func dictionary(n int) (dict []string) {
 	}
 	return dict
 }
+
+// A directory that was put has its own permissions and time, and goes along with
+// what is below it; a file of that name does not.
+func TestADirectoryIsRenamedWithWhatIsBelow(t *testing.T) {
+	c := open(t, filepath.Join(t.TempDir(), "user.db"))
+	dir, file, other := entry(1, "dir"), entry(2, "dir/file"), entry(3, "dir")
+	dir.Type = "inode/directory"
+	for _, e := range []catalog.Entry{dir, file, other} {
+		if err := c.Add(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := c.Rename(t.Context(), "dir/", "new/", false); n != 2 || err != nil {
+		t.Errorf("%d are renamed, %v", n, err)
+	}
+	for id, want := range map[datamesh.ObjectID]string{dir.ID: "new", file.ID: "new/file", other.ID: "dir"} {
+		if e, err := c.ByID(t.Context(), id); e.Name != want || err != nil {
+			t.Errorf("got %q, %v, want %q", e.Name, err, want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"slices"
+	"strings"
 	"time"
 
 	"datamesh"
@@ -18,7 +19,7 @@ type move struct {
 }
 
 // Rename gives all objects of a name another one, and of a name that ends with a
-// slash all that are below it. To a name that ends with a slash the last part of
+// slash all that are below it, with the directory of that name. To a name that ends with a slash the last part of
 // the old one is added. It returns how many objects have another name now. To a
 // name that another object has they go only by force, and then come before that:
 // those whose time is not later get that of now. Kinds: FileNotFound, Exists,
@@ -84,10 +85,14 @@ func (w *writing) moves(from, to string) (moves []move, err error) {
 		if err := rows.Scan(&id, &name); err != nil {
 			return err
 		}
-		moves = append(moves, move{idOf(id), name, to + name[len(from):]})
+		if rest, isBelow := strings.CutPrefix(name, from); isBelow {
+			moves = append(moves, move{idOf(id), name, to + rest})
+		} else { // the directory
+			moves = append(moves, move{idOf(id), name, strings.TrimSuffix(to, "/")})
+		}
 		return nil
-	}, `SELECT id, name FROM object WHERE name >= ?1 AND name < ?2 AND `+w.c.live+`
-		UNION ALL SELECT id, name FROM alias WHERE name >= ?1 AND name < ?2 AND `+w.c.live, least, beyond)
+	}, `SELECT id, name FROM object WHERE (name >= ?1 AND name < ?2 OR name = ?3 AND type = 'inode/directory') AND `+w.c.live+`
+		UNION ALL SELECT id, name FROM alias WHERE name >= ?1 AND name < ?2 AND `+w.c.live, least, beyond, strings.TrimSuffix(from, "/"))
 	return moves, err
 }
 

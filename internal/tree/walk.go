@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"datamesh/internal/durable"
 	"datamesh/internal/errs"
 )
 
@@ -183,6 +184,9 @@ func (w *walk) entry(root *os.Root, prefix, name string, included bool) {
 		return
 	}
 	full := prefix + name
+	if durable.IsTemp(name) {
+		return // what a writer has not ended, or never will
+	}
 	if err := CheckPath(full); err != nil {
 		w.fail(full, err)
 		return

@@ -125,6 +125,8 @@ func (n *Node) Copy(ctx context.Context, o CopyOptions) (*Copied, error) {
 	}
 	r := new(Copied)
 	r.Warnings, err = n.amend(ctx, func() error {
+		n.deleting.Lock() // what is being deleted gets no further name
+		defer n.deleting.Unlock()
 		from := o.From
 		if isID {
 			from = ""
@@ -180,6 +182,8 @@ func (n *Node) edit(ctx context.Context, ref string, objects, changed *int, warn
 		return one, err
 	}
 	*warnings, err = n.amend(ctx, func() (err error) {
+		n.deleting.Lock() // what is being deleted is not pinned halfway
+		defer n.deleting.Unlock()
 		if !isID {
 			one, *objects, *changed, err = n.catalog.Edit(ctx, ref, edit)
 			return err

@@ -100,7 +100,7 @@ func (k *Keeper) auditNext(ctx context.Context, h *hand) time.Duration {
 		return min(wait, lookPause)
 	}
 	h.move(now, t.Descriptor.Segment)
-	holders := k.live(t)
+	holders := k.believe(ctx, t.Descriptor, k.live(t)) // whoever was refuted may have been given the shard since
 	if !slices.ContainsFunc(holders, func(who []datamesh.PeerID) bool { return len(who) > 0 }) {
 		return 0
 	}

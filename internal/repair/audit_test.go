@@ -308,6 +308,44 @@ func TestOnlyWhatIsRefutedIsTakenOut(t *testing.T) {
 	}
 }
 
+// A peer that was found out, and has been given the shard again, is believed in
+// the end: else a copy that nobody needs stays for good where another has one.
+func TestWhoWasRefutedOnceIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 7)
+		defer w.end()
+		s := w.put(1, 4, 2)[0]
+		first, held := registrars(w.View(), s.Descriptor)[0], w.held(s)
+		index := slices.IndexFunc(held, func(who []datamesh.PeerID) bool { return who[0] != first })
+		holds := held[index][0]
+		for _, m := range w.members {
+			if !slices.ContainsFunc(w.held(s), func(who []datamesh.PeerID) bool { return slices.Contains(who, m.id) }) {
+				if err := m.disk.Put(t.Context(), s.Descriptor, index, s.Bytes[index]); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if n := len(w.held(s)[index]); n != 2 {
+			t.Fatalf("a shard is at %d members, want 2", n)
+		}
+		w.run(w.members...)
+		for _, m := range w.members {
+			k := m.registry.keeper.Load()
+			if m.id != holds {
+				k.audits.note(w.View(), Answer{Peer: holds, Key: s.Key(index), Outcome: Refuted})
+			}
+			defer w.audits(k, time.Hour)()
+		}
+		pass(3 * time.Hour)
+		for i, who := range w.held(s) {
+			if len(who) != 1 {
+				t.Errorf("shard %d is at %d members, want 1", i, len(who))
+			}
+		}
+	})
+}
+
 // rotten is a disk on which a shard has rotted in a part that the first proof
 // hits and no other does. It notices when the whole shard is read.
 type rotten struct {

@@ -1,9 +1,11 @@
 package repair
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -18,6 +20,9 @@ import (
 
 // atOnce is how many members are talked to at once.
 const atOnce = 8
+
+// tellTries is how often a member may fail to be told before that is told of.
+const tellTries = 8
 
 // tellTime is how long a member may take to be told what is held.
 const tellTime = time.Minute
@@ -46,6 +51,9 @@ func (k *Keeper) announce(ctx context.Context, x Announce) Announced {
 			ctx, cancel := k.within(ctx, tellTime)
 			defer cancel()
 			err := k.tell(ctx, peer, sums[peer])
+			if n := k.untold.note(peer, err); n >= tellTries && n&(n-1) == 0 && ctx.Err() == nil {
+				k.events.failed("a member could not be told several times what this node holds", fmt.Errorf("peer %s, %d times: %w", peer, n, err))
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -205,22 +213,21 @@ func (k *Keeper) held(ctx context.Context, after datamesh.ShardKey, do func(*sto
 }
 
 // tell compares the sums of what is held with what a registrar knows, and tells
-// it all of the ranges in which they differ.
+// it all of the ranges in which they differ. What it does not take of words and
+// records does not keep it from being told of shards: of those that were deleted
+// it shows the words.
 func (k *Keeper) tell(ctx context.Context, peer datamesh.PeerID, sums transfer.Sums) error {
 	ranges, err := k.net.Compare(ctx, peer, sums)
 	if err != nil {
 		return err
 	}
 	k.events.compared(len(ranges))
+	var failed error
 	for _, i := range ranges {
 		after, upto := sums.Bounds(i)
 		if peer != k.self {
-			if err := k.tellRecords(ctx, peer, after.Segment, upto.Segment); err != nil {
-				return err
-			}
-			if err := k.tellWords(ctx, peer, after.Segment, upto.Segment); err != nil {
-				return err
-			}
+			failed = cmp.Or(failed, k.tellRecords(ctx, peer, after.Segment, upto.Segment))
+			failed = cmp.Or(failed, k.tellWords(ctx, peer, after.Segment, upto.Segment))
 		}
 		for after.Compare(upto) < 0 {
 			if after, err = k.tellRange(ctx, peer, after, upto); err != nil {
@@ -228,7 +235,28 @@ func (k *Keeper) tell(ctx context.Context, peer datamesh.PeerID, sums transfer.S
 			}
 		}
 	}
-	return nil
+	return failed
+}
+
+// failures counts how often something has failed for a peer since it last did
+// not. Its zero value is ready for use.
+type failures struct {
+	mu sync.Mutex // guards n
+	n  map[datamesh.PeerID]int
+}
+
+func (f *failures) note(peer datamesh.PeerID, err error) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		delete(f.n, peer)
+		return 0
+	}
+	if f.n == nil {
+		f.n = map[datamesh.PeerID]int{}
+	}
+	f.n[peer]++
+	return f.n[peer]
 }
 
 // tellRange tells a registrar what is held from after on, up to upto at most,

@@ -109,6 +109,7 @@ type Keeper struct {
 	wg     sync.WaitGroup // effects that are being carried out
 
 	audits audits
+	untold failures    // members that could not be told what is held
 	absent atomic.Bool // this member was away for so long that it asks before it tells what it holds
 
 	now    func() time.Time

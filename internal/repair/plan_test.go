@@ -2,6 +2,7 @@ package repair
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -146,6 +147,65 @@ func TestSurplusLeavesOneOfEach(t *testing.T) {
 	}
 	if spare := Surplus(members, d, holders); len(spare) > 0 {
 		t.Errorf("a segment that is not whole has too much: %v", spare)
+	}
+}
+
+// Whoever holds what, in the end each shard is at one member and the segment as
+// safe as it can be. Copies may be placed so that it is so safe only as long as
+// all of them stay: those are not for good.
+func TestNothingIsDoubledForGood(t *testing.T) {
+	members := candidates(9)
+	at := func(peers ...int) (who []datamesh.PeerID) {
+		for _, i := range peers {
+			who = append(who, members[i].Peer)
+		}
+		return who
+	}
+	settles(t, "three that had two shards each, of which another has two now", members, descriptor(1, 4, 2),
+		[][]datamesh.PeerID{at(0, 3), at(1, 3), at(2, 4), at(0), at(1), at(2)})
+	seed := rand.Uint64()
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	for range 3000 {
+		k, m := 1+rnd.IntN(5), rnd.IntN(4)
+		members := candidates(1 + rnd.IntN(2*(k+m)))
+		holders := make([][]datamesh.PeerID, k+m)
+		for i := range holders {
+			for range 1 + rnd.IntN(3) {
+				if peer := members[rnd.IntN(len(members))].Peer; !slices.Contains(holders[i], peer) {
+					holders[i] = append(holders[i], peer)
+				}
+			}
+		}
+		settles(t, fmt.Sprint("seed ", seed), members, descriptor(rnd.Int(), k, m), holders)
+	}
+}
+
+// settles carries out plans, and gives up what is too much, until nothing is left
+// to do.
+func settles(t *testing.T, what string, members []placement.Candidate, d *datamesh.Descriptor, holders [][]datamesh.PeerID) {
+	t.Helper()
+	for range 3 {
+		for _, c := range Plan(members, d, holders) {
+			if slices.Contains(holders[c.Index], c.To) {
+				t.Fatalf("%s: a member is given what it has: %v", what, c)
+			}
+			holders[c.Index] = append(holders[c.Index], c.To)
+		}
+		before := placement.Survives(holders, d.K)
+		for _, x := range Surplus(members, d, holders) {
+			holders[x.Index] = slices.DeleteFunc(holders[x.Index], func(p datamesh.PeerID) bool { return p == x.At })
+		}
+		if best := placement.BestSurvives(len(members), d.K, d.M); placement.Survives(holders, d.K) < min(before, best) {
+			t.Fatalf("%s: what was given up was needed: %v", what, holders)
+		}
+	}
+	if got, want := placement.Survives(holders, d.K), placement.BestSurvives(len(members), d.K, d.M); got != want {
+		t.Errorf("%s: %d+%d survives %d at %d members, want %d", what, d.K, d.M, got, len(members), want)
+	}
+	for i, who := range holders {
+		if len(who) != 1 {
+			t.Fatalf("%s: %d+%d at %d members: shard %d is at %d", what, d.K, d.M, len(members), i, len(who))
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"datamesh"
@@ -25,7 +26,7 @@ type Spare struct {
 // order of placement. It is the same whoever finds it from the same table of
 // members. Of a segment that is not whole nothing is too much.
 func Surplus(members []placement.Candidate, d *datamesh.Descriptor, holders [][]datamesh.PeerID) (spare []Spare) {
-	if !slices.ContainsFunc(holders, func(who []datamesh.PeerID) bool { return len(who) > 1 }) || !whole(holders) {
+	if !doubled(holders) || !whole(holders) {
 		return nil
 	}
 	kept := keep(byRank(members, d, holders))
@@ -154,8 +155,12 @@ func (k *Keeper) giveUpNext(ctx context.Context, key datamesh.ShardKey) {
 	}
 }
 
-// giveUpOne gives up a shard if all others of its segment have proven to be
-// where they should, and another peer that has this one has pledged to keep it.
+var errUnproven = errs.New(errs.Unavailable, "too few others prove that they have shards of its segment")
+
+// giveUpOne gives up a shard if the others of its segment have proven to be at so
+// many peers that it survives what it should, and one that has this shard has
+// pledged to keep it. Of other copies that are too many it does not matter
+// whether they are what they are said to be.
 // While they prove that, this one is not served, so that nobody proves with it
 // that he has it himself.
 func (k *Keeper) giveUpOne(ctx context.Context, key datamesh.ShardKey) (gone bool, err error) {
@@ -163,13 +168,16 @@ func (k *Keeper) giveUpOne(ctx context.Context, key datamesh.ShardKey) (gone boo
 		return false, err // whoever tells of it is behind
 	}
 	s := k.survey(ctx, key.Segment)
-	if s.Err != nil || s.Gone || !k.steady(s) || !k.tooMany(s.Descriptor, s.Holders, key) || !k.pledge.begin(key) {
+	if s.Err != nil && !s.Gone {
+		return false, s.Err
+	}
+	if s.Gone || !k.steady(s) || !k.tooMany(s.Descriptor, s.Holders, key) || !k.pledge.begin(key) {
 		return false, nil // it is told of again
 	}
 	defer k.pledge.end(key)
 	holders := k.prove(ctx, s.Descriptor, s.Holders)
-	if placement.Survives(holders, s.Descriptor.K) < placement.Survives(s.Holders, s.Descriptor.K) || !k.tooMany(s.Descriptor, holders, key) {
-		return false, nil
+	if placement.Survives(holders, s.Descriptor.K) < k.should(s) || !k.tooMany(s.Descriptor, holders, key) {
+		return false, fmt.Errorf("shard %s/%d: %w", key.Segment, key.Index, errUnproven)
 	}
 	var failed error
 	for _, peer := range holders[key.Index] {
@@ -189,6 +197,12 @@ func (k *Keeper) giveUpOne(ctx context.Context, key datamesh.ShardKey) (gone boo
 		}
 	}
 	return false, failed
+}
+
+// should returns how many losses a segment should survive, and says that it does.
+func (k *Keeper) should(s Surveyed) int {
+	d := s.Descriptor
+	return min(placement.Survives(s.Holders, d.K), placement.BestSurvives(k.net.View().Live(), d.K, d.M))
 }
 
 // tooMany reports whether a shard that is here is one that can be given up.

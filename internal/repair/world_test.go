@@ -145,7 +145,7 @@ func (w *world) keep(m *member) (k *Keeper) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	k = NewKeeper(&seen{w, m.id}, m.registry, Config{Self: m.id, Grace: testGrace, Interval: time.Hour, Seed: uint64(m.id[0])}, 0,
 		Events{Failed: func(what string, err error) {
-			if !errors.Is(err, errPromise) && !errors.Is(err, errTooFew) {
+			if !errors.Is(err, errPromise) && !errors.Is(err, errTooFew) && !errors.Is(err, errUnproven) {
 				w.t.Errorf("%s: %v", what, err)
 			}
 		}})

@@ -171,7 +171,7 @@ func TestLostNodesAreMadeGood(t *testing.T) {
 func TestNothingAcknowledgedIsLost(t *testing.T) {
 	t.Parallel()
 	unraced(t)
-	seeds := []uint64{10, 20}
+	seeds := []uint64{12, 32}
 	if os.Getenv("TEST_DATAMESH_NIGHTLY") == "1" {
 		seeds = nil
 		for seed := range uint64(40) {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"iter"
+	"slices"
 	"time"
 
 	"datamesh"
@@ -36,8 +37,41 @@ CREATE TABLE IF NOT EXISTS deletion (
 // Delete takes an object out of the list, before the mesh is told, by a word of
 // that generation, that it shall be gone. Kind: FileNotFound.
 func (c *Catalog) Delete(ctx context.Context, id datamesh.ObjectID, now time.Time, word uint64, final bool) error {
-	return c.change(ctx, id, `INSERT INTO deletion (id, deleted, word, final, done) SELECT id, ?2, ?3, ?4, 0 FROM object WHERE id = ?1
+	return c.write(ctx, func(tx *writing) error { return tx.delete(id, now, word, final) })
+}
+
+// DeleteAs is as Delete, of an object that is still as it was seen: another
+// process may have pinned it since, or given it a further name. Kinds:
+// FileNotFound, Refused.
+func (c *Catalog) DeleteAs(ctx context.Context, seen Entry, now time.Time, word uint64, final bool) error {
+	return c.write(ctx, func(tx *writing) error {
+		e, err := tx.entry(seen.ID)
+		if err != nil {
+			return err
+		}
+		if e.Pinned && !seen.Pinned {
+			return errs.New(errs.Refused, "it was pinned just now")
+		}
+		known := seen.Names()
+		for _, name := range e.Names() {
+			if !slices.Contains(known, name) {
+				return errs.WithHint(errs.New(errs.Refused, "it was named %q just now", name), "delete it by its id if that name shall go too: datamesh rm %s", e.ID)
+			}
+		}
+		return tx.delete(e.ID, now, word, final)
+	})
+}
+
+func (w *writing) delete(id datamesh.ObjectID, now time.Time, word uint64, final bool) error {
+	n, err := w.exec(`INSERT INTO deletion (id, deleted, word, final, done) SELECT id, ?2, ?3, ?4, 0 FROM object WHERE id = ?1
 		ON CONFLICT DO UPDATE SET word = excluded.word, final = max(final, excluded.final), done = 0`, id[:], now.UnixNano(), int64(word), final)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return errs.New(errs.FileNotFound, "object %v is not in the catalog", id)
+	}
+	return w.say(id)
 }
 
 // Undone notes that the mesh may not know any more that a deleted object shall

@@ -438,3 +438,48 @@ func TestADirectoryIsRenamedWithWhatIsBelow(t *testing.T) {
 		}
 	}
 }
+
+// What another process of the home has pinned, or given a further name, since it
+// was looked at is not deleted. What it has taken away or tagged does not matter.
+func TestDeleteAsHeedsWhatWasSaidMeanwhile(t *testing.T) {
+	pin := func(e *catalog.Entry) { e.Pinned = true }
+	tag := func(e *catalog.Entry) { e.Tags = []string{"tag"} }
+	for what, tt := range map[string]struct {
+		say  func(c *catalog.Catalog, id datamesh.ObjectID) error
+		want errs.Kind
+	}{
+		"nothing": {func(*catalog.Catalog, datamesh.ObjectID) error { return nil }, 0},
+		"a tag": {func(c *catalog.Catalog, id datamesh.ObjectID) error {
+			_, _, err := c.EditObject(t.Context(), id, tag)
+			return err
+		}, 0},
+		"a pin": {func(c *catalog.Catalog, id datamesh.ObjectID) error {
+			_, _, err := c.EditObject(t.Context(), id, pin)
+			return err
+		}, errs.Refused},
+		"a name": {func(c *catalog.Catalog, id datamesh.ObjectID) error {
+			_, _, err := c.Copy(t.Context(), id, "a", "b")
+			return err
+		}, errs.Refused},
+		"a deletion": {func(c *catalog.Catalog, id datamesh.ObjectID) error {
+			return c.Delete(t.Context(), id, time.Unix(1, 0), 1, false)
+		}, errs.FileNotFound},
+	} {
+		path := filepath.Join(t.TempDir(), "user.db")
+		c, other := open(t, path), open(t, path)
+		seen := entry(1, "a")
+		if err := c.Add(t.Context(), seen); err != nil {
+			t.Fatal(err)
+		}
+		if err := tt.say(other, seen.ID); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		err := c.DeleteAs(t.Context(), seen, time.Unix(2, 0), 1, false)
+		if tt.want == 0 && err != nil || tt.want != 0 && !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", what, err, tt.want)
+		}
+		if _, err := c.ByID(t.Context(), seen.ID); (err == nil) != (tt.want == errs.Refused) {
+			t.Errorf("%s: it is listed: %v", what, err)
+		}
+	}
+}

@@ -85,7 +85,7 @@ func (n *Node) remove(ctx context.Context, ref string, o DeleteOptions, pinned b
 		r.Until = time.Now().UTC().Add(trashTime)
 	}
 	if !o.DryRun {
-		if err := n.condemn(ctx, id, c, o.Now); err != nil {
+		if err := n.condemn(ctx, id, e, c, o.Now); err != nil {
 			return nil, err
 		}
 		step.At("node: delete: the catalog has noted it")
@@ -196,19 +196,23 @@ func (n *Node) hintForget(ctx context.Context, err error, id datamesh.ObjectID) 
 	return err
 }
 
-// condemn notes in the catalog that an object shall be gone, whoever has stored it.
-func (n *Node) condemn(ctx context.Context, id datamesh.ObjectID, c *object.Condemned, final bool) error {
-	err := n.catalog.Delete(ctx, id, time.Now(), c.Word(final), final)
+// condemn notes in the catalog that an object shall be gone, whoever has stored
+// it. Kind: Refused (it is not as it was seen any more).
+func (n *Node) condemn(ctx context.Context, id datamesh.ObjectID, seen catalog.Entry, c *object.Condemned, final bool) error {
+	seen.ID = id
+	err := n.catalog.DeleteAs(ctx, seen, time.Now(), c.Word(final), final)
 	if !errors.Is(err, errs.FileNotFound) {
 		return err
 	}
-	m := c.Manifest
-	e := entryFrom(id, m)
+	if _, err := n.catalog.DeletedByID(ctx, id); err == nil {
+		return n.catalog.Delete(ctx, id, time.Now(), c.Word(final), final)
+	}
+	e := entryFrom(id, c.Manifest)
 	e.StoredBytes = c.StoredBytes
 	if err := n.catalog.Add(ctx, e); err != nil && !errors.Is(err, errs.Exists) {
 		return err
 	}
-	return n.catalog.Delete(ctx, id, time.Now(), c.Word(final), final)
+	return n.catalog.DeleteAs(ctx, e, time.Now(), c.Word(final), final)
 }
 
 // entryFrom returns what the catalog has of an object that was not in it.

@@ -101,7 +101,11 @@ func TestDeletionInPartThatDoesNotHoldIsUndone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.one.condemn(t.Context(), p.id, c, false); err != nil {
+	e, err := p.one.catalog.ByID(t.Context(), p.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.one.condemn(t.Context(), p.id, e, c, false); err != nil {
 		t.Fatal(err)
 	}
 	p.deletesContent(t)

@@ -27,6 +27,16 @@ import (
 // joinTime is how long a client looks for its mesh.
 const joinTime = 10 * time.Second
 
+// missedTime is how long a client that has not found its mesh does not look for
+// it again: what one command does needs to wait for it once.
+const missedTime = 5 * time.Second
+
+// A miss is that a client did not find its mesh.
+type miss struct {
+	err error
+	at  time.Time
+}
+
 // connect returns the node's link to its mesh, which the first caller makes.
 func (n *Node) connect(ctx context.Context) (*link, error) {
 	n.mu.Lock()
@@ -36,6 +46,9 @@ func (n *Node) connect(ctx context.Context) (*link, error) {
 	}
 	if n.ctx.Err() != nil {
 		return nil, errs.New(errs.Unavailable, "the node is shutting down")
+	}
+	if n.missed.err != nil && time.Since(n.missed.at) < missedTime {
+		return nil, n.missed.err
 	}
 	m, err := loadMemory(n.home)
 	if err != nil {
@@ -56,6 +69,9 @@ func (n *Node) connect(ctx context.Context) (*link, error) {
 		l, err = n.joinAsClient(ctx, m)
 	}
 	if err != nil {
+		if n.opt.Role == Client && errs.KindOf(err) == errs.Unavailable && ctx.Err() == nil {
+			n.missed = miss{err, time.Now()}
+		}
 		return nil, err
 	}
 	if l.disk != nil && errors.Is(lost, fs.ErrNotExist) {

@@ -84,8 +84,9 @@ type Node struct {
 	compacting sync.Mutex // held while that is made shorter
 	posting    sync.Mutex // held while it is sent the card and the letters of this home
 
-	mu   sync.Mutex // guards link, and is held while it is made
-	link *link      // nil until an operation needs it
+	mu     sync.Mutex // guards link and missed, and is held while link is made
+	link   *link      // nil until an operation needs it
+	missed miss
 
 	ctx    context.Context // ends when the node is closed
 	cancel context.CancelFunc

@@ -441,6 +441,30 @@ func TestNodesThatCannotBeOpened(t *testing.T) {
 	bootstrap(t, h) // nothing is locked by those that failed
 }
 
+// A client that has not found its mesh does not look for it again and again while
+// it does one thing.
+func TestClientLooksForItsMeshOnce(t *testing.T) {
+	first, h := bootstrap(t, home(t)), home(t)
+	n := open(t, through(t, h, Client, first))
+	if _, err := n.Peers(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n.end()
+	first.end()
+	o := options(h, Client)
+	o.JoinTimeout = 100 * time.Millisecond
+	n = open(t, o)
+	_, err := n.Peers(t.Context())
+	wantKind(t, "a mesh that is not there", err, errs.Unavailable)
+	if _, again := n.Peers(t.Context()); again != err {
+		t.Errorf("it was looked for once more: %v", again)
+	}
+	n.missed.at = n.missed.at.Add(-missedTime)
+	if _, later := n.Peers(t.Context()); later == err {
+		t.Error("it is never looked for again")
+	}
+}
+
 func TestPutsThatMakeNoSense(t *testing.T) {
 	n := open(t, options(home(t), Client))
 	minus, one := -1, 1

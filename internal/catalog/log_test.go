@@ -570,7 +570,7 @@ func (c *cloud) fill(d *catalog.Catalog, n int) (once int) {
 // BenchmarkLog adds objects one by one, and reads the log then: ns/op is what the
 // catalog takes for each, reads are those of the mesh, and sent is how often what
 // there is to say was sent, with all that is around it. For the figures of
-// docs/design.md: -bench Log -benchtime 100000x.
+// docs/performance.md: -bench Log -benchtime 100000x.
 func BenchmarkLog(b *testing.B) {
 	mesh, d := newCloud(b), open(b, filepath.Join(b.TempDir(), "user.db"))
 	once := mesh.fill(d, b.N)

@@ -57,6 +57,7 @@ var owners = map[string][]string{
 	"github.com/btcsuite/btcd/btcutil/bech32": {".", "internal/crypt", "internal/keyring"},
 	"github.com/coreos/go-systemd/":           {"cmd/datamesh"},
 	"github.com/fxamacker/cbor/":              {"internal/format"},
+	"github.com/gabriel-vasile/mimetype":      {"internal/node"},
 	"github.com/gofrs/flock":                  {"internal/backup", "internal/object", "internal/partial", "internal/store"},
 	"github.com/google/go-cmp/":               {"internal/storetest"},
 	"github.com/ipfs/go-log/":                 {"internal/mesh"},

@@ -39,6 +39,9 @@ time, is not stored again, so that a put which was interrupted goes on when the
 same is typed again. A file .datameshignore in a directory says what is left
 out there, as a .gitignore does for Git.
 
+The media type of a file, which "datamesh list --type" goes by, is found by how it
+begins, and else by the ending of its name.
+
 A RECIPIENT is what "datamesh id" prints, or any of age's: age1…, age1pq1…, or that
 of a plugin, age1NAME1…, whose program age-plugin-NAME must be installed.`,
 		Args:              arity(1, -1),

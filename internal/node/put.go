@@ -74,6 +74,9 @@ func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (stored *Stor
 	if opt.Source, err = sourceOf(o.Source); err != nil {
 		return nil, err
 	}
+	if opt.Type == "" {
+		opt.Type, r = typed(r, o.Name)
+	}
 	p := &progress{kind: PutTransfer, name: o.Name, code: code}
 	p.size.Store(cmp.Or(o.Size, -1))
 	defer n.board.begin(o.Transfer, p)()
@@ -82,7 +85,7 @@ func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (stored *Stor
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
 		defer cancel()
 		return n.catalog.Add(ctx, catalog.Entry{ID: p.ID, Name: o.Name, Size: p.Size, Tags: o.Tags,
-			Created: time.Now().UTC(), StoredBytes: p.StoredBytes, Type: o.Type, Mode: o.Mode, ModTime: o.ModTime, Epoch: p.Epoch})
+			Created: time.Now().UTC(), StoredBytes: p.StoredBytes, Type: opt.Type, Mode: o.Mode, ModTime: o.ModTime, Epoch: p.Epoch})
 	})
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -150,6 +151,40 @@ func TestPutThatReturnedIsRecovered(t *testing.T) {
 	restart(t, m.members[1])
 	if r := result[node.Recovered](t, u.recovers(t, words)); r.Objects != 3 {
 		t.Errorf("with four of six: got %+v", r)
+	}
+}
+
+// The name of what was put with --async is not in the mesh before the next change.
+func TestNameOfAnAsyncPutIsSentLater(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, 5)
+	u := m.user(t)
+	other := u.elsewhere(t)
+	content := noisy(1, 5000)
+	u.put(t, content, "--name", "a", "--async")
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "b"), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if o := u.run(t, "put", "-r", dir, "--name", "tree", "--async"); o.code != 0 {
+		t.Fatalf("put -r: exit status %d: %s", o.code, o.stderr)
+	}
+	names := func() (names []string) {
+		for _, o := range result[node.List](t, other.run(t, "list", "--sort", "name")).Objects {
+			names = append(names, o.Name)
+		}
+		return names
+	}
+	problem(t, other.run(t, "tag", "a", "--add", "x"), 4) // which has it ask what other homes have said
+	if got := names(); len(got) > 0 {
+		t.Errorf("another home lists %v", got)
+	}
+	u.put(t, content, "--name", "c")
+	if got := other.run(t, "get", "a", "-"); got.code != 0 || !bytes.Equal(got.stdout, content) {
+		t.Errorf("get: exit status %d: %s", got.code, got.stderr)
+	}
+	if got, want := names(), []string{"a", "c", "tree", "tree/b"}; !slices.Equal(got, want) {
+		t.Errorf("another home lists %v, want %v", got, want)
 	}
 }
 

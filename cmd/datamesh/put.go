@@ -42,6 +42,10 @@ out there, as a .gitignore does for Git.
 The media type of a file, which "datamesh list --type" goes by, is found by how it
 begins, and else by the ending of its name.
 
+When a put returns, the name and all that "list" shows survive what the file does.
+With --async they are on this machine alone for a while: if it is lost before they
+are sent, the file is in the mesh and no list has it.
+
 A RECIPIENT is what "datamesh id" prints, or any of age's: age1…, age1pq1…, or that
 of a plugin, age1NAME1…, whose program age-plugin-NAME must be installed.`,
 		Args:              arity(1, -1),
@@ -59,6 +63,7 @@ of a plugin, age1NAME1…, whose program age-plugin-NAME must be installed.`,
 	flags.StringArrayVar(&trees.filter.Include, "include", nil, "with -r: store only what matches `PATTERN`, or is below what does; may be repeated")
 	flags.BoolVar(&trees.filter.Caches, "exclude-caches", false, "with -r: leave out what is in directories with a CACHEDIR.TAG")
 	flags.BoolVar(&dryRun, "dry-run", false, "say what it would come to, and store nothing")
+	flags.BoolVar(&o.Unnamed, "async", false, "return before the mesh knows the name; a service of this home sends it, or the next command that changes something")
 	c.completeFlags(cmd, map[string]cobra.CompletionFunc{"code": completeCodes})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if slices.Contains(args, "") {

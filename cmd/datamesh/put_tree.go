@@ -157,7 +157,7 @@ func (c *cli) putTree(ctx context.Context, paths []string, o node.PutOptions, op
 	return c.withKeys(ctx, func(ops api.Operations) error {
 		t := c.newTally("put")
 		t.batch.DryRun = opt.dryRun
-		p := &putBatch{tally: t, ops: ops, o: o, dryRun: opt.dryRun}
+		p := &putBatch{tally: t, ops: ops, o: o, dryRun: opt.dryRun, async: o.Unnamed}
 		if !opt.all && len(o.To) == 0 {
 			if p.known, err = newestOf(ctx, ops, "", func(name string) bool { return below(tops, name) }); err != nil {
 				return err
@@ -234,6 +234,7 @@ type putBatch struct {
 	o      node.PutOptions        // of each
 	known  map[string]node.Object // what is not to be stored again, by name
 	dryRun bool
+	async  bool // the names are told later
 
 	unnamed atomic.Int64 // puts that left it to Publish to tell the mesh their names
 }
@@ -385,7 +386,7 @@ func (f *failing) failed() bool {
 
 // publish tells the mesh the names of what was stored.
 func (p *putBatch) publish(ctx context.Context) {
-	if p.unnamed.Load() == 0 {
+	if p.async || p.unnamed.Load() == 0 {
 		return
 	}
 	published, err := p.ops.Publish(ctx)

@@ -111,6 +111,9 @@ func (c *cli) share(ctx context.Context, ref string, o node.ShareOptions, link *
 		})
 		c.warnAll(s.Warnings)
 		if err == nil && link == nil {
+			if !c.json {
+				c.notice("%s finds it in the inbox of a home that has you as a contact, by the address that \"datamesh id\" prints here", s.Contact)
+			}
 			c.next("unshare %s --from %s # takes it back", s.Object, quoteWord(s.Contact))
 		} else if err == nil {
 			c.next("unshare %s --link %s # takes it back", s.Object, s.ID)

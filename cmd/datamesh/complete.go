@@ -13,7 +13,6 @@ import (
 
 	"datamesh"
 	"datamesh/internal/api"
-	"datamesh/internal/catalog"
 	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
@@ -76,45 +75,6 @@ func completeCodes(*cobra.Command, []string, string) ([]cobra.Completion, cobra.
 		cobra.CompletionWithDesc("4+4", "twice as much; any 4"),
 		cobra.CompletionWithDesc("10+4", "two fifths more; any 4 of 14"),
 	}, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
-}
-
-// completeObjects completes ID|NAME from the catalog: names, and ids once one
-// is begun or there is no name.
-func (c *cli) completeObjects(cmd *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	return inTime(cmd.Context(), func(ctx context.Context, offer func(value, about string) bool) error {
-		home, err := config.FindHome(c.homeDir)
-		if err != nil {
-			return err
-		}
-		user, err := c.userOf(home)
-		if err != nil {
-			return err
-		}
-		cat, err := catalog.OpenToRead(ctx, user.Catalog())
-		if err != nil {
-			return err
-		}
-		defer cat.Close()
-		seen := map[string]bool{}
-		for e, err := range cat.Select(ctx, catalog.Query{}) {
-			if err != nil {
-				return err
-			}
-			about := size(e.Size) + ", " + localTime(e.Created)
-			value := e.Name
-			if id := e.ID.String(); e.Name == "" || word != "" && strings.HasPrefix(id, word) {
-				value, about = id, e.Name+" "+about
-			}
-			if seen[value] || !strings.HasPrefix(value, word) {
-				continue
-			}
-			seen[value] = true
-			if !offer(value, about) {
-				return nil
-			}
-		}
-		return nil
-	})
 }
 
 // completePeers completes PEER from what the home's node knows, or else from

@@ -1,16 +1,12 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"datamesh/internal/api"
-	"datamesh/internal/catalog"
-	"datamesh/internal/config"
 	"datamesh/internal/node"
 )
 
@@ -106,30 +102,4 @@ func (c *cli) warnAll(warnings []string) {
 	for _, text := range warnings {
 		c.warn("%s", text)
 	}
-}
-
-// completeContacts completes the name of a contact.
-func (c *cli) completeContacts(cmd *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	return inTime(cmd.Context(), func(ctx context.Context, offer func(value, about string) bool) error {
-		home, err := config.FindHome(c.homeDir)
-		if err != nil {
-			return err
-		}
-		user, err := c.userOf(home)
-		if err != nil {
-			return err
-		}
-		cat, err := catalog.OpenToRead(ctx, user.Catalog())
-		if err != nil {
-			return err
-		}
-		defer cat.Close()
-		known, err := cat.Contacts(ctx)
-		for _, k := range known {
-			if strings.HasPrefix(k.Name, word) && !offer(k.Name, k.Owner.Address()) {
-				return nil
-			}
-		}
-		return err
-	})
 }

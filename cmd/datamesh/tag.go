@@ -1,17 +1,13 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"datamesh/internal/api"
-	"datamesh/internal/catalog"
-	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
 )
@@ -51,43 +47,4 @@ most 64 tags, of 256 bytes each.`,
 		})
 	}
 	return cmd
-}
-
-// completeTags completes the last of several tags from those that files have.
-func (c *cli) completeTags(cmd *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	before, begun := "", word
-	if i := strings.LastIndex(word, ","); i >= 0 {
-		before, begun = word[:i+1], word[i+1:]
-	}
-	return inTime(cmd.Context(), func(ctx context.Context, offer func(value, about string) bool) error {
-		home, err := config.FindHome(c.homeDir)
-		if err != nil {
-			return err
-		}
-		user, err := c.userOf(home)
-		if err != nil {
-			return err
-		}
-		cat, err := catalog.OpenToRead(ctx, user.Catalog())
-		if err != nil {
-			return err
-		}
-		defer cat.Close()
-		seen := strings.Split(before, ",")
-		for e, err := range cat.Select(ctx, catalog.Query{}) {
-			if err != nil {
-				return err
-			}
-			for _, tag := range e.Tags {
-				if !strings.HasPrefix(tag, begun) || slices.Contains(seen, tag) {
-					continue
-				}
-				seen = append(seen, tag)
-				if !offer(before+tag, "") {
-					return nil
-				}
-			}
-		}
-		return nil
-	})
 }

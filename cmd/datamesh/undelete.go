@@ -1,16 +1,12 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"datamesh/internal/api"
-	"datamesh/internal/catalog"
-	"datamesh/internal/config"
 )
 
 func (c *cli) undeleteCommand() *cobra.Command {
@@ -41,36 +37,4 @@ name it is the one that was deleted last; "datamesh list --deleted" shows all.`,
 			})
 		},
 	}
-}
-
-// completeDeleted completes ID|NAME from what was deleted.
-func (c *cli) completeDeleted(cmd *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	return inTime(cmd.Context(), func(ctx context.Context, offer func(value, about string) bool) error {
-		home, err := config.FindHome(c.homeDir)
-		if err != nil {
-			return err
-		}
-		user, err := c.userOf(home)
-		if err != nil {
-			return err
-		}
-		cat, err := catalog.OpenToRead(ctx, user.Catalog())
-		if err != nil {
-			return err
-		}
-		defer cat.Close()
-		for e, err := range cat.Deleted(ctx) {
-			if err != nil {
-				return err
-			}
-			value, about := e.Name, size(e.Size)+", deleted "+localTime(e.Deleted)
-			if id := e.ID.String(); e.Name == "" || word != "" && strings.HasPrefix(id, word) {
-				value, about = id, e.Name+" "+about
-			}
-			if !e.Final && strings.HasPrefix(value, word) && !offer(value, about) {
-				return nil
-			}
-		}
-		return nil
-	})
 }

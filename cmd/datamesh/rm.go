@@ -48,7 +48,7 @@ Nodes that are away are told when they return.`,
 			}
 			c.warnAll(r.Warnings)
 			if r.Named > 0 {
-				c.warn("%s still has this name; delete it too: datamesh rm %s", count(r.Named, "other object"), typable(r.Name, r.ID))
+				c.warn("left with this name: %s; delete the newest too: datamesh rm %s", count(r.Named, "object"), typable(r.Name, r.ID))
 			}
 			if !r.Until.IsZero() && !r.DryRun {
 				c.next("undelete %s", r.ID)

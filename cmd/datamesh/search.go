@@ -1,7 +1,6 @@
 package main
 
 import (
-	"math"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +17,7 @@ func (c *cli) searchCommand() *cobra.Command {
 stands before and after them, and whether letters are small or capital. What this
 home got last is first. Words of three characters or more are found at once,
 shorter ones by looking through all names.`,
-		Args:              arity(1, math.MaxInt),
+		Args:              arity(1, -1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.Flags().Uint32Var(&limit, "limit", 100, "`N` to list at most")

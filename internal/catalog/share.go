@@ -115,7 +115,7 @@ func (c *Catalog) RemoveContact(ctx context.Context, owner datamesh.OwnerKey) er
 			return err
 		}
 		if shares > 0 {
-			return errs.New(errs.Exists, "%d files are shared with him", shares)
+			return errs.New(errs.Exists, "there is something shared with him, %d in all", shares)
 		}
 		n, err := tx.exec(`DELETE FROM contact WHERE id = ?`, id[:])
 		if err == nil && n == 0 {

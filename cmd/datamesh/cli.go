@@ -20,6 +20,7 @@ import (
 
 	"datamesh"
 	"datamesh/internal/config"
+	"datamesh/internal/durable"
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
 )
@@ -313,7 +314,7 @@ func jsonText(v any) (string, error) {
 
 func outputError(err error) error {
 	if err != nil {
-		return errs.New(errs.IO, "write the result: %w", err)
+		return errs.WithHint(errs.New(durable.KindOf(err), "write the result: %w", err), "write it where there is room, and where you may")
 	}
 	return nil
 }

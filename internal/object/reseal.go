@@ -24,8 +24,27 @@ func (o *Objects) Reseal(ctx context.Context, id datamesh.ObjectID, opt PutOptio
 	if err != nil {
 		return PutResult{}, err
 	}
+	m, _, err := g.own(id)
+	if err != nil {
+		return PutResult{}, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p := &put{o: o, opt: opt, keys: keys, entry: o.journal.begin(), slow: map[datamesh.PeerID]time.Time{}, created: time.Now()}
+	next, err := p.manifest(ctx, m)
+	return p.finish(ctx, p.result(next, m.Size), err, commit)
+}
+
+// own reads the manifest of an object that the user has stored, and nobody else
+// can read, and returns what is public of that. Kinds: as [Objects.Get], Share
+// ([ErrShared]), Authentication.
+func (g *get) own(id datamesh.ObjectID) (*format.Manifest, *datamesh.Descriptor, error) {
+	keys, err := g.o.keys()
+	if err != nil {
+		return nil, nil, err
+	}
 	var m *format.Manifest
-	err = g.segment(ctx, datamesh.SegmentID(id), func(sealed []byte) (err error) {
+	err = g.segment(g.ctx, datamesh.SegmentID(id), func(sealed []byte) (err error) {
 		if m, err = format.OpenManifest(sealed, keys.Identities); err != nil {
 			return err
 		}
@@ -36,20 +55,13 @@ func (o *Objects) Reseal(ctx context.Context, id datamesh.ObjectID, opt PutOptio
 		return err
 	})
 	if err != nil {
-		return PutResult{}, err
+		return nil, nil, err
 	}
-	s, err := g.newFetch(ctx, datamesh.SegmentID(id)).sentence()
+	s, err := g.newFetch(g.ctx, datamesh.SegmentID(id)).sentence()
 	if err != nil {
-		return PutResult{}, err
+		return nil, nil, err
 	}
-	if err := ownedBy(keys, s.d); err != nil {
-		return PutResult{}, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	p := &put{o: o, opt: opt, keys: keys, entry: o.journal.begin(), slow: map[datamesh.PeerID]time.Time{}, created: time.Now()}
-	next, err := p.manifest(ctx, m)
-	return p.finish(ctx, p.result(next, m.Size), err, commit)
+	return m, s.d, ownedBy(keys, s.d)
 }
 
 // DropManifest has a manifest deleted in whose place another is, and nothing of

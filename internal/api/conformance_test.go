@@ -109,7 +109,7 @@ func testAnswers(t *testing.T, connect func(*testing.T, Operations) Operations) 
 	})
 	check("Shares", func(o Operations) (any, error) { return o.Shares(t.Context()) })
 	check("Unshare", func(o Operations) (any, error) {
-		return o.Unshare(t.Context(), "a/b ?&%", node.UnshareOptions{From: "&", Link: "="})
+		return o.Unshare(t.Context(), "a/b ?&%", node.UnshareOptions{From: "&", Link: "=", Revoke: true, Now: true, DryRun: true, Transfer: "?"})
 	})
 	check("Inbox", func(o Operations) (any, error) { return o.Inbox(t.Context()) })
 	check("Info", func(o Operations) (any, error) { return o.Info(t.Context(), "a/b ?&%", false) })

@@ -263,7 +263,8 @@ func (m *memory) Shares(ctx context.Context) (*node.Shares, error) {
 }
 
 func (m *memory) Unshare(ctx context.Context, ref string, o node.UnshareOptions) (*node.Unshared, error) {
-	return &node.Unshared{Name: ref, Taken: []datamesh.ObjectID{{1}}, Warnings: []string{o.From, o.Link}}, ctx.Err()
+	return &node.Unshared{Name: ref, Taken: []datamesh.ObjectID{{1}}, Warnings: []string{o.From, o.Link, o.Transfer}, DryRun: o.DryRun && o.Now,
+		Revoked: &node.Revoked{Object: datamesh.ObjectID{2}, Size: 3, Kept: []string{fmt.Sprint(o.Revoke)}}}, ctx.Err()
 }
 
 func (m *memory) Inbox(ctx context.Context) (*node.Inbox, error) {

@@ -373,6 +373,10 @@ func (n *Node) finishDeletions(ctx context.Context, l *link) error {
 func (n *Node) finishDeletion(ctx context.Context, l *link, id datamesh.ObjectID) error {
 	n.deleting.Lock()
 	defer n.deleting.Unlock()
+	return n.finishOne(ctx, l, id)
+}
+
+func (n *Node) finishOne(ctx context.Context, l *link, id datamesh.ObjectID) error {
 	e, err := n.catalog.DeletedByID(ctx, id)
 	if errors.Is(err, errs.FileNotFound) || err == nil && e.Done {
 		return nil

@@ -455,14 +455,15 @@ func (n *Node) keepNamesOnce(ctx context.Context, l *link, learn bool) error {
 	return errors.Join(shares, err)
 }
 
-// keepShares takes back what is over, and has the mesh keep the letters as they
-// are to be now, of a home that has written any.
+// keepShares takes back what is over, ends revocations that were interrupted, and
+// has the mesh keep the letters as they are to be now, of a home that has written
+// any.
 func (n *Node) keepShares(ctx context.Context, l *link) error {
 	if l.net == nil {
 		return nil
 	}
 	n.deleting.Lock()
-	err := n.settleShares(ctx, l)
+	err := errors.Join(n.settleShares(ctx, l), n.finishRevocations(ctx, l))
 	n.deleting.Unlock()
 	if err != nil {
 		return err

@@ -55,10 +55,8 @@ func (n *Node) Share(ctx context.Context, ref string, o ShareOptions) (*Share, e
 	}
 	text := o.Recipient
 	if o.To != "" {
-		if found, err := l.objects.Records(ctx, k.Owner); err == nil { // else what is known of him holds
-			if k, err = n.refresh(ctx, k, found.Records); err != nil {
-				return nil, err
-			}
+		if k, err = n.latest(ctx, l, k); err != nil {
+			return nil, err
 		}
 		s.To, text = &k.Owner, k.Recipient
 	}
@@ -88,6 +86,16 @@ func (n *Node) Share(ctx context.Context, ref string, o ShareOptions) (*Share, e
 	}
 	step.At("node: share: the contact can read of it")
 	return &shared, nil
+}
+
+// latest takes over what a contact's card says by now, if that can be had: else
+// what is known of him holds.
+func (n *Node) latest(ctx context.Context, l *link, k catalog.Contact) (catalog.Contact, error) {
+	found, err := l.objects.Records(ctx, k.Owner)
+	if err != nil {
+		return k, nil
+	}
+	return n.refresh(ctx, k, found.Records)
 }
 
 // putShare stores the second manifest of a share, and has the catalog note it.
@@ -167,11 +175,17 @@ func (n *Node) Shares(ctx context.Context) (*Shares, error) {
 
 // Unshare deletes for good the second manifests of an object that a contact, or a
 // link, has, and says so. The content stays, and whoever has read such a manifest
-// may have kept its keys. Kinds: Invalid, FileNotFound (it is not shared so),
-// Unavailable.
+// may have kept its keys; o.Revoke has the content stored anew under other keys, as
+// revoke says. Kinds: Invalid, FileNotFound (it is not shared so), Unavailable, and
+// those of revoke.
 func (n *Node) Unshare(ctx context.Context, ref string, o UnshareOptions) (*Unshared, error) {
-	if (o.From == "") == (o.Link == "") {
+	switch {
+	case (o.From == "") == (o.Link == ""):
 		return nil, errs.New(errs.Invalid, "an object is taken back either from a contact or from a link")
+	case o.Revoke:
+		return n.revoke(ctx, ref, o)
+	case o.Now:
+		return nil, errs.New(errs.Invalid, "only content that is stored anew under other keys is deleted, now or later")
 	}
 	n.deleting.Lock()
 	defer n.deleting.Unlock()
@@ -183,32 +197,48 @@ func (n *Node) Unshare(ctx context.Context, ref string, o UnshareOptions) (*Unsh
 	if err != nil {
 		return nil, err
 	}
+	u := &Unshared{Object: id, DryRun: o.DryRun}
+	u.take(picked)
+	if o.DryRun {
+		return u, nil
+	}
 	l, err := n.connectToShare(ctx)
 	if err != nil {
 		return nil, err
 	}
-	u := &Unshared{Object: id}
+	return u, n.withdraw(ctx, l, u, o.Link != "")
+}
+
+func (u *Unshared) take(picked []catalog.Share) {
 	for _, s := range picked {
-		if err := n.catalog.Withdraw(ctx, s.ID, time.Now()); err != nil {
-			return nil, err
-		}
 		u.Name, u.Taken = s.Name, append(u.Taken, s.ID)
+	}
+}
+
+// withdraw takes back the shares of u, and tells the mesh. With only it says so in
+// letters if there are any. The caller holds deleting.
+func (n *Node) withdraw(ctx context.Context, l *link, u *Unshared, only bool) error {
+	for _, id := range u.Taken {
+		if err := n.catalog.Withdraw(ctx, id, time.Now()); err != nil {
+			return err
+		}
 	}
 	step.At("node: unshare: the catalog has noted it")
 	if err := n.settleShares(ctx, l); err != nil {
-		return nil, errs.WithHint(fmt.Errorf("it is taken back in part: %w", err), "type the same again; a service of this home goes on by itself")
+		return errs.WithHint(fmt.Errorf("it is taken back in part: %w", err), "type the same again; a service of this home goes on by itself")
 	}
 	if err := n.publish(ctx, l); err != nil {
 		u.Warnings = append(u.Warnings, "the other homes of yours do not know of it yet: "+err.Error())
 	}
-	if err := n.post(ctx, l, o.Link != ""); err != nil {
+	if err := n.post(ctx, l, only); err != nil {
 		u.Warnings = append(u.Warnings, "it is gone, and still listed in the inbox of who had it: "+err.Error())
 	}
-	return u, nil
+	return nil
 }
 
 // toTakeBack returns the shares that are meant, those included that were taken
-// back without the mesh having been told. Kind: FileNotFound.
+// back without the mesh having been told, and, to revoke them, all that were. Kind:
+// FileNotFound.
 func (n *Node) toTakeBack(ctx context.Context, id datamesh.ObjectID, o UnshareOptions) (picked []catalog.Share, err error) {
 	var k catalog.Contact
 	if o.From != "" {
@@ -221,7 +251,15 @@ func (n *Node) toTakeBack(ctx context.Context, id datamesh.ObjectID, o UnshareOp
 		return nil, err
 	}
 	for _, s := range all {
-		if s.Object != id || s.Done {
+		if s.Done && !o.Revoke {
+			continue
+		}
+		if s.Done { // it is still said to be of the id that the object had then
+			if s.Object, err = n.catalog.Current(ctx, s.Object); err != nil {
+				return nil, err
+			}
+		}
+		if s.Object != id {
 			continue
 		}
 		if o.From != "" && s.To != nil && *s.To == k.Owner || o.Link != "" && s.To == nil && s.ID.String() == o.Link {

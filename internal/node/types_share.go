@@ -47,10 +47,15 @@ type Shares struct {
 	Shares []Share `json:"shares"`
 }
 
-// UnshareOptions says from whom an object is taken back. One of them is given.
+// UnshareOptions says from whom an object is taken back. Either From or Link is
+// given.
 type UnshareOptions struct {
-	From string `json:"from,omitempty"` // a contact's name or address
-	Link string `json:"link,omitempty"` // the id that a link has
+	From     string `json:"from,omitempty"`     // a contact's name or address
+	Link     string `json:"link,omitempty"`     // the id that a link has
+	Revoke   bool   `json:"revoke,omitempty"`   // the content is stored anew under other keys, and deleted under those of before
+	Now      bool   `json:"now,omitempty"`      // which goes at once and for ever, and is not kept in the trash
+	DryRun   bool   `json:"dry_run,omitempty"`  // say what would be done
+	Transfer string `json:"transfer,omitempty"` // the id that the put of the content is listed under
 }
 
 // Unshared is the result of unshare.
@@ -58,7 +63,18 @@ type Unshared struct {
 	Object   datamesh.ObjectID   `json:"object"`
 	Name     string              `json:"name"`
 	Taken    []datamesh.ObjectID `json:"taken"` // ids of the receivers' manifests, which are deleted
+	Revoked  *Revoked            `json:"revoked,omitempty"`
+	DryRun   bool                `json:"dry_run,omitempty"` // nothing was done
 	Warnings []string            `json:"warnings,omitempty"`
+}
+
+// Revoked says what came of storing content anew under other keys.
+type Revoked struct {
+	Object      datamesh.ObjectID `json:"object,omitzero"` // that has it now; none: nothing was done
+	Size        int64             `json:"size"`            // bytes that were read, sealed and sent again
+	StoredBytes int64             `json:"stored_bytes"`    // of all shards of that; of a dry run an estimate
+	Kept        []string          `json:"kept"`            // contacts who can read it still, by manifests of that
+	Until       time.Time         `json:"until,omitzero"`  // until when the content of before is kept in the trash, at least; none: it is gone
 }
 
 // Inbox is the answer of inbox.

@@ -23,7 +23,7 @@ var levels = [][]string{
 	{".", "internal/errs", "internal/step"},
 	{"internal/durable", "internal/hash"},
 	{"internal/config", "internal/crypt", "internal/durability", "internal/erasure", "internal/placement", "internal/tree"},
-	{"internal/format", "internal/keyring", "internal/partial"},
+	{"internal/archive", "internal/format", "internal/keyring", "internal/partial"},
 	{"internal/ring", "internal/store", "internal/storetest"},
 	{"internal/mesh", "internal/scrub"},
 	{"internal/measure", "internal/transfer"},

@@ -118,8 +118,8 @@ func problem(path string, err error) error {
 	return errs.New(kind, "%s: %w", path, err)
 }
 
-// checkTarget refuses what no symbolic link can lead to. Kind: Invalid.
-func checkTarget(target string) error {
+// CheckTarget refuses what no symbolic link can lead to. Kind: Invalid.
+func CheckTarget(target string) error {
 	if target == "" || len(target) > MaxPath || !utf8.ValidString(target) || strings.ContainsRune(target, 0) {
 		return errs.New(errs.Invalid, "a symbolic link leads to 1 to %d bytes of valid UTF-8", MaxPath)
 	}

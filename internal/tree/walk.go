@@ -217,7 +217,7 @@ func (w *walk) entry(root *os.Root, prefix, name string, included bool) {
 			w.fail(full, err)
 			return
 		}
-		if err := checkTarget(e.Target); err != nil {
+		if err := CheckTarget(e.Target); err != nil {
 			w.fail(full, errs.New(errs.Invalid, "%s: %w", full, err))
 			return
 		}

@@ -103,7 +103,7 @@ func (w *Writer) Dir(e Entry) error {
 // Link has a symbolic link made by Close. Kinds: Invalid, Exists (something else
 // is there), IO, Full.
 func (w *Writer) Link(e Entry) error {
-	if err := checkTarget(e.Target); err != nil {
+	if err := CheckTarget(e.Target); err != nil {
 		return errs.New(errs.Invalid, "%s: %w", e.Path, err)
 	}
 	if err := w.prepare(e); err != nil {

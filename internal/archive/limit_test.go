@@ -1,0 +1,4 @@
+package archive
+
+// AtMost has a reader refuse more entries than n.
+func AtMost(r *Reader, n int) { r.most = n }

@@ -185,6 +185,8 @@ func (t *tally) end(what string) error {
 	b := &t.batch
 	well := b.Stored + b.Written + b.Unchanged + b.Planned
 	switch {
+	case errors.Is(t.stopped, errs.Import), errors.Is(t.stopped, errs.Integrity): // it would only stop there again
+		return fmt.Errorf("%s %s: after %s: %w", t.verb, what, count(well, "file"), t.stopped)
 	case t.stopped != nil:
 		return errs.WithHint(fmt.Errorf("%s %s: after %s: %w", t.verb, what, count(well, "file"), t.stopped), "type the same again: it goes on where it stopped")
 	case b.Failed == 0:

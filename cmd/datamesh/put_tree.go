@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"datamesh"
 	"datamesh/internal/api"
@@ -39,7 +40,80 @@ type putItem struct {
 	name  string // in the mesh
 	path  string // here, for people
 	entry tree.Entry
-	open  func(ctx context.Context) (*source, error) // of a regular file
+	open  func(ctx context.Context) (content, error) // of a regular file
+	done  func(stored bool)                          // is called when it has ended; nil: nobody waits for that
+}
+
+// A content is what a regular file has that is put. It may be closed while a Read
+// is under way.
+type content interface {
+	io.ReadCloser
+	size() int64
+	fileMode() uint32
+	modTime() time.Time
+	fingerprint() (string, error)
+}
+
+// A supply has what a put of many files stores: directories, or an archive.
+type supply interface {
+	// uploads calls yield for all that is to be stored, until it is false. An item
+	// with an error could not be read. An error of uploads itself is one after which
+	// there is no more.
+	uploads(ctx context.Context, ops api.Operations, yield func(putItem, error) bool) error
+
+	// has reports whether a name is one that uploads may yield.
+	has(name string) bool
+
+	// count returns how much there is, or false if that is not known. It may go on
+	// while uploads does.
+	count(ctx context.Context) (files, bytes int64, known bool)
+}
+
+// A leftOut is the error of what is not stored, and said to be left out.
+type leftOut struct{ why error }
+
+func (e leftOut) Error() string { return e.why.Error() }
+
+// tops are directories and files that are put together.
+type tops struct {
+	of    []top
+	paths []string
+	name  string
+	opt   treeOptions
+}
+
+func (s *tops) uploads(ctx context.Context, _ api.Operations, yield func(putItem, error) bool) error {
+	going := true
+	for _, t := range s.of {
+		if going {
+			t.uploads(ctx, func(u putItem, err error) bool {
+				going = yield(u, err)
+				return going
+			})
+		}
+	}
+	return nil
+}
+
+func (s *tops) has(name string) bool { return below(s.of, name) }
+
+// count walks the directories on its own.
+func (s *tops) count(ctx context.Context) (files, bytes int64, known bool) {
+	again, err := openTops(s.paths, s.name, s.opt)
+	if err != nil {
+		return 0, 0, false
+	}
+	defer closeTops(again)
+	for _, t := range again {
+		t.uploads(ctx, func(u putItem, err error) bool {
+			files++
+			if err == nil {
+				bytes += u.entry.Size
+			}
+			return ctx.Err() == nil
+		})
+	}
+	return files, bytes, ctx.Err() == nil
 }
 
 // openTops opens the paths of a put. Kinds: FileNotFound, IO, Invalid.
@@ -110,7 +184,7 @@ func (t top) uploads(ctx context.Context, yield func(putItem, error) bool) {
 			return
 		}
 		e := tree.Entry{Path: ".", Size: fi.Size(), Mode: uint32(fi.Mode().Perm()), ModTime: fi.ModTime().UTC()}
-		yield(putItem{name: t.name, path: t.path, entry: e, open: func(ctx context.Context) (*source, error) { return openSource(ctx, t.path) }}, nil)
+		yield(putItem{name: t.name, path: t.path, entry: e, open: func(ctx context.Context) (content, error) { return openContent(ctx, t.path) }}, nil)
 		return
 	}
 	for e, err := range t.tree.Walk(ctx) {
@@ -119,7 +193,7 @@ func (t top) uploads(ctx context.Context, yield func(putItem, error) bool) {
 			u.name, u.path = t.name+"/"+e.Path, filepath.Join(t.path, filepath.FromSlash(e.Path))
 		}
 		if e.Type == "" {
-			u.open = func(context.Context) (*source, error) {
+			u.open = func(context.Context) (content, error) {
 				f, err := t.tree.File(e)
 				if err != nil {
 					return nil, err
@@ -127,14 +201,24 @@ func (t top) uploads(ctx context.Context, yield func(putItem, error) bool) {
 				s, err := newSource(f)
 				if err != nil {
 					f.Close()
+					return nil, err
 				}
-				return s, err
+				return s, nil
 			}
 		}
 		if !yield(u, err) {
 			return
 		}
 	}
+}
+
+// openContent is openSource for what is stored as one of many.
+func openContent(ctx context.Context, path string) (content, error) {
+	s, err := openSource(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // below reports whether a name is one that a put of the tops may store.
@@ -149,38 +233,37 @@ func below(tops []top, name string) bool {
 
 // putTree stores many files.
 func (c *cli) putTree(ctx context.Context, paths []string, o node.PutOptions, opt treeOptions) error {
-	tops, err := openTops(paths, o.Name, opt)
+	opened, err := openTops(paths, o.Name, opt)
 	if err != nil {
 		return err
 	}
-	defer closeTops(tops)
-	return c.withKeys(ctx, func(ops api.Operations) error {
-		t := c.newTally("put")
+	defer closeTops(opened)
+	return c.putAll(ctx, "put", strings.Join(paths, " "), &tops{opened, paths, o.Name, opt}, o, opt)
+}
+
+// putAll stores what s has, for a command that is verb what.
+func (c *cli) putAll(ctx context.Context, verb, what string, s supply, o node.PutOptions, opt treeOptions) error {
+	return c.withKeys(ctx, func(ops api.Operations) (err error) {
+		t := c.newTally(verb)
 		t.batch.DryRun = opt.dryRun
 		p := &putBatch{tally: t, ops: ops, o: o, dryRun: opt.dryRun, async: o.Unnamed}
 		if !opt.all && len(o.To) == 0 {
-			if p.known, err = newestOf(ctx, ops, "", func(name string) bool { return below(tops, name) }); err != nil {
+			if p.known, err = newestOf(ctx, ops, "", s.has); err != nil {
 				return err
 			}
 		}
-		what := strings.Join(paths, " ")
 		counted, stopCounting := context.WithCancel(ctx)
 		var counter sync.WaitGroup
 		if !c.json && !c.quiet {
-			counter.Go(func() { t.countAll(counted, paths, o.Name, opt) })
+			counter.Go(func() {
+				if files, bytes, known := s.count(counted); known {
+					t.allFiles.Store(files)
+					t.allBytes.Store(bytes)
+				}
+			})
 		}
 		stop := c.tell(ctx, t)
-		p.run(ctx, func(yield func(putItem, error) bool) {
-			going := true
-			for _, top := range tops {
-				if going {
-					top.uploads(ctx, func(u putItem, err error) bool {
-						going = yield(u, err)
-						return going
-					})
-				}
-			}
-		})
+		p.run(ctx, s)
 		stopCounting()
 		counter.Wait()
 		stop()
@@ -189,29 +272,6 @@ func (c *cli) putTree(ctx context.Context, paths []string, o node.PutOptions, op
 		}
 		return errors.Join(t.print(), t.end(what))
 	})
-}
-
-// countAll finds out how much there is, for people to see.
-func (t *tally) countAll(ctx context.Context, paths []string, name string, o treeOptions) {
-	tops, err := openTops(paths, name, o)
-	if err != nil {
-		return
-	}
-	defer closeTops(tops)
-	var files, bytes int64
-	for _, top := range tops {
-		top.uploads(ctx, func(u putItem, err error) bool {
-			files++
-			if err == nil {
-				bytes += u.entry.Size
-			}
-			return ctx.Err() == nil
-		})
-	}
-	if ctx.Err() == nil {
-		t.allFiles.Store(files)
-		t.allBytes.Store(bytes)
-	}
 }
 
 // newestOf returns the newest object of each name that the pattern of a list
@@ -239,8 +299,8 @@ type putBatch struct {
 	unnamed atomic.Int64 // puts that left it to Publish to tell the mesh their names
 }
 
-// run stores what each yields, several at once, and returns when all has ended.
-func (p *putBatch) run(ctx context.Context, each func(func(putItem, error) bool)) {
+// run stores what s has, several at once, and returns when all has ended.
+func (p *putBatch) run(ctx context.Context, s supply) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	queue := make(chan putItem)
@@ -248,20 +308,28 @@ func (p *putBatch) run(ctx context.Context, each func(func(putItem, error) bool)
 	for range atOnce {
 		workers.Go(func() {
 			for u := range queue {
-				if err := p.put(ctx, u); err != nil {
+				stored, err := p.put(ctx, u)
+				if err != nil {
 					p.stop(err)
 					cancel()
+				}
+				if u.done != nil {
+					u.done(stored)
 				}
 			}
 		})
 	}
-	each(func(u putItem, err error) bool {
+	err := s.uploads(ctx, p.ops, func(u putItem, err error) bool {
+		out, isOut := errors.AsType[leftOut](err)
 		switch {
 		case ctx.Err() != nil:
 			p.stop(ctx.Err())
 			return false
 		case errors.Is(err, tree.ErrSpecial):
 			p.skip("%s is left out: %v", u.path, tree.ErrSpecial)
+			return true
+		case isOut:
+			p.skip("%s is left out: %v", u.path, out.why)
 			return true
 		case err != nil:
 			p.fail(batchFile{Name: strings.ToValidUTF8(u.name, "\uFFFD")}, failedPut{u.path, err})
@@ -275,6 +343,9 @@ func (p *putBatch) run(ctx context.Context, each func(func(putItem, error) bool)
 		}
 		return true
 	})
+	if err != nil {
+		p.stop(err)
+	}
 	close(queue)
 	workers.Wait()
 }
@@ -294,27 +365,28 @@ func (p *putBatch) same(u putItem) (datamesh.ObjectID, bool) {
 	return o.ID, true
 }
 
-// put stores one file. Its error is one that ends the batch.
-func (p *putBatch) put(ctx context.Context, u putItem) error {
+// put stores one file, and reports whether it is stored. Its error is one that
+// ends the batch.
+func (p *putBatch) put(ctx context.Context, u putItem) (done bool, err error) {
 	f := batchFile{Name: u.name, Type: u.entry.Type, Size: u.entry.Size}
 	if id, same := p.same(u); same {
 		f.ID, f.State = id, fileUnchanged
 		p.bytes.Add(u.entry.Size)
 		p.add(f)
-		return nil
+		return true, nil
 	}
 	if p.dryRun {
 		f.State = filePlanned
 		p.add(f)
-		return nil
+		return true, nil
 	}
 	stored, own, err := p.send(ctx, u)
 	if err != nil {
 		if !own && general(ctx, err) {
-			return failedPut{u.path, err}
+			return false, failedPut{u.path, err}
 		}
 		p.fail(f, failedPut{u.path, err})
-		return nil
+		return false, nil
 	}
 	p.warn(stored.Warnings...)
 	f.ID, f.Size, f.State = stored.ID, stored.Size, fileStored
@@ -326,7 +398,7 @@ func (p *putBatch) put(ctx context.Context, u putItem) error {
 	if p.unnamed.Add(1)%publishEvery == 0 {
 		p.publish(ctx)
 	}
-	return nil
+	return true, nil
 }
 
 // publishEvery is after how many files the mesh is told their names.

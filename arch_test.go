@@ -30,7 +30,7 @@ var levels = [][]string{
 	{"internal/object", "internal/repair"},
 	{"internal/catalog", "internal/metrics"},
 	{"internal/node"},
-	{"internal/api", "internal/backup", "internal/sim"},
+	{"internal/api", "internal/backup", "internal/mirror", "internal/sim"},
 	{"cmd/datamesh"},
 }
 
@@ -43,7 +43,7 @@ func levelOf(pkg string) int {
 // import it. Every third-party module is owned, so that to use one in another
 // package, or to add one, is a decision. Tests are free.
 var owners = map[string][]string{
-	"database/sql": {"internal/backup", "internal/catalog", "internal/store"},
+	"database/sql": {"internal/backup", "internal/catalog", "internal/mirror", "internal/store"},
 	"log/slog":     {"internal/config", "internal/node", "internal/api", "cmd/datamesh"},
 	"net/http":     {"internal/api"},
 
@@ -56,9 +56,10 @@ var owners = map[string][]string{
 	"github.com/bmatcuk/doublestar/":          {"internal/catalog"},
 	"github.com/btcsuite/btcd/btcutil/bech32": {".", "internal/crypt", "internal/keyring"},
 	"github.com/coreos/go-systemd/":           {"cmd/datamesh"},
+	"github.com/fsnotify/fsnotify":            {"cmd/datamesh"},
 	"github.com/fxamacker/cbor/":              {"internal/format"},
 	"github.com/gabriel-vasile/mimetype":      {"internal/node"},
-	"github.com/gofrs/flock":                  {"internal/backup", "internal/object", "internal/partial", "internal/store"},
+	"github.com/gofrs/flock":                  {"internal/backup", "internal/mirror", "internal/object", "internal/partial", "internal/store"},
 	"github.com/google/go-cmp/":               {"internal/storetest"},
 	"github.com/ipfs/go-log/":                 {"internal/mesh"},
 	"github.com/klauspost/reedsolomon":        {"internal/erasure"},
@@ -77,7 +78,7 @@ var owners = map[string][]string{
 	"golang.org/x/sys/":                       {"internal/store"},
 	"golang.org/x/term":                       {"cmd/datamesh"},
 	"lukechampine.com/blake3":                 {"internal/hash"},
-	"modernc.org/sqlite":                      {"internal/backup", "internal/catalog", "internal/store"},
+	"modernc.org/sqlite":                      {"internal/backup", "internal/catalog", "internal/mirror", "internal/store"},
 }
 
 // A source is one parsed file of the module.

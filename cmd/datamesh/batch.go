@@ -31,6 +31,8 @@ const (
 	fileUnchanged = "unchanged"
 	fileFailed    = "failed"
 	filePlanned   = "planned" // of a dry run
+	fileDeleted   = "deleted" // by a sync, in the mesh
+	fileRemoved   = "removed" // by a sync, here
 )
 
 // A batch is what came of a command for many files.
@@ -47,6 +49,8 @@ type batch struct {
 	Resumed     int64       `json:"resumed,omitempty"`
 	Warnings    []string    `json:"warnings,omitempty"`
 	DryRun      bool        `json:"dry_run,omitempty"`
+
+	deleted, removed, conflicts int // of a sync
 }
 
 // A batchFile is one file, directory or symbolic link of a batch.
@@ -57,6 +61,9 @@ type batchFile struct {
 	Size  int64             `json:"size"`
 	State string            `json:"state"`
 	Error *api.Problem      `json:"error,omitempty"`
+
+	action   string // of a sync
+	conflict bool
 }
 
 // A tally counts what a batch comes to while it goes on. It is safe for
@@ -101,8 +108,15 @@ func (t *tally) add(f batchFile) {
 		b.Bytes += f.Size
 	case fileUnchanged:
 		b.Unchanged++
+	case fileDeleted:
+		b.deleted++
+	case fileRemoved:
+		b.removed++
 	case fileFailed:
 		b.Failed++
+	}
+	if f.conflict && f.State != fileFailed {
+		b.conflicts++
 	}
 	if t.c.json { // people have been told what is wrong
 		b.Files = append(b.Files, f)
@@ -183,7 +197,7 @@ func (t *tally) end(what string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	b := &t.batch
-	well := b.Stored + b.Written + b.Unchanged + b.Planned
+	well := b.Stored + b.Written + b.deleted + b.removed + b.Unchanged + b.Planned
 	switch {
 	case errors.Is(t.stopped, errs.Import), errors.Is(t.stopped, errs.Integrity): // it would only stop there again
 		return fmt.Errorf("%s %s: after %s: %w", t.verb, what, count(well, "file"), t.stopped)

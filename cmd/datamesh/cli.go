@@ -85,7 +85,7 @@ over a mesh of peers. Any few peers may vanish and a file still reads.`,
 	flags.StringVar(&c.passphrase, "passphrase-file", "", "read the passphrase of your identity from `FILE` (default keys.passphrase_file; else it is asked for)")
 	root.AddCommand(
 		c.bootstrapCommand(), c.serviceCommand(), c.idCommand(),
-		c.putCommand(), c.getCommand(), c.listCommand(), c.infoCommand(), c.rmCommand(), c.undeleteCommand(),
+		c.putCommand(), c.getCommand(), c.syncCommand(), c.listCommand(), c.infoCommand(), c.rmCommand(), c.undeleteCommand(),
 		c.renameCommand(), c.copyCommand(), c.tagCommand(), c.pinCommand(), c.unpinCommand(),
 		c.versionsCommand(), c.recentCommand(), c.searchCommand(),
 		c.exportCommand(), c.importCommand(),

@@ -422,7 +422,9 @@ func TestPowerCutAtEachStepLosesNothing(t *testing.T) {
 	v.objects, v.segments = v.user.puts(t, 200, 12)
 	m.complete(t, v.segments)
 
-	left := slices.DeleteFunc(allSteps(t), func(step string) bool { return ofPassphrase(step) || ofRotation(step) || ofRevocation(step) })
+	left := slices.DeleteFunc(allSteps(t), func(step string) bool {
+		return ofPassphrase(step) || ofRotation(step) || ofRevocation(step) || ofSync(step)
+	})
 	for _, s := range steppings {
 		t.Run(s.name, func(t *testing.T) {
 			v.arm(t, "")

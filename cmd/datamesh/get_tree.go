@@ -293,24 +293,28 @@ func (g *getBatch) file(ctx context.Context, o node.Object, e tree.Entry) error 
 
 // link reads where a symbolic link leads, and has it made.
 func (g *getBatch) link(ctx context.Context, o node.Object, e tree.Entry) (state string, err error) {
-	if o.Size > tree.MaxPath {
-		return "", errs.New(errs.Invalid, "a symbolic link leads to %d bytes", o.Size)
-	}
-	var target bytes.Buffer
-	_, err = g.ops.Get(ctx, o.ID.String(), node.GetOptions{}, func(info node.ObjectInfo) (io.Writer, error) {
-		if info.Size > tree.MaxPath {
-			return nil, errs.New(errs.Invalid, "a symbolic link leads to %d bytes", info.Size)
-		}
-		return counted{&target, &g.bytes}, nil
-	})
-	if err != nil {
+	if e.Target, err = linkTarget(ctx, g.ops, o, &g.bytes); err != nil {
 		return "", err
 	}
-	e.Target = target.String()
 	if g.w.Same(e) {
 		return fileUnchanged, nil
 	}
 	return fileWritten, g.w.Link(e)
+}
+
+// linkTarget reads where a symbolic link in the mesh leads, and counts its bytes.
+func linkTarget(ctx context.Context, ops api.Operations, o node.Object, n *atomic.Int64) (string, error) {
+	if o.Size > tree.MaxPath {
+		return "", errs.New(errs.Invalid, "a symbolic link leads to %d bytes", o.Size)
+	}
+	var target bytes.Buffer
+	_, err := ops.Get(ctx, o.ID.String(), node.GetOptions{}, func(info node.ObjectInfo) (io.Writer, error) {
+		if info.Size > tree.MaxPath {
+			return nil, errs.New(errs.Invalid, "a symbolic link leads to %d bytes", info.Size)
+		}
+		return counted{&target, n}, nil
+	})
+	return target.String(), err
 }
 
 // counted counts what is written, for people to see.

@@ -42,6 +42,8 @@ type putItem struct {
 	entry tree.Entry
 	open  func(ctx context.Context) (content, error) // of a regular file
 	done  func(stored bool)                          // is called when it has ended; nil: nobody waits for that
+
+	created time.Time // when it is said to have been stored; zero: now
 }
 
 // A content is what a regular file has that is put. It may be closed while a Read
@@ -193,18 +195,7 @@ func (t top) uploads(ctx context.Context, yield func(putItem, error) bool) {
 			u.name, u.path = t.name+"/"+e.Path, filepath.Join(t.path, filepath.FromSlash(e.Path))
 		}
 		if e.Type == "" {
-			u.open = func(context.Context) (content, error) {
-				f, err := t.tree.File(e)
-				if err != nil {
-					return nil, err
-				}
-				s, err := newSource(f)
-				if err != nil {
-					f.Close()
-					return nil, err
-				}
-				return s, nil
-			}
+			u.open = func(context.Context) (content, error) { return openEntry(t.tree, e) }
 		}
 		if !yield(u, err) {
 			return
@@ -216,6 +207,20 @@ func (t top) uploads(ctx context.Context, yield func(putItem, error) bool) {
 func openContent(ctx context.Context, path string) (content, error) {
 	s, err := openSource(ctx, path)
 	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// openEntry opens a regular file of a tree to be put. Kinds: FileNotFound, IO.
+func openEntry(t *tree.Tree, e tree.Entry) (content, error) {
+	f, err := t.File(e)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSource(f)
+	if err != nil {
+		f.Close()
 		return nil, err
 	}
 	return s, nil
@@ -380,7 +385,7 @@ func (p *putBatch) put(ctx context.Context, u putItem) (done bool, err error) {
 		p.add(f)
 		return true, nil
 	}
-	stored, own, err := p.send(ctx, u)
+	stored, own, err := p.send(ctx, &u)
 	if err != nil {
 		if !own && general(ctx, err) {
 			return false, failedPut{u.path, err}
@@ -391,6 +396,12 @@ func (p *putBatch) put(ctx context.Context, u putItem) (done bool, err error) {
 	p.warn(stored.Warnings...)
 	f.ID, f.Size, f.State = stored.ID, stored.Size, fileStored
 	p.add(f)
+	p.account(ctx, stored)
+	return true, nil
+}
+
+// account counts what was stored, and has the mesh told the names now and then.
+func (p *putBatch) account(ctx context.Context, stored *node.Stored) {
 	p.mu.Lock()
 	p.batch.StoredBytes += stored.StoredBytes
 	p.batch.Resumed += stored.Resumed
@@ -398,16 +409,16 @@ func (p *putBatch) put(ctx context.Context, u putItem) (done bool, err error) {
 	if p.unnamed.Add(1)%publishEvery == 0 {
 		p.publish(ctx)
 	}
-	return true, nil
 }
 
 // publishEvery is after how many files the mesh is told their names.
 const publishEvery = 200
 
-// send sends one file, and reports whether an error is of the file itself.
-func (p *putBatch) send(ctx context.Context, u putItem) (stored *node.Stored, own bool, err error) {
+// send sends one file, of which u has afterwards what was stored, and reports
+// whether an error is of the file itself.
+func (p *putBatch) send(ctx context.Context, u *putItem) (stored *node.Stored, own bool, err error) {
 	o := p.o
-	o.Name, o.Type, o.Mode, o.ModTime, o.Size, o.Unnamed = u.name, u.entry.Type, u.entry.Mode, u.entry.ModTime, u.entry.Size, true
+	o.Name, o.Type, o.Mode, o.ModTime, o.Size, o.Unnamed, o.Created = u.name, u.entry.Type, u.entry.Mode, u.entry.ModTime, u.entry.Size, true, u.created
 	var content io.Reader = bytes.NewReader(nil)
 	switch u.entry.Type {
 	case tree.Symlink:
@@ -423,6 +434,7 @@ func (p *putBatch) send(ctx context.Context, u putItem) (stored *node.Stored, ow
 			return nil, true, err
 		}
 		o.Type, o.Mode, o.ModTime, o.Size = "", s.fileMode(), s.modTime(), s.size()
+		u.entry.Mode, u.entry.ModTime, u.entry.Size = o.Mode, o.ModTime, o.Size
 		content = s
 	}
 	failing := &failing{r: counting{content, &p.bytes}}

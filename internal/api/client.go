@@ -178,6 +178,10 @@ func (c *Client) Publish(ctx context.Context) (*node.Published, error) {
 	return ask[node.Published](ctx, c, "POST", publishPath, nil, nil)
 }
 
+func (c *Client) Hear(ctx context.Context) (*node.Heard, error) {
+	return ask[node.Heard](ctx, c, "POST", hearPath, nil, nil)
+}
+
 func (c *Client) Undelete(ctx context.Context, ref string) (*node.Undeleted, error) {
 	return ask[node.Undeleted](ctx, c, "DELETE", deletedPath, url.Values{"ref": {ref}}, nil)
 }

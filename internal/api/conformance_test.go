@@ -97,6 +97,7 @@ func testAnswers(t *testing.T, connect func(*testing.T, Operations) Operations) 
 	check("Delete", func(o Operations) (any, error) {
 		return o.Delete(t.Context(), "a/b ?&%", node.DeleteOptions{Forget: true, DryRun: true})
 	})
+	check("Hear", func(o Operations) (any, error) { return o.Hear(t.Context()) })
 	check("Publish", func(o Operations) (any, error) { return o.Publish(t.Context()) })
 	check("Undelete", func(o Operations) (any, error) { return o.Undelete(t.Context(), "a/b ?&%") })
 	check("Deleted", func(o Operations) (any, error) { return o.Deleted(t.Context()) })

@@ -119,6 +119,10 @@ func (m *memory) Delete(_ context.Context, ref string, o node.DeleteOptions) (*n
 	return &node.Removed{ID: found.ID, Name: found.Name, Size: found.Size, Segments: 2, Until: time.Unix(2, 0).UTC(), Forgotten: o.Forget, DryRun: o.DryRun}, nil
 }
 
+func (m *memory) Hear(context.Context) (*node.Heard, error) {
+	return &node.Heard{Changed: 2, Warnings: []string{"not all"}}, nil
+}
+
 func (m *memory) Publish(context.Context) (*node.Published, error) {
 	return &node.Published{Warnings: []string{"not yet"}}, nil
 }

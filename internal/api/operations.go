@@ -32,6 +32,9 @@ type Operations interface {
 	// Publish has the mesh keep the names of puts that left that to it.
 	Publish(ctx context.Context) (*node.Published, error)
 
+	// Hear learns what the user's other homes have said.
+	Hear(ctx context.Context) (*node.Heard, error)
+
 	// Get reads the object that ref, its id or its name, means. It calls open
 	// once, before the first byte, and writes only verified bytes to what open
 	// returns, from where the info that open is told says. If it fails after

@@ -117,6 +117,7 @@ func routes(ops Operations) http.Handler {
 	mux.Handle("DELETE "+objectsPath, answer(func(r *http.Request) (*node.Removed, error) { return remove(ops, r) }))
 	mux.Handle("GET "+deletedPath, answer(func(r *http.Request) (*node.DeletedObjects, error) { return ops.Deleted(r.Context()) }))
 	mux.Handle("POST "+publishPath, answer(func(r *http.Request) (*node.Published, error) { return ops.Publish(r.Context()) }))
+	mux.Handle("POST "+hearPath, answer(func(r *http.Request) (*node.Heard, error) { return ops.Hear(r.Context()) }))
 	mux.Handle("DELETE "+deletedPath, answer(func(r *http.Request) (*node.Undeleted, error) { return ops.Undelete(r.Context(), ref(r)) }))
 	mux.Handle("GET "+contentPath, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { get(ops, w, r) }))
 	mux.Handle("GET "+infoPath, answer(func(r *http.Request) (*node.Info, error) { return info(ops, r) }))

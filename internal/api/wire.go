@@ -27,6 +27,7 @@ const (
 
 	alivePath     = "/v1/alive"
 	publishPath   = "/v1/publish"
+	hearPath      = "/v1/hear"
 	planPath      = "/v1/plan"      // of a put
 	transfersPath = "/v1/transfers" // GET lists, DELETE cancels the one that the query parameter id names
 

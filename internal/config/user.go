@@ -158,6 +158,10 @@ func (u User) Catalog() string { return filepath.Join(u.dir, "user.db") }
 // Puts is the directory of the journals of puts that have not ended.
 func (u User) Puts() string { return filepath.Join(u.dir, "puts") }
 
+// Syncs is the directory of what is remembered of directories that are kept the
+// same as some of the catalog.
+func (u User) Syncs() string { return filepath.Join(u.dir, "syncs") }
+
 // Backups is the directory of what is known of the user's backups, and of what
 // they keep beside their memory. It is a cache.
 func (u User) Backups() string { return filepath.Join(u.dir, "backups") }

@@ -47,8 +47,15 @@ func (n *Node) remove(ctx context.Context, ref string, o DeleteOptions, pinned b
 	if e.Pinned && !pinned {
 		return nil, errPinned(ref)
 	}
-	if _, isID, _ := parseRef(ref); !isID && len(e.Names()) > 1 {
-		return n.unname(ctx, e, ref, o.DryRun)
+	name := o.Name
+	if _, isID, _ := parseRef(ref); !isID {
+		name = ref
+	}
+	switch names := e.Names(); {
+	case o.Name != "" && !slices.Contains(names, o.Name):
+		return nil, errs.New(errs.FileNotFound, "it is called otherwise by now")
+	case name != "" && len(names) > 1:
+		return n.unname(ctx, e, name, o.DryRun)
 	}
 	if o.Forget {
 		return n.forget(ctx, id, o)

@@ -471,6 +471,31 @@ func (n *Node) keepShares(ctx context.Context, l *link) error {
 	return n.post(ctx, l, true)
 }
 
+// Hear learns what the user's other homes have said. It returns what the user
+// should know if it cannot, or not all of it.
+func (n *Node) Hear(ctx context.Context) (*Heard, error) {
+	var h Heard
+	keys, err := n.heldKeys()
+	if errors.Is(err, errs.FileNotFound) {
+		return &h, nil // there is nobody who could have other homes
+	}
+	if err != nil {
+		return nil, err
+	}
+	l, err := n.connect(ctx)
+	if err != nil || l.net == nil {
+		return &h, err
+	}
+	learned, err := n.learnNames(ctx, l, keys)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if h.Changed = learned.Changed; err != nil {
+		h.Warnings = append(h.Warnings, "what your other homes have said last is not known: "+err.Error())
+	}
+	return &h, nil
+}
+
 // heardOf learns what other devices have said, in case that is what somebody asks
 // for, and reports whether there was anything new.
 func (n *Node) heardOf(ctx context.Context) bool {

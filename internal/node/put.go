@@ -85,7 +85,7 @@ func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (stored *Stor
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
 		defer cancel()
 		return n.catalog.Add(ctx, catalog.Entry{ID: p.ID, Name: o.Name, Size: p.Size, Tags: o.Tags,
-			Created: time.Now().UTC(), StoredBytes: p.StoredBytes, Type: opt.Type, Mode: o.Mode, ModTime: o.ModTime, Epoch: p.Epoch})
+			Created: createdAt(o.Created), StoredBytes: p.StoredBytes, Type: opt.Type, Mode: o.Mode, ModTime: o.ModTime, Epoch: p.Epoch})
 	})
 	if err != nil {
 		return nil, err
@@ -98,6 +98,14 @@ func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (stored *Stor
 	return &Stored{ID: result.ID, Name: o.Name, Size: result.Size, StoredBytes: result.StoredBytes,
 		Segments: result.Segments, Shards: result.Shards, Peers: result.Peers, Survives: result.Survives, Resumed: result.Resumed,
 		Warnings: append(warnings, cautions(l, members, result)...)}, nil
+}
+
+// createdAt is when an object is said to have been stored.
+func createdAt(asked time.Time) time.Time {
+	if asked.IsZero() {
+		asked = time.Now()
+	}
+	return asked.UTC()
 }
 
 // recipient reads a recipient, and has its plugin say what it is. A node that

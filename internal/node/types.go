@@ -35,6 +35,7 @@ type PutOptions struct {
 	Source      string    `json:"source,omitempty"`   // 64 hex digits that stand for the content; "": the put cannot be resumed
 	Transfer    string    `json:"transfer,omitempty"` // the id that it is listed under
 	Unnamed     bool      `json:"unnamed,omitempty"`  // the mesh is told the name by Publish, and not by this put
+	Created     time.Time `json:"created,omitzero"`   // when it is said to have been stored, by which versions of a name are in order; zero: now
 }
 
 // Stored is the result of a put.
@@ -53,6 +54,12 @@ type Stored struct {
 
 // Published says what came of telling the mesh names.
 type Published struct {
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Heard says what came of learning what the user's other homes have said.
+type Heard struct {
+	Changed  int      `json:"changed"` // objects that are otherwise now
 	Warnings []string `json:"warnings,omitempty"`
 }
 

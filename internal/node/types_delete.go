@@ -8,9 +8,10 @@ import (
 
 // DeleteOptions says how an object is deleted. The zero value is the default.
 type DeleteOptions struct {
-	Now    bool `json:"now,omitempty"`     // it goes at once and for ever, and is not kept in the trash
-	Forget bool `json:"forget,omitempty"`  // it is only taken out of the catalog, and stays in the mesh
-	DryRun bool `json:"dry_run,omitempty"` // say what would be deleted
+	Now    bool   `json:"now,omitempty"`     // it goes at once and for ever, and is not kept in the trash
+	Forget bool   `json:"forget,omitempty"`  // it is only taken out of the catalog, and stays in the mesh
+	DryRun bool   `json:"dry_run,omitempty"` // say what would be deleted
+	Name   string `json:"name,omitempty"`    // of an object that is given by its id: if it has others, only this one is taken away
 }
 
 // Removed is the result of rm.

@@ -42,12 +42,8 @@ type Tree struct {
 // Open opens the directory dir. Kinds: FileNotFound, IO, Invalid (a pattern
 // matches nothing).
 func Open(dir string, o Options) (*Tree, error) {
-	t := &Tree{caches: o.Caches}
-	var err error
-	if t.exclude, err = parseFlags(o.Exclude); err != nil {
-		return nil, err
-	}
-	if t.include, err = parseFlags(o.Include); err != nil {
+	t, err := Nothing(o)
+	if err != nil {
 		return nil, err
 	}
 	if t.root, err = os.OpenRoot(dir); err != nil {
@@ -56,8 +52,25 @@ func Open(dir string, o Options) (*Tree, error) {
 	return t, nil
 }
 
+// Nothing returns a tree that has nothing, to ask what of one would be left out.
+// Kind: Invalid (a pattern matches nothing).
+func Nothing(o Options) (*Tree, error) {
+	t := &Tree{caches: o.Caches}
+	var err error
+	if t.exclude, err = parseFlags(o.Exclude); err != nil {
+		return nil, err
+	}
+	t.include, err = parseFlags(o.Include)
+	return t, err
+}
+
 // Close closes the tree. Files of it that are open stay so.
-func (t *Tree) Close() error { return t.root.Close() }
+func (t *Tree) Close() error {
+	if t.root == nil {
+		return nil
+	}
+	return t.root.Close()
+}
 
 // File opens a regular file that a walk has yielded. Kinds: FileNotFound, IO
 // (also when it is another file by now).
@@ -84,6 +97,9 @@ func (t *Tree) File(e Entry) (*os.File, error) {
 // with the error of ctx.
 func (t *Tree) Walk(ctx context.Context) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
+		if t.root == nil {
+			return
+		}
 		w := &walk{Tree: t, ctx: ctx, yield: yield}
 		top, err := t.root.Lstat(".")
 		if err != nil {
@@ -249,11 +265,15 @@ func (w *walk) below(root *os.Root, name, full string, info fs.FileInfo, include
 // excluded reports whether a path is left out: a pattern of the caller counts
 // before ignore files, and one that is nearer before one that is further up.
 func (w *walk) excluded(full string, isDir bool) bool {
-	if out, any := w.exclude.says(full, isDir); any {
+	return w.Tree.excluded(w.levels, full, isDir)
+}
+
+func (t *Tree) excluded(levels []level, full string, isDir bool) bool {
+	if out, any := t.exclude.says(full, isDir); any {
 		return out
 	}
-	for i := len(w.levels) - 1; i >= 0; i-- {
-		l := w.levels[i]
+	for i := len(levels) - 1; i >= 0; i-- {
+		l := levels[i]
 		if out, any := l.rules.says(strings.TrimPrefix(full, l.prefix), isDir); any {
 			return out
 		}

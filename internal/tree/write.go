@@ -286,6 +286,29 @@ func (f *File) Write(p []byte) (int, error) {
 // is on the disk. On an error there is no file. Kinds: IO, Full, Exists.
 func (f *File) Commit() error {
 	defer f.Abort()
+	if err := f.finish(); err != nil {
+		return err
+	}
+	e := f.entry
+	claim := f.claim
+	if f.w.Force {
+		claim = func() error { return f.w.again(e.Path) }
+	}
+	if err := claim(); err != nil {
+		return err
+	}
+	if err := f.w.root.Rename(f.name, e.Path); err != nil {
+		if !f.w.Force {
+			f.w.root.Remove(e.Path) // claimed above, so it is ours
+		}
+		return problem(e.Path, err)
+	}
+	return nil
+}
+
+// finish has all of the file on the disk, with its permissions and its time, but
+// not its name.
+func (f *File) finish() error {
 	if err := f.wake(); err != nil {
 		return err
 	}
@@ -305,19 +328,6 @@ func (f *File) Commit() error {
 		if err := f.w.root.Chtimes(f.name, time.Time{}, e.ModTime); err != nil {
 			return problem(e.Path, err)
 		}
-	}
-	claim := f.claim
-	if f.w.Force {
-		claim = func() error { return f.w.again(e.Path) }
-	}
-	if err := claim(); err != nil {
-		return err
-	}
-	if err := f.w.root.Rename(f.name, e.Path); err != nil {
-		if !f.w.Force {
-			f.w.root.Remove(e.Path) // claimed above, so it is ours
-		}
-		return problem(e.Path, err)
 	}
 	return nil
 }

@@ -74,12 +74,12 @@ func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (stored *Stor
 	if opt.Source, err = sourceOf(o.Source); err != nil {
 		return nil, err
 	}
-	if opt.Type == "" {
-		opt.Type, r = typed(r, o.Name)
-	}
 	p := &progress{kind: PutTransfer, name: o.Name, code: code}
 	p.size.Store(cmp.Or(o.Size, -1))
 	defer n.board.begin(o.Transfer, p)()
+	if opt.Type == "" {
+		opt.Type, r = typed(r, o.Name)
+	}
 	opt.Events, opt.Stored = p.events(), n.stored(context.WithoutCancel(ctx))
 	result, err := l.objects.Put(ctx, r, opt, func(p object.PutResult) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)

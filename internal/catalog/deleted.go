@@ -46,6 +46,9 @@ func (c *Catalog) Delete(ctx context.Context, id datamesh.ObjectID, now time.Tim
 func (c *Catalog) DeleteAs(ctx context.Context, seen Entry, now time.Time, word uint64, final bool) error {
 	return c.write(ctx, func(tx *writing) error {
 		e, err := tx.entry(seen.ID)
+		if errors.Is(err, errs.FileNotFound) { // or it is deleted already, and that goes on
+			return tx.deleteAgain(seen.ID, now, word, final)
+		}
 		if err != nil {
 			return err
 		}
@@ -60,6 +63,19 @@ func (c *Catalog) DeleteAs(ctx context.Context, seen Entry, now time.Time, word 
 		}
 		return tx.delete(e.ID, now, word, final)
 	})
+}
+
+// deleteAgain is delete of what is deleted. Kind: FileNotFound.
+func (w *writing) deleteAgain(id datamesh.ObjectID, now time.Time, word uint64, final bool) error {
+	var is bool
+	err := w.row([]any{&is}, `SELECT EXISTS (SELECT 1 FROM deletion WHERE id = ?)`, id[:])
+	if err == nil && !is {
+		err = errs.New(errs.FileNotFound, "object %v is not in the catalog", id)
+	}
+	if err != nil {
+		return err
+	}
+	return w.delete(id, now, word, final)
 }
 
 func (w *writing) delete(id datamesh.ObjectID, now time.Time, word uint64, final bool) error {

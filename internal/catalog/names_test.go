@@ -463,6 +463,13 @@ func TestDeleteAsHeedsWhatWasSaidMeanwhile(t *testing.T) {
 		}, errs.Refused},
 		"a deletion": {func(c *catalog.Catalog, id datamesh.ObjectID) error {
 			return c.Delete(t.Context(), id, time.Unix(1, 0), 1, false)
+		}, 0},
+		"that it is not to be deleted": {func(c *catalog.Catalog, id datamesh.ObjectID) error {
+			_, _, err := c.EditObject(t.Context(), id, pin)
+			return errors.Join(c.Delete(t.Context(), id, time.Unix(1, 0), 1, false), c.Undelete(t.Context(), id), err)
+		}, errs.Refused},
+		"that it is forgotten": {func(c *catalog.Catalog, id datamesh.ObjectID) error {
+			return c.Forget(t.Context(), id)
 		}, errs.FileNotFound},
 	} {
 		path := filepath.Join(t.TempDir(), "user.db")

@@ -211,9 +211,6 @@ func (n *Node) condemn(ctx context.Context, id datamesh.ObjectID, seen catalog.E
 	if !errors.Is(err, errs.FileNotFound) {
 		return err
 	}
-	if _, err := n.catalog.DeletedByID(ctx, id); err == nil {
-		return n.catalog.Delete(ctx, id, time.Now(), c.Word(final), final)
-	}
 	e := entryFrom(id, c.Manifest)
 	e.StoredBytes = c.StoredBytes
 	if err := n.catalog.Add(ctx, e); err != nil && !errors.Is(err, errs.Exists) {

@@ -465,10 +465,7 @@ func (n *Node) keepShares(ctx context.Context, l *link) error {
 	n.deleting.Lock()
 	err := errors.Join(n.settleShares(ctx, l), n.finishRevocations(ctx, l))
 	n.deleting.Unlock()
-	if err != nil {
-		return err
-	}
-	return n.post(ctx, l, true)
+	return errors.Join(err, n.post(ctx, l, true))
 }
 
 // Hear learns what the user's other homes have said. It returns what the user

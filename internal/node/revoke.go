@@ -23,6 +23,7 @@ type revocation struct {
 	code     config.Code
 	kept     []catalog.Contact // who shall read it still
 	begun    *catalog.Rekeyed  // nil: not yet
+	read     bool              // what is begun has been passed on to whom it is taken back from
 }
 
 // revoke takes shares back, has the content stored anew under other keys, as
@@ -37,8 +38,8 @@ func (n *Node) revoke(ctx context.Context, ref string, o UnshareOptions) (*Unsha
 	if err != nil {
 		return nil, err
 	}
-	if err := n.hear(ctx, l); err != nil { // what others have named, pinned or shared is not to be lost
-		return nil, fmt.Errorf("learn what other homes of yours have said: %w", err)
+	if err := n.hearAll(ctx, l); err != nil { // what others have named, pinned or shared is not to be lost
+		return nil, err
 	}
 	u, r, err := n.planRevocation(ctx, l, ref, o)
 	if err != nil || o.DryRun {
@@ -56,10 +57,42 @@ func (n *Node) revoke(ctx context.Context, ref string, o UnshareOptions) (*Unsha
 	if err == nil {
 		err = n.finishRevocation(ctx, l, u, o.Now)
 	}
+	if err == nil && r.read {
+		err = errReadAnew
+	}
 	if err != nil {
 		return nil, unrevoked(err)
 	}
 	return u, nil
+}
+
+// errReadAnew is the error of a revocation that was begun before, and had passed
+// its new keys on to whom it is taken back from now.
+var errReadAnew = errs.WithHint(errs.New(errs.Unavailable, "the keys that it has since an earlier revocation were passed on, too"),
+	"type the same again: it is stored anew once more")
+
+// hearAll learns all that other homes have said: what they have named, pinned or
+// shared is not to be lost, and what they have taken back not to be given again.
+// Kinds: Unavailable (also if some of it is nowhere to be had), and those of
+// learning.
+func (n *Node) hearAll(ctx context.Context, l *link) error {
+	keys, err := n.heldKeys()
+	if err != nil {
+		return err
+	}
+	within, cancel := context.WithTimeout(ctx, hearTime)
+	defer cancel()
+	done, err := n.learnNames(within, l, keys)
+	switch {
+	case err != nil && within.Err() != nil && ctx.Err() == nil:
+		err = errs.New(errs.Unavailable, "it takes longer than %v", hearTime)
+	case err == nil && done.Missing > 0:
+		err = errs.New(errs.Unavailable, "%d of their records are nowhere to be had", done.Missing)
+	}
+	if err != nil {
+		return fmt.Errorf("learn what other homes of yours have said: %w", err)
+	}
+	return n.catalog.MoveShares(ctx) // that they have made of an id that it has no more
 }
 
 // unrevoked is the error of a revocation that has taken the shares back, and has not
@@ -99,6 +132,9 @@ func (n *Node) planRevocation(ctx context.Context, l *link, ref string, o Unshar
 		u.Revoked.Until = time.Now().UTC().Add(trashTime)
 	}
 	if r.begun != nil {
+		for _, s := range picked {
+			r.read = r.read || s.Object == r.begun.Now
+		}
 		return u, r, n.describe(ctx, r.begun.Now, u.Revoked)
 	}
 	if r.old, err = n.catalog.ByID(ctx, id); err != nil {
@@ -199,15 +235,15 @@ func (n *Node) rekey(ctx context.Context, l *link, r *revocation, o UnshareOptio
 		K: r.code.K, M: r.code.M, MinSurvives: -1, Events: p.events(), Stored: n.stored(context.WithoutCancel(ctx))}, func(p object.PutResult) error {
 		n.deleting.Lock() // what is being deleted is not brought back so
 		defer n.deleting.Unlock()
-		if err := n.hear(ctx, l); err != nil { // which may have taken long
-			return err
+		if err := n.hearAll(ctx, l); err != nil { // it may have taken long
+			return sentAlready(err)
 		}
 		id, err := n.catalog.Current(ctx, id)
 		if err != nil {
 			return err
 		}
 		if _, err := n.keepers(ctx, id, nil); err != nil {
-			return err
+			return sentAlready(err)
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
 		defer cancel()
@@ -222,6 +258,15 @@ func (n *Node) rekey(ctx context.Context, l *link, r *revocation, o UnshareOptio
 	return nil
 }
 
+// sentAlready gives an error that what has been sent until now is kept for, to go
+// on with when it is typed again.
+func sentAlready(err error) error {
+	if errs.Retryable(err) {
+		return err
+	}
+	return errs.WithHint(errs.New(errs.Unavailable, "%w", err), "%s", errs.HintFor(err))
+}
+
 // finishRevocation does what is left to do once the catalog has the content under
 // other keys.
 func (n *Node) finishRevocation(ctx context.Context, l *link, u *Unshared, final bool) error {
@@ -232,17 +277,35 @@ func (n *Node) finishRevocation(ctx context.Context, l *link, u *Unshared, final
 		return err
 	}
 	r, err := n.rekeyed(ctx, id)
-	if err != nil || r == nil { // the service was faster
+	if err != nil {
 		return err
+	}
+	if r == nil { // the service was faster
+		u.Revoked.Until = n.goneAt(ctx, l, u.Object, final)
+		return nil
 	}
 	r.Final = r.Final || final && !r.Condemned // as it was begun
 	if err := n.describe(ctx, r.Now, u.Revoked); err != nil {
 		return err
 	}
-	if r.Final {
-		u.Revoked.Until = time.Time{}
+	if err := n.supersede(ctx, l, r); err != nil {
+		return err
 	}
-	return n.supersede(ctx, l, r)
+	u.Revoked.Until = n.goneAt(ctx, l, r.Old, r.Final)
+	return nil
+}
+
+// goneAt returns until when a deleted object can be brought back from the trash, the
+// zero time if it cannot, by the last word on it: it may be that of another home. If
+// that cannot be had it is as was meant.
+func (n *Node) goneAt(ctx context.Context, l *link, id datamesh.ObjectID, final bool) time.Time {
+	if word, err := l.objects.Word(ctx, id); err == nil {
+		final = word.Final()
+	}
+	if final {
+		return time.Time{}
+	}
+	return time.Now().UTC().Add(trashTime)
 }
 
 // finishRevocations goes on with revocations that were interrupted. The caller holds
@@ -267,31 +330,35 @@ func (n *Node) supersede(ctx context.Context, l *link, r *catalog.Rekeyed) error
 		}
 		return n.catalog.EndRekey(ctx, *r)
 	}
+	if both, err := n.hearOfBoth(ctx, l, r); err != nil || !both {
+		return err
+	}
 	if err := n.publish(ctx, l); err != nil {
 		return err
 	}
 	step.At("node: revoke: the mesh knows the new object")
-	if both, err := n.hasBoth(ctx, r); err != nil || !both {
-		return err
-	}
 	if err := n.passOn(ctx, l, r); err != nil {
 		return err
 	}
-	if err := n.hear(ctx, l); err != nil { // another home may have given it a further name, or pinned it
+	if both, err := n.hearOfBoth(ctx, l, r); err != nil || !both {
 		return err
 	}
-	if both, err := n.hasBoth(ctx, r); err != nil || !both {
-		return err
+	word, err := l.objects.Word(ctx, r.Now)
+	if err == nil && word.Gone() { // of which that home has yet to tell
+		return n.anewIsGone(ctx, r)
+	}
+	if err != nil && !errors.Is(err, errs.FileNotFound) {
+		return l.absent(err)
 	}
 	c, err := l.objects.Condemn(ctx, r.Old)
 	if err != nil && !errors.Is(err, errs.Deleted) {
 		return l.absent(err)
 	}
-	word := uint64(0)
+	last := uint64(0)
 	if c != nil {
-		word = c.Word(r.Final)
+		last = c.Word(r.Final)
 	}
-	if err := n.catalog.Supersede(ctx, *r, time.Now(), word, r.Final); err != nil {
+	if err := n.catalog.Supersede(ctx, *r, time.Now(), last, r.Final); err != nil {
 		return err
 	}
 	step.At("node: revoke: the old object is condemned")
@@ -306,14 +373,22 @@ func (n *Node) supersede(ctx context.Context, l *link, r *catalog.Rekeyed) error
 	return n.catalog.EndRekey(context.WithoutCancel(ctx), *r)
 }
 
-// hasBoth reports whether the content is there twice still. If either object was
-// deleted since nothing more is to be done; that it was the new one is an error.
-// Kind: Deleted.
-func (n *Node) hasBoth(ctx context.Context, r *catalog.Rekeyed) (bool, error) {
-	_, err := n.catalog.ByID(ctx, r.Now)
+// hearOfBoth learns what other homes have said, and reports whether the content is
+// there twice still: another home may have given the old object a further name, or
+// pinned it, or deleted either. Then nothing more is to be done; that it was the new
+// one is an error. Kinds: Deleted, and those of hearAll.
+func (n *Node) hearOfBoth(ctx context.Context, l *link, r *catalog.Rekeyed) (both bool, err error) {
+	if err := n.hearAll(ctx, l); err != nil {
+		return false, err
+	}
+	for _, id := range []*datamesh.ObjectID{&r.Old, &r.Now} { // a rotation has given them others
+		if *id, err = n.catalog.Current(ctx, *id); err != nil {
+			return false, err
+		}
+	}
+	_, err = n.catalog.ByID(ctx, r.Now)
 	if errors.Is(err, errs.FileNotFound) {
-		err = errs.New(errs.Deleted, "what was stored anew was deleted since, and the object of before is there: %s", r.Old)
-		return false, errors.Join(err, n.catalog.EndRekey(ctx, *r))
+		return false, n.anewIsGone(ctx, r)
 	}
 	if err == nil {
 		_, err = n.catalog.ByID(ctx, r.Old)
@@ -322,6 +397,11 @@ func (n *Node) hasBoth(ctx context.Context, r *catalog.Rekeyed) (bool, error) {
 		return false, n.catalog.EndRekey(ctx, *r)
 	}
 	return err == nil, err
+}
+
+func (n *Node) anewIsGone(ctx context.Context, r *catalog.Rekeyed) error {
+	err := errs.New(errs.Deleted, "what was stored anew was deleted since, and the object of before is there: %s", r.Old)
+	return errors.Join(err, n.catalog.EndRekey(ctx, *r))
 }
 
 // passOn has contacts with whom the old object is shared read the new one, in its
@@ -341,6 +421,13 @@ func (n *Node) passOn(ctx context.Context, l *link, r *catalog.Rekeyed) error {
 			return nil
 		}
 		old = append(old, s.ID)
+		word, err := l.objects.Word(ctx, s.ID)
+		if err == nil && word.Final() { // it was taken back, and a home that had not heard has said something later
+			return nil
+		}
+		if err != nil && !errors.Is(err, errs.FileNotFound) {
+			return l.absent(err)
+		}
 		has, err := n.sharedWith(ctx, r.Now, s.To)
 		if err != nil || has != nil {
 			return err

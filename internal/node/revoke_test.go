@@ -449,6 +449,198 @@ func TestRevocationHearsOfARotationWhileItSends(t *testing.T) {
 	wantKind(t, "the old object", p.one.reads(p.id), errs.Deleted)
 }
 
+// A rotation by another home that comes to be heard of once the content is there
+// twice does not have the old object forgotten.
+func TestRevocationHearsOfARotationInTheEnd(t *testing.T) {
+	p := newPair(t)
+	ctx := t.Context()
+	l, u := p.one.halfway("a", p.one.links("a"))
+	p.two.rotate()
+	if err := p.one.finishRevocation(ctx, l, u, true); err != nil {
+		t.Fatal(err)
+	}
+	p.one.revoked()
+	p.two.heardOf(ctx)
+	for what, n := range map[string]*running{"one": p.one, "two": p.two} {
+		n.get("a", p.content)
+		if list, err := listOf(t, n.Node); err != nil || len(list.Objects) != 1 {
+			t.Errorf("%s: %+v, %v", what, list, err)
+		}
+	}
+	old, err := p.two.catalog.Current(ctx, p.id)
+	if err != nil || old == p.id {
+		t.Fatalf("the object is %s still, %v", old, err)
+	}
+	wantKind(t, "the old object, rotated", p.one.reads(old), errs.Deleted)
+}
+
+// readers counts the shares that can be read.
+func (r *running) readers() (n int) {
+	r.t.Helper()
+	all, err := r.catalog.Shares(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, s := range all {
+		if kind := errs.KindOf(r.reads(s.ID)); s.Active(time.Now()) && kind != errs.Deleted && kind != errs.FileNotFound {
+			n++ // it is there, for others to open
+		}
+	}
+	return n
+}
+
+// shares shares an object of both homes with bob.
+func (p *pair) shares(t *testing.T) {
+	t.Helper()
+	k := p.friend(t)
+	if _, err := p.one.Share(t.Context(), "a", ShareOptions{To: k.Name}); err != nil {
+		t.Fatal(err)
+	}
+	p.two.heardOf(t.Context())
+	if n := p.two.readers(); n != 1 {
+		t.Fatalf("%d can read it", n)
+	}
+}
+
+// From whom another home has taken it back meanwhile it is not given to again.
+func TestRevocationGivesNothingToWhomItWasTakenFrom(t *testing.T) {
+	p := newPair(t)
+	ctx := t.Context()
+	p.shares(t)
+	l, u := p.one.halfway("a", p.one.links("a"))
+	if _, err := p.two.Unshare(ctx, "a", UnshareOptions{From: "bob"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.one.finishRevocation(ctx, l, u, true); err != nil {
+		t.Fatal(err)
+	}
+	p.one.revoked()
+	if n := p.one.readers(); n > 0 {
+		t.Errorf("%d can read it", n)
+	}
+	p.one.get("a", p.content)
+}
+
+// So it is if another home, which has not heard, has said something of the share
+// later: its manifest is gone for good.
+func TestRevocationDoesNotHeedAShareThatIsGone(t *testing.T) {
+	p := newPair(t)
+	ctx := t.Context()
+	p.shares(t)
+	shares, err := p.two.Shares(ctx)
+	if err != nil || len(shares.Shares) != 1 {
+		t.Fatalf("%+v, %v", shares, err)
+	}
+	o := UnshareOptions{From: "bob", Revoke: true, Now: true}
+	l, _ := p.one.objects()
+	u, plan, err := p.one.planRevocation(ctx, l, "a", o)
+	if err == nil {
+		err = p.one.withdraw(ctx, l, u, false)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 { // which makes it the later
+		if err := p.two.catalog.SetExpires(ctx, shares.Shares[0].ID, time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lo, _ := p.two.objects()
+	if err := p.two.publish(ctx, lo); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.one.rekey(ctx, l, plan, o, u); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.one.finishRevocation(ctx, l, u, true); err != nil {
+		t.Fatal(err)
+	}
+	p.one.revoked()
+	if n := p.one.readers(); n > 0 {
+		t.Errorf("%d can read it", n)
+	}
+	p.one.get("a", p.content)
+}
+
+// What is there twice is taken back as one, and who has been given the new keys is
+// said to have them.
+func TestTakingBackWhileARevocationIsHalfway(t *testing.T) {
+	for _, passed := range []bool{false, true} {
+		p := newPair(t)
+		ctx := t.Context()
+		p.shares(t)
+		l, u := p.one.halfway("a", p.one.links("a"))
+		if passed {
+			r, err := p.one.rekeyed(ctx, p.id)
+			if err == nil {
+				err = p.one.publish(ctx, l)
+			}
+			if err == nil {
+				err = p.one.passOn(ctx, l, r)
+			}
+			if err != nil || p.one.readers() != 1 {
+				t.Fatalf("%d can read it, %v", p.one.readers(), err)
+			}
+		}
+		o := UnshareOptions{From: "bob", Revoke: passed, Now: passed}
+		_, err := p.one.Unshare(ctx, "a", o)
+		if passed {
+			wantKind(t, "with the new keys", err, errs.Unavailable)
+			_, err = p.one.Unshare(ctx, "a", o)
+		}
+		if err != nil {
+			t.Fatalf("passed on %t: %v", passed, err)
+		}
+		if !passed {
+			if err := p.one.finishRevocation(ctx, l, u, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.one.revoked()
+		if n := p.one.readers(); n > 0 {
+			t.Errorf("passed on %t: %d can read it", passed, n)
+		}
+		p.one.get("a", p.content)
+		wantKind(t, "the old object", p.one.reads(p.id), errs.Deleted)
+		if passed {
+			wantKind(t, "the object whose keys were passed on", p.one.reads(u.Revoked.Object), errs.Deleted)
+		}
+	}
+}
+
+// A home that has deleted one of the two, and has told nobody but the mesh, does
+// not have the other deleted, nor what is in the trash taken for gone.
+func TestRevocationAsksForTheLastWords(t *testing.T) {
+	p := newPair(t)
+	ctx := t.Context()
+	l, u := p.one.halfway("a", p.one.links("a"))
+	lo, _ := p.two.objects()
+	c, err := lo.objects.Condemn(ctx, u.Revoked.Object)
+	if err == nil {
+		err = c.Delete(ctx, true)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantKind(t, "what was stored anew is deleted", p.one.finishRevocation(ctx, l, u, true), errs.Deleted)
+	if err := p.one.reads(p.id); err != nil {
+		t.Errorf("the old object: %v", err)
+	}
+
+	p = newPair(t)
+	l, u = p.one.halfway("a", p.one.links("a"))
+	lo, _ = p.two.objects()
+	if c, err = lo.objects.Condemn(ctx, p.id); err == nil {
+		err = c.Delete(ctx, false)
+	}
+	if err == nil {
+		err = p.one.finishRevocation(ctx, l, u, true)
+	}
+	if err != nil || u.Revoked.Until.IsZero() {
+		t.Errorf("it is said to be gone and is in the trash: %+v, %v", u.Revoked, err)
+	}
+}
+
 // Interrupted while the content is sent it leaves the object as it is, and the
 // error says what to do.
 func TestRevocationThatCannotGoOnSaysSo(t *testing.T) {

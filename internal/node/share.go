@@ -246,6 +246,14 @@ func (n *Node) toTakeBack(ctx context.Context, id datamesh.ObjectID, o UnshareOp
 			return nil, err
 		}
 	}
+	ids := []datamesh.ObjectID{id}
+	begun, err := n.rekeyed(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if begun != nil { // contacts have one of the two, or both
+		ids = []datamesh.ObjectID{begun.Old, begun.Now}
+	}
 	all, err := n.catalog.Shares(ctx)
 	if err != nil {
 		return nil, err
@@ -259,7 +267,7 @@ func (n *Node) toTakeBack(ctx context.Context, id datamesh.ObjectID, o UnshareOp
 				return nil, err
 			}
 		}
-		if s.Object != id {
+		if !slices.Contains(ids, s.Object) {
 			continue
 		}
 		if o.From != "" && s.To != nil && *s.To == k.Owner || o.Link != "" && s.To == nil && s.ID.String() == o.Link {

@@ -267,6 +267,8 @@ func (k *Keeper) demand(ctx context.Context, d *datamesh.Descriptor, index int, 
 func (k *Keeper) demandAll(ctx context.Context, d *datamesh.Descriptor, index int, peer datamesh.PeerID) Answer {
 	a := Answer{Peer: peer, Key: datamesh.ShardKey{Segment: d.Segment, Index: index}}
 	err := k.rate.wait(ctx, d.ShardLen())
+	ctx, cancel := k.within(ctx, shardTime) // one that is slow on purpose does not stop all others
+	defer cancel()
 	if err == nil {
 		var shard []byte
 		_, shard, err = k.net.Shards(peer).Get(ctx, a.Key, nil)

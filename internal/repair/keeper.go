@@ -119,6 +119,7 @@ type Keeper struct {
 	full     sync.Map                // when a peer last had no room, a refusal by id
 	memory   *semaphore.Weighted     // for shards that are rebuilt
 	promises *semaphore.Weighted     // shards that are read to be pledged
+	unproven atomic.Uint64           // times that a shard stayed since others were not proven
 	waiting  atomic.Int64            // segments that are known not to be whole
 	tracked  atomic.Int64            // segments that this member keeps track of
 	gone     atomic.Int64            // of these, that have too few shards left

@@ -32,7 +32,9 @@ path in the archive, as "datamesh put -r" stores a directory, without unpacking 
 "-" is standard input, from which a zip cannot be read unless it is a file. What
 the archive is shows in its first bytes. What is stored already, with the same size,
 permissions and time, is not stored again, so that an import which was interrupted
-goes on when the same is typed again.
+goes on when the same is typed again. A file without a time always is, and so are all
+if several have one time, or two, as in packages of npm, Cargo and Go: such times do
+not tell what has changed. A stream's are stored until a third time comes.
 
 An archive may come from anyone. One with an entry whose path or link leads out of
 it, that is there twice, or that lies behind a link or a file, is refused, and the

@@ -44,6 +44,7 @@ type putItem struct {
 	done  func(stored bool)                          // is called when it has ended; nil: nobody waits for that
 
 	created time.Time // when it is said to have been stored; zero: now
+	untold  bool      // its time does not tell whether its content has changed
 }
 
 // A content is what a regular file has that is put. It may be closed while a Read
@@ -272,6 +273,9 @@ func (c *cli) putAll(ctx context.Context, verb, what string, s supply, o node.Pu
 		stopCounting()
 		counter.Wait()
 		stop()
+		if n := p.untold.Load(); n > 0 {
+			c.notice("%s of the size that was stored before: stored again, since times that are missing, or the same for all, do not tell what has changed", count(int(n), "file"))
+		}
 		if !opt.dryRun {
 			p.publish(context.WithoutCancel(ctx))
 		}
@@ -302,6 +306,7 @@ type putBatch struct {
 	async  bool // the names are told later
 
 	unnamed atomic.Int64 // puts that left it to Publish to tell the mesh their names
+	untold  atomic.Int64 // items that are the same but for what their times do not tell
 }
 
 // run stores what s has, several at once, and returns when all has ended.
@@ -355,7 +360,8 @@ func (p *putBatch) run(ctx context.Context, s supply) {
 	workers.Wait()
 }
 
-// same reports whether an putItem is stored already.
+// same reports whether an putItem is stored already. One without a time never is,
+// but for a directory, which has nothing else.
 func (p *putBatch) same(u putItem) (datamesh.ObjectID, bool) {
 	o, ok := p.known[u.name]
 	e := u.entry
@@ -366,6 +372,10 @@ func (p *putBatch) same(u putItem) (datamesh.ObjectID, bool) {
 		if !slices.Contains(o.Tags, tag) {
 			return o.ID, false
 		}
+	}
+	if e.Type != tree.Directory && (u.untold || e.ModTime.IsZero()) {
+		p.untold.Add(1)
+		return o.ID, false
 	}
 	return o.ID, true
 }

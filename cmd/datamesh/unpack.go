@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +31,7 @@ type unpacking struct {
 	archive *archive.Reader
 
 	files, bytes int64 // of an archive that was looked through
+	times        times // of its files; of a stream, of those that have come
 
 	under  sync.WaitGroup  // items that have not ended
 	mu     sync.Mutex      // guards failed
@@ -70,9 +72,37 @@ func (u *unpacking) lookThrough() error {
 		if e.Skipped == nil && name != "" {
 			u.files++
 			u.bytes += e.Size
+			u.times.add(e)
 		}
 	}
 	return u.unchanged()
+}
+
+// times are those of files. Programs that build packages give their files one
+// for all, or two: what they have made has another than what they have found.
+type times struct {
+	files int
+	seen  []time.Time // different ones, up to enoughTimes
+}
+
+// enoughTimes is how many different times the files of an archive have if their
+// times are those at which they were written.
+const enoughTimes = 3
+
+func (t *times) add(e *archive.Entry) {
+	if e.Type != "" || e.Link != "" || e.ModTime.IsZero() {
+		return
+	}
+	t.files++
+	if len(t.seen) < enoughTimes && !slices.ContainsFunc(t.seen, e.ModTime.Equal) {
+		t.seen = append(t.seen, e.ModTime)
+	}
+}
+
+// tell reports whether times tell which files have changed: there are enough, or
+// each of all files has its own.
+func (t *times) tell(all bool) bool {
+	return len(t.seen) == enoughTimes || all && t.files == len(t.seen)
 }
 
 // unchanged reports whether the file of the archive is what it was. Kind: IO.
@@ -162,7 +192,10 @@ func (u *unpacking) uploads(ctx context.Context, ops api.Operations, yield func(
 
 // upload yields one entry, and reports whether there is to be another.
 func (u *unpacking) upload(ctx context.Context, ops api.Operations, name string, e *archive.Entry, yield func(putItem, error) bool) (bool, error) {
-	item := putItem{name: name, path: e.Name(), entry: e.Entry}
+	if !u.archive.Again() {
+		u.times.add(e)
+	}
+	item := putItem{name: name, path: e.Name(), entry: e.Entry, untold: !u.times.tell(u.archive.Again())}
 	ended := make(chan struct{})
 	item.done = func(stored bool) {
 		if !stored {

@@ -11,6 +11,7 @@ import (
 	"math"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"datamesh/internal/errs"
 	"datamesh/internal/tree"
@@ -169,11 +170,17 @@ func (r *Reader) zipped(yield func(*Entry) bool) error {
 	return nil
 }
 
+// noTime is what package zip reads from a date of zero, which is that of the month
+// 0 and written by those who know no time.
+var noTime = time.Date(1979, 11, 30, 0, 0, 0, 0, time.UTC)
+
 // zipEntry returns the entry of a file in a zip, if it can be taken.
 func zipEntry(f *zip.File) (*Entry, kind, error) {
 	mode := f.Mode()
 	e := &Entry{name: f.Name}
-	e.ModTime = timeOf(f.Modified)
+	if !f.Modified.Equal(noTime) {
+		e.ModTime = timeOf(f.Modified)
+	}
 	if by := f.CreatorVersion >> 8; by == 3 || by == 19 { // Unix, or macOS: others know no permissions
 		e.Mode = uint32(mode.Perm())
 	}

@@ -1,0 +1,156 @@
+//go:build unix
+
+package main
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// A packed file of an archive that a test makes.
+type packed struct {
+	name, text string
+	time       time.Time
+}
+
+// pack returns an archive that another program might have made. A zip has no more
+// of times than what DOS had.
+func pack(t *testing.T, format string, files ...packed) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if format == "zip" {
+		w := zip.NewWriter(&b)
+		for _, f := range files {
+			h := &zip.FileHeader{Name: f.name, Method: zip.Deflate}
+			if !f.time.IsZero() {
+				h.Modified = f.time
+			}
+			e, err := w.CreateHeader(h)
+			if err == nil {
+				_, err = io.WriteString(e, f.text)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	var out io.Writer = &b
+	if format == "tar.gz" {
+		z := gzip.NewWriter(&b)
+		out = z
+	}
+	w := tar.NewWriter(out)
+	for _, f := range files {
+		h := &tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.text)), ModTime: f.time}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, f.text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if z, ok := out.(*gzip.Writer); ok {
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.Bytes()
+}
+
+// imports has an archive imported, from a file or as a stream.
+func (u *user) imports(t *testing.T, archive []byte, stream bool, flags ...string) outcome {
+	t.Helper()
+	if stream {
+		cmd := u.command(append([]string{"import", "-"}, flags...)...)
+		cmd.Stdin = struct{ io.Reader }{bytes.NewReader(archive)} // a pipe
+		return start(t, cmd).wait(t)
+	}
+	file := filepath.Join(t.TempDir(), "archive")
+	if err := os.WriteFile(file, archive, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return u.run(t, append([]string{"import", file}, flags...)...)
+}
+
+// An archive whose times do not tell what has changed is stored again, and what
+// is in it is what is stored; of others what is unchanged is not stored twice.
+func TestAnImportTrustsTimesThatTell(t *testing.T) {
+	t.Parallel()
+	at := func(seconds ...int64) (times []time.Time) {
+		for _, s := range seconds {
+			times = append(times, time.Unix(s, 0).UTC())
+		}
+		return times
+	}
+	const npm, made, found = 499162500, 1, 1153704088
+	for _, tt := range []struct {
+		name      string
+		times     []time.Time
+		unchanged [2]int // of a file, and of a stream
+	}{
+		{"none", at(0, 0, 0, 0), [2]int{}},
+		{"none of one file", at(0), [2]int{}},
+		{"one", at(npm, npm, npm, npm), [2]int{}},
+		{"one that only two have", at(npm, npm), [2]int{}},
+		{"two", at(made, made, found, found, found), [2]int{}},
+		{"none of the last", at(1e9, 1e9+1, 1e9+2, 0), [2]int{3, 1}},
+		{"each its own", at(1e9, 1e9+2, 1e9+4, 1e9+6, 1e9+8), [2]int{5, 3}},
+		{"one of the only file", at(1e9), [2]int{1, 0}},
+		{"many, and some the same", at(1e9, 1e9, 1e9, 1e9+2, 1e9+4, 1e9), [2]int{6, 2}},
+	} {
+		for way, format := range []string{"tar", "tar.gz", "zip"} {
+			stream := way == 1
+			t.Run(tt.name+" "+format, func(t *testing.T) {
+				t.Parallel()
+				u := alone(t)
+				var before, after []packed
+				for i, when := range tt.times {
+					if format == "zip" && when.Unix() < 315532800 {
+						when = time.Time{} // as in a module of Go
+					}
+					m := packed{name: fmt.Sprint(i), text: `"version":"1.0.0"`, time: when}
+					before = append(before, m)
+					m.text = `"version":"1.0.1"`
+					after = append(after, m)
+				}
+				result[batch](t, u.imports(t, pack(t, format, before...), stream, "--name", "p/"))
+				o := u.imports(t, pack(t, format, before...), stream, "--name", "p/")
+				want := tt.unchanged[0]
+				if stream {
+					want = tt.unchanged[1]
+				}
+				again := result[batch](t, o)
+				if again.Unchanged != want || again.Stored != len(before)-want {
+					t.Errorf("the same again: stored %d, unchanged %d of %d, want %d", again.Stored, again.Unchanged, len(before), want)
+				}
+				if noticed := bytes.Contains(o.stderr, []byte("notice: ")); noticed != (want < len(before)) {
+					t.Errorf("%d of %d are unchanged, and it says %q", want, len(before), o.stderr)
+				}
+				if want > 0 {
+					return // times are believed
+				}
+				result[batch](t, u.imports(t, pack(t, format, after...), stream, "--name", "p/"))
+				for _, m := range after {
+					if o := u.run(t, "get", "p/"+m.name, "-"); string(o.stdout) != m.text {
+						t.Errorf("%s is %q, want %q: %s", m.name, o.stdout, m.text, o.stderr)
+					}
+				}
+			})
+		}
+	}
+}

@@ -199,8 +199,12 @@ func (t *tally) end(what string) error {
 	b := &t.batch
 	well := b.Stored + b.Written + b.deleted + b.removed + b.Unchanged + b.Planned
 	switch {
-	case errors.Is(t.stopped, errs.Import), errors.Is(t.stopped, errs.Integrity): // it would only stop there again
-		return fmt.Errorf("%s %s: after %s: %w", t.verb, what, count(well, "file"), t.stopped)
+	case errors.Is(t.stopped, errs.Import), errors.Is(t.stopped, errs.Integrity), errors.Is(t.stopped, errChanged): // it would only stop there again
+		err := fmt.Errorf("%s %s: after %s: %w", t.verb, what, count(well, "file"), t.stopped)
+		if b.Stored > 0 && !errors.Is(t.stopped, errs.Import) { // and has the size and time of what is good
+			err = errs.WithHint(err, "what was stored of it may be damaged; with the good archive: datamesh import FILE --all")
+		}
+		return err
 	case t.stopped != nil:
 		return errs.WithHint(fmt.Errorf("%s %s: after %s: %w", t.verb, what, count(well, "file"), t.stopped), "type the same again: it goes on where it stopped")
 	case b.Failed == 0:

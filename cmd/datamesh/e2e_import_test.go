@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -70,6 +71,40 @@ func pack(t *testing.T, format string, files ...packed) []byte {
 		}
 	}
 	return b.Bytes()
+}
+
+// What was stored of a damaged stream looks like what is good, and the command
+// says how to have it stored again.
+func TestWhatADamagedStreamHasStoredCanBeMended(t *testing.T) {
+	t.Parallel()
+	u := alone(t)
+	var files []packed
+	for i := range 5 {
+		files = append(files, packed{fmt.Sprint(i), strings.Repeat(fmt.Sprint("text", i), 1000), time.Unix(1e9+int64(i), 0)})
+	}
+	var good bytes.Buffer
+	z, err := gzip.NewWriterLevel(&good, gzip.NoCompression) // a bit more or less is still a gzip
+	if err == nil {
+		_, err = z.Write(pack(t, "tar", files...))
+	}
+	if err != nil || z.Close() != nil {
+		t.Fatalf("the archive was not written: %v", err)
+	}
+	bad := bytes.Clone(good.Bytes())
+	bad[bytes.Index(bad, []byte("text3text3"))] ^= 1
+	o := u.imports(t, bad, true)
+	stored := document[batch](t, o.stdout)
+	if o.code != 7 || stored.Stored != 5 || !bytes.Contains(o.stderr, []byte("datamesh import FILE --all")) {
+		t.Errorf("exit status %d, stored %d: %s", o.code, stored.Stored, o.stderr)
+	}
+	if in := result[batch](t, u.imports(t, good.Bytes(), false, "--all")); in.Stored != 5 {
+		t.Errorf("%+v", in)
+	}
+	for _, f := range files {
+		if o := u.run(t, "get", f.name, "-"); string(o.stdout) != f.text {
+			t.Errorf("%s is damaged: %s", f.name, o.stderr)
+		}
+	}
 }
 
 // imports has an archive imported, from a file or as a stream.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -65,8 +66,11 @@ func (s *source) end() error {
 	return io.EOF
 }
 
+// errChanged is why a source fails that did not stay what it was.
+var errChanged = errors.New("changed while it was read")
+
 func (s *source) changed() error {
-	return errs.WithHint(errs.New(errs.IO, "%s changed while it was read", s.file.Name()),
+	return errs.WithHint(errs.New(errs.IO, "%s %w", s.file.Name(), errChanged),
 		"put it again when nothing writes to it")
 }
 

@@ -115,7 +115,7 @@ func (u *unpacking) unchanged() error {
 		return errs.New(errs.IO, "%w", err)
 	}
 	if now.Size() != u.source.began.Size() || !now.ModTime().Equal(u.source.began.ModTime()) {
-		return u.source.changed()
+		return errs.WithHint(u.source.changed(), "import it again when nothing writes to it")
 	}
 	return nil
 }
@@ -166,6 +166,9 @@ func (u *unpacking) uploads(ctx context.Context, ops api.Operations, yield func(
 	defer context.AfterFunc(ctx, u.cancel)() // or what waits for a stream would go on to
 	defer u.under.Wait()
 	for e, err := range u.archive.Entries() {
+		if err == nil {
+			err = u.unchanged()
+		}
 		if err != nil {
 			return err
 		}
@@ -187,6 +190,7 @@ func (u *unpacking) uploads(ctx context.Context, ops api.Operations, yield func(
 			return err
 		}
 	}
+	u.under.Wait()
 	return u.unchanged()
 }
 
@@ -255,6 +259,18 @@ type unpacked struct {
 	u *unpacking
 	e *archive.Entry
 	io.ReadCloser
+}
+
+// Read fails where the end would be if the archive is not what it was: nothing of
+// such a one is to be stored.
+func (f *unpacked) Read(p []byte) (int, error) {
+	n, err := f.ReadCloser.Read(p)
+	if err == io.EOF {
+		if changed := f.u.unchanged(); changed != nil {
+			return n, changed
+		}
+	}
+	return n, err
 }
 
 func (f *unpacked) size() int64        { return f.e.Size }

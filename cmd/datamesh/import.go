@@ -40,8 +40,9 @@ An archive may come from anyone. One with an entry whose path or link leads out 
 it, that is there twice, or that lies behind a link or a file, is refused, and the
 entry is named; so is one that comes to more than 1 GiB and more than 100 times
 its own size, unless --max-size says otherwise. A file is looked through before
-anything of it is stored; a stream ends at such an entry, and what came before it is
-stored and reported. Devices, sockets and pipes are left out.`,
+anything of it is stored, and of a zip the directory; a damaged file in a zip fails
+alone. A stream ends at such an entry, and what came before it is stored and
+reported. Devices, sockets and pipes are left out.`,
 		Args:              arity(1, 1),
 		ValidArgsFunction: positional(completeFiles),
 	}

@@ -7,8 +7,8 @@
 // the top, is there once, and leads through no link and no file; a link stays
 // within the archive; and no more is unpacked than a limit allows. The first
 // entry that does not ends the reading, with an error that names it. Whoever reads
-// a file, and not a stream, can have all of it looked through before he believes
-// the first entry.
+// a file, and not a stream, can have all entries looked through before he believes
+// the first; what content those of a zip have shows only when it is read.
 package archive
 
 import (

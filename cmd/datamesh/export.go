@@ -21,6 +21,7 @@ import (
 	"datamesh/internal/archive"
 	"datamesh/internal/durable"
 	"datamesh/internal/errs"
+	"datamesh/internal/format"
 	"datamesh/internal/node"
 	"datamesh/internal/tree"
 )
@@ -54,7 +55,8 @@ func (c *cli) exportCommand() *cobra.Command {
 		Long: `Writes objects as one archive, under their names, with permissions, times, symbolic
 links and empty directories. The name of a directory is all that is stored below it,
 and a pattern what it matches, as "datamesh get" takes them. The ending of FILE
-says what it is: .tar, .tar.gz or .tgz, or .zip.
+says what it is: .tar, .tar.gz or .tgz, or .zip. Snapshots of backups are left out:
+"datamesh restore" brings back what they have.
 
 Without FILE, or with "-", the archive goes to standard output. Everything is
 verified as it is read. If something cannot be read, no FILE appears, and what was
@@ -200,14 +202,20 @@ func (c *cli) export(ctx context.Context, ops api.Operations, refs []string, o e
 func chooseAll(ctx context.Context, ops api.Operations, refs []string) ([]node.Object, error) {
 	all := map[string]node.Object{}
 	for _, ref := range refs {
-		s, err := choose(ctx, ops, ref)
+		o, none := objectOf(ctx, ops, ref)
+		switch {
+		case none != nil && !errors.Is(none, errs.FileNotFound):
+			return nil, none
+		case none == nil && isBackup(o.Type):
+			return nil, errs.WithHint(errs.New(errs.Invalid, "%s is a snapshot of a backup", ref), "bring back what it has: datamesh restore %s DIR", quoteWord(ref))
+		}
+		s, err := choose(ctx, withoutBackups{ops}, ref)
 		if err != nil {
 			return nil, err
 		}
 		if len(s.objects) == 0 { // it is a file, or nothing
-			o, err := objectOf(ctx, ops, ref)
-			if err != nil {
-				return nil, err
+			if none != nil {
+				return nil, none
 			}
 			s.objects = []node.Object{o}
 		}
@@ -224,6 +232,24 @@ func chooseAll(ctx context.Context, ops api.Operations, refs []string) ([]node.O
 	}
 	slices.SortFunc(list, func(a, b node.Object) int { return strings.Compare(a.Name, b.Name) })
 	return list, nil
+}
+
+// isBackup reports whether objects of a media type are what backups consist of,
+// which nothing else reads.
+func isBackup(mediaType string) bool {
+	return mediaType == format.SnapshotType || format.Internal(mediaType)
+}
+
+// withoutBackups lists nothing that a backup consists of.
+type withoutBackups struct{ api.Operations }
+
+func (w withoutBackups) List(ctx context.Context, o node.ListOptions, each func(node.Object) error) error {
+	return w.Operations.List(ctx, o, func(o node.Object) error {
+		if isBackup(o.Type) {
+			return nil
+		}
+		return each(o)
+	})
 }
 
 // objectOf returns the object of an id, or the newest of a name. Kind: FileNotFound.

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"datamesh/internal/node"
 )
 
 // A packed file of an archive that a test makes.
@@ -103,6 +105,54 @@ func TestWhatADamagedStreamHasStoredCanBeMended(t *testing.T) {
 	for _, f := range files {
 		if o := u.run(t, "get", f.name, "-"); string(o.stdout) != f.text {
 			t.Errorf("%s is damaged: %s", f.name, o.stderr)
+		}
+	}
+}
+
+// Another name of a file has what the archive has, also if somebody stores something
+// else of the file's name and size meanwhile.
+func TestAnotherNameOfAFileHasItsContent(t *testing.T) {
+	t.Parallel()
+	u := newMesh(t, 1).members[0]
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	cmd := u.command("import", "-")
+	cmd.Stdin = r
+	in := start(t, cmd)
+	r.Close()
+	archive := tar.NewWriter(w)
+	add := func(h *tar.Header, text string) {
+		t.Helper()
+		if err := archive.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(archive, text); err != nil {
+			t.Fatal(err)
+		}
+		if err := archive.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(&tar.Header{Name: "file", Size: 4, Mode: 0o600}, "mine")
+	eventually(t, "it is stored", func() bool {
+		return len(result[node.List](t, u.run(t, "list")).Objects) > 0 || !in.running()
+	})
+	put := u.command("put", "-", "--name", "file")
+	put.Stdin = strings.NewReader("else")
+	result[node.Stored](t, start(t, put).wait(t))
+	add(&tar.Header{Name: "again", Typeflag: tar.TypeLink, Linkname: "file", Mode: 0o600}, "")
+	if archive.Close() != nil || w.Close() != nil {
+		t.Fatal("the archive has no end")
+	}
+	if stored := result[batch](t, in.wait(t)); stored.Stored != 2 {
+		t.Errorf("%+v", stored)
+	}
+	for name, want := range map[string]string{"file": "else", "again": "mine"} {
+		if o := u.run(t, "get", name, "-"); string(o.stdout) != want {
+			t.Errorf("%s is %q, want %q: %s", name, o.stdout, want, o.stderr)
 		}
 	}
 }

@@ -41,7 +41,7 @@ type putItem struct {
 	path  string // here, for people
 	entry tree.Entry
 	open  func(ctx context.Context) (content, error) // of a regular file
-	done  func(stored bool)                          // is called when it has ended; nil: nobody waits for that
+	done  func(stored datamesh.ObjectID)             // is called when it has ended, with the zero id if it is not stored; nil: nobody waits for that
 
 	created time.Time // when it is said to have been stored; zero: now
 	untold  bool      // its time does not tell whether its content has changed
@@ -380,34 +380,34 @@ func (p *putBatch) same(u putItem) (datamesh.ObjectID, bool) {
 	return o.ID, true
 }
 
-// put stores one file, and reports whether it is stored. Its error is one that
-// ends the batch.
-func (p *putBatch) put(ctx context.Context, u putItem) (done bool, err error) {
+// put stores one file, and returns the id under which it is stored, or the zero id.
+// Its error is one that ends the batch.
+func (p *putBatch) put(ctx context.Context, u putItem) (id datamesh.ObjectID, err error) {
 	f := batchFile{Name: u.name, Type: u.entry.Type, Size: u.entry.Size}
 	if id, same := p.same(u); same {
 		f.ID, f.State = id, fileUnchanged
 		p.bytes.Add(u.entry.Size)
 		p.add(f)
-		return true, nil
+		return f.ID, nil
 	}
 	if p.dryRun {
 		f.State = filePlanned
 		p.add(f)
-		return true, nil
+		return id, nil
 	}
 	stored, own, err := p.send(ctx, &u)
 	if err != nil {
 		if !own && general(ctx, err) {
-			return false, failedPut{u.path, err}
+			return id, failedPut{u.path, err}
 		}
 		p.fail(f, failedPut{u.path, err})
-		return false, nil
+		return id, nil
 	}
 	p.warn(stored.Warnings...)
 	f.ID, f.Size, f.State = stored.ID, stored.Size, fileStored
 	p.add(f)
 	p.account(ctx, stored)
-	return true, nil
+	return f.ID, nil
 }
 
 // account counts what was stored, and has the mesh told the names now and then.

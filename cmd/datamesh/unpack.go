@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"datamesh"
 	"datamesh/internal/api"
 	"datamesh/internal/archive"
 	"datamesh/internal/errs"
@@ -33,9 +34,9 @@ type unpacking struct {
 	files, bytes int64 // of an archive that was looked through
 	times        times // of its files; of a stream, of those that have come
 
-	under  sync.WaitGroup  // items that have not ended
-	mu     sync.Mutex      // guards failed
-	failed map[string]bool // names of files that are not stored
+	under  sync.WaitGroup               // items that have not ended
+	mu     sync.Mutex                   // guards stored
+	stored map[string]datamesh.ObjectID // files, by name: an entry may be another name of any
 }
 
 func (u *unpacking) Close() error {
@@ -162,7 +163,7 @@ const readAhead = 64 << 10
 // uploads yields the entries. A large file of a tar is stored before the next is
 // looked at: nothing else has its bytes.
 func (u *unpacking) uploads(ctx context.Context, ops api.Operations, yield func(putItem, error) bool) error {
-	u.failed = map[string]bool{}
+	u.stored = map[string]datamesh.ObjectID{}
 	defer context.AfterFunc(ctx, u.cancel)() // or what waits for a stream would go on to
 	defer u.under.Wait()
 	for e, err := range u.archive.Entries() {
@@ -201,10 +202,10 @@ func (u *unpacking) upload(ctx context.Context, ops api.Operations, name string,
 	}
 	item := putItem{name: name, path: e.Name(), entry: e.Entry, untold: !u.times.tell(u.archive.Again())}
 	ended := make(chan struct{})
-	item.done = func(stored bool) {
-		if !stored {
+	item.done = func(stored datamesh.ObjectID) {
+		if e.Type == "" && stored != (datamesh.ObjectID{}) {
 			u.mu.Lock()
-			u.failed[name] = true
+			u.stored[name] = stored
 			u.mu.Unlock()
 		}
 		u.under.Done()
@@ -292,26 +293,27 @@ func (f *unpacked) fingerprint() (string, error) {
 }
 
 // again returns the content of a file of which an entry is another name. It is
-// read back from the mesh: the archive may have gone by. Kinds: Import (that file is
-// not stored), and those of a get.
+// read back from the mesh, by the id that it was stored under: the archive may have
+// gone by, and another have its name by now. Kinds: Partial (that file is not
+// stored), and those of a get.
 func (u *unpacking) again(ctx context.Context, ops api.Operations, e *archive.Entry) (content, error) {
 	original, err := u.nameOf(&archive.Entry{Entry: tree.Entry{Path: e.Link}})
 	if err != nil {
 		return nil, err
 	}
 	u.mu.Lock()
-	failed := u.failed[original]
+	id, stored := u.stored[original]
 	u.mu.Unlock()
-	if failed {
+	if !stored {
 		return nil, errs.New(errs.Partial, "it is another name of %s, which could not be stored", original)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	out, in := io.Pipe()
 	got := &reread{unpacked: unpacked{u, e, out}, cancel: cancel}
 	got.reading.Go(func() {
-		_, err := ops.Get(ctx, original, node.GetOptions{}, func(info node.ObjectInfo) (io.Writer, error) {
+		_, err := ops.Get(ctx, id.String(), node.GetOptions{}, func(info node.ObjectInfo) (io.Writer, error) {
 			if info.Size != e.Size {
-				return nil, errs.New(errs.IO, "it is another name of %s, of which there is a newer version", original)
+				return nil, errs.New(errs.Integrity, "it is another name of %s, which has %d bytes and not %d", original, info.Size, e.Size)
 			}
 			return in, nil
 		})

@@ -3,6 +3,9 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +15,9 @@ import (
 	"filippo.io/age"
 	"filippo.io/age/plugin"
 
+	"datamesh/internal/api"
+	"datamesh/internal/config"
+	"datamesh/internal/errs"
 	"datamesh/internal/node"
 )
 
@@ -25,6 +31,81 @@ func pluginDir(t *testing.T) string {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return dir
+}
+
+// A poorService has not the keys of what it is asked for, which it may notice late.
+type poorService struct {
+	api.Operations
+	object node.Object
+	half   []byte // what it sends before
+}
+
+func (s poorService) List(_ context.Context, _ node.ListOptions, each func(node.Object) error) error {
+	return each(s.object)
+}
+
+func (s poorService) Get(_ context.Context, _ string, _ node.GetOptions, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error) {
+	if s.half != nil {
+		w, err := open(node.ObjectInfo{ID: s.object.ID, Name: s.object.Name, Size: s.object.Size})
+		if err == nil {
+			_, err = w.Write(s.half)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, errs.New(errs.Decryption, "it is sealed for another identity")
+}
+
+// What a service could not decrypt a command reads itself, unless some of it is on
+// standard output.
+func TestNothingIsReadAgainBehindWhatIsWritten(t *testing.T) {
+	t.Parallel()
+	u := alone(t)
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	identity := filepath.Join(t.TempDir(), "identity.txt")
+	if err := os.WriteFile(identity, []byte(plugin.EncodeIdentity("test", []byte("c"+key.String()))+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	u.env = append(u.env, "PATH="+pluginDir(t)+string(os.PathListSeparator)+os.Getenv("PATH"))
+	result[node.Identity](t, u.run(t, "keys", "import", identity))
+	content := bytes.Repeat([]byte("whole"), 30_000) // more than is read ahead of its turn
+	u.put(t, content, "--name", "o")
+	object := result[node.List](t, u.run(t, "list")).Objects[0]
+	whole := u.run(t, "export", "o").stdout
+	serve := func(half []byte) (stop func()) {
+		listener, err := api.Listen(t.Context(), config.Home(u.home).Socket())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error)
+		go func() { served <- api.Serve(ctx, listener, poorService{object: object, half: half}) }()
+		return func() {
+			cancel()
+			if err := <-served; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	stop := serve(nil)
+	if o := u.run(t, "get", "o", "-"); o.code != 0 || !bytes.Equal(o.stdout, content) {
+		t.Errorf("get: exit status %d, %d bytes: %s", o.code, len(o.stdout), o.stderr)
+	}
+	if o := u.run(t, "export", "o"); o.code != 0 || !bytes.Equal(o.stdout, whole) {
+		t.Errorf("export: exit status %d, %d bytes of %d: %s", o.code, len(o.stdout), len(whole), o.stderr)
+	}
+	stop()
+	defer serve([]byte("half"))()
+	if o := u.run(t, "get", "o", "-"); o.code != 6 || string(o.stdout) != "half" {
+		t.Errorf("get: exit status %d, %d bytes: %s", o.code, len(o.stdout), o.stderr)
+	}
+	if o := u.run(t, "export", "o"); o.code != 6 || len(o.stdout) >= len(content) {
+		t.Errorf("export: exit status %d, %d bytes: %s", o.code, len(o.stdout), o.stderr)
+	}
 }
 
 // Commands run the programs of plugins, and services never do: those here have

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -44,6 +45,8 @@ type exportOptions struct {
 	format archive.Format
 	force  bool
 	dryRun bool
+
+	written *atomic.Int64 // bytes on standard output
 }
 
 func (c *cli) exportCommand() *cobra.Command {
@@ -84,13 +87,14 @@ since it came from standard input, has 0644.`,
 		if f, ok := c.out.(*os.File); ok && o.out == "-" && !o.force && !o.dryRun && term.IsTerminal(int(f.Fd())) {
 			return errs.WithHint(errs.New(errs.Invalid, "an archive is nothing to read on a terminal"), "datamesh export %s -o FILE.tar", quoteWord(args[0]))
 		}
+		o.written = new(atomic.Int64)
 		var failed error // half an archive is on standard output: another does not go behind it
 		return c.withKeys(cmd.Context(), func(ops api.Operations) error {
 			if failed != nil {
 				return failed
 			}
 			err := c.export(cmd.Context(), ops, args, o)
-			if o.out == "-" && !o.dryRun {
+			if o.written.Load() > 0 {
 				failed = err
 			}
 			return err
@@ -286,14 +290,14 @@ type exporting struct {
 // write writes the archive, or fails and leaves none that has its end.
 func (x *exporting) write(ctx context.Context, o exportOptions) error {
 	if o.out == "-" {
-		return x.entries(ctx, output{x.c.out}, o.format)
+		return x.entries(ctx, counted{output{x.c.out}, o.written}, o)
 	}
 	file, err := durable.Create(o.out, 0o600) // some of what is in it may be for its owner alone
 	if err != nil {
 		return err
 	}
 	defer file.Abort()
-	if err := x.entries(ctx, file, o.format); err != nil {
+	if err := x.entries(ctx, file, o); err != nil {
 		return err
 	}
 	err = file.Commit(o.force)
@@ -303,17 +307,19 @@ func (x *exporting) write(ctx context.Context, o exportOptions) error {
 	return err
 }
 
-func (x *exporting) entries(ctx context.Context, w io.Writer, f archive.Format) error {
-	a := archive.NewWriter(w, f)
+func (x *exporting) entries(ctx context.Context, w io.Writer, o exportOptions) error {
+	a := archive.NewWriter(w, o.format)
 	ahead := x.readAhead(ctx)
 	defer ahead.stop()
-	for _, o := range x.objects {
-		if err := x.entry(ctx, a, ahead, o); err != nil {
-			a.Abandon(o.Name)
+	for _, object := range x.objects {
+		if err := x.entry(ctx, a, ahead, object); err != nil {
+			if o.written.Load() > 0 || !errors.Is(err, errs.Decryption) { // or it may begin again, with other keys
+				a.Abandon(object.Name)
+			}
 			return err
 		}
 		x.tally.done.Add(1)
-		x.count(o.Type, o.Size)
+		x.count(object.Type, object.Size)
 	}
 	return a.Close()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -177,12 +178,21 @@ func (c *cli) getStdout(ctx context.Context, ref string, force bool, secret *nod
 		out = &terminal{w: out}
 	}
 	o := node.GetOptions{Transfer: newTransfer(), Link: secret}
+	var written atomic.Int64
+	var failed error // some of the object is on standard output: it does not begin again behind that
 	return c.toGet(secret)(ctx, func(ops api.Operations) error {
+		if failed != nil {
+			return failed
+		}
 		stop := c.follow(ctx, ops, o.Transfer)
-		fetched, err := ops.Get(ctx, ref, o, func(node.ObjectInfo) (io.Writer, error) { return out, nil })
+		fetched, err := ops.Get(ctx, ref, o, func(node.ObjectInfo) (io.Writer, error) { return counted{out, &written}, nil })
 		stop()
 		if err != nil {
-			return fmt.Errorf("get %s: %w", ref, err)
+			err = fmt.Errorf("get %s: %w", ref, err)
+			if written.Load() > 0 {
+				failed = err
+			}
+			return err
 		}
 		fetched.Out = "-"
 		c.noticeNewest(ref, fetched)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -143,7 +144,35 @@ func (c *cli) withSync(ctx context.Context, o syncOptions, f func(api.Operations
 		return err
 	}
 	o.memory = at.User.Syncs()
+	if err := keepHomeOut(&o, string(at.Home)); err != nil {
+		return err
+	}
 	return c.withKeys(ctx, func(ops api.Operations) error { return f(ops, o) })
+}
+
+// keepHomeOut leaves the home, where the secrets of all identities lie, and what
+// syncs remember, out of a directory that it lies in, whatever other patterns say.
+// Kind: Invalid (the directory lies in the home).
+func keepHomeOut(o *syncOptions, home string) error {
+	dir, home := realPath(o.dir), realPath(home)
+	if below, err := filepath.Rel(home, dir); err == nil && filepath.IsLocal(below) {
+		return errs.WithHint(errs.New(errs.Invalid, "%s lies in the home of datamesh, which is not synced", o.dir), "give another directory")
+	}
+	if below, err := filepath.Rel(dir, home); err == nil && filepath.IsLocal(below) {
+		o.filter.Exclude = append(slices.Clone(o.filter.Exclude), "/"+tree.Quote(filepath.ToSlash(below))) // of patterns the last counts
+	}
+	return nil
+}
+
+// realPath returns where a path leads; of what is not there that of what leads to it.
+func realPath(name string) string {
+	if is, err := filepath.EvalSymlinks(name); err == nil {
+		return is
+	}
+	if up := filepath.Dir(name); up != name {
+		return filepath.Join(realPath(up), filepath.Base(name))
+	}
+	return name
 }
 
 // openSync opens the directory, which need not be there if it may be made. Kinds: FileNotFound, IO, Invalid.

@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -54,13 +55,16 @@ func (s *syncer) settled(ctx context.Context, steps []mirror.Step) {
 	if s.memory == nil {
 		return
 	}
-	all, drop := map[string]mirror.Last{}, []string{}
+	all, drop, dirs := map[string]mirror.Last{}, []string{}, map[string]error{}
 	for _, st := range steps {
 		switch st.Op {
 		case mirror.Remember:
 			now := mirror.Last{Local: *st.Local, Mesh: *st.Mesh}
 			now.Mesh.Target = ""
-			if st.Last == nil || *st.Last != now {
+			if st.Last != nil && *st.Last == now {
+				continue
+			}
+			if st.Last != nil && st.Last.Local == now.Local || s.durable(st.Path.Path, dirs) {
 				all[st.Path.Path], s.last[st.Path.Path] = now, now
 			}
 		case mirror.Forget:
@@ -70,6 +74,19 @@ func (s *syncer) settled(ctx context.Context, steps []mirror.Step) {
 	if err := s.memory.Update(ctx, all, drop); err != nil {
 		s.stop(err)
 	}
+}
+
+// durable has what is here be on the disk before it is remembered, so that nothing
+// that a power cut takes is taken for deleted. It reports whether it is; dirs has
+// what came of the directories so far.
+func (s *syncer) durable(name string, dirs map[string]error) bool {
+	up := path.Dir(name)
+	err, ok := dirs[up]
+	if !ok {
+		err = s.tree.SyncDir(up)
+		dirs[up] = err
+	}
+	return err == nil && s.tree.Sync(s.entries[name]) == nil // else it is compared again by the next sync
 }
 
 // same remembers that both sides of a path are so now.
@@ -147,22 +164,29 @@ func (s *syncer) makeBoth(ctx context.Context, st *mirror.Step) {
 	}
 }
 
-// here does what is to be done here: removes from the inside out, makes
-// directories from the outside in, and then writes files and links.
+// here does what is to be done here: makes directories from the outside in, writes
+// files and links, and then, if all that went well, removes from the inside out what
+// is gone, and writes what that was in the way of.
 func (s *syncer) here(ctx context.Context, steps []mirror.Step) {
-	var removals, dirs, files []mirror.Step
+	var removals, dirs, files, late []mirror.Step
+	going := map[string]bool{} // as systems have them that know no upper case
 	for _, st := range steps {
-		writes := st.Op == mirror.Write || st.Op == mirror.PutAndWrite
-		switch {
-		case st.Op == mirror.DeleteLocal:
+		if st.Op == mirror.DeleteLocal {
 			removals = append(removals, st)
-		case writes && st.Mesh.Type == tree.Directory:
+			going[strings.ToLower(st.Path.Path)] = true
+		}
+	}
+	for _, st := range steps {
+		switch {
+		case st.Op != mirror.Write && st.Op != mirror.PutAndWrite:
+		case st.Mesh.Type == tree.Directory:
 			dirs = append(dirs, st)
-		case writes:
+		case st.Local != nil && st.Local.Type == tree.Directory:
+			removals, late = append(removals, st), append(late, st)
+		case going[strings.ToLower(st.Path.Path)]:
+			late = append(late, st)
+		default:
 			files = append(files, st)
-			if st.Local != nil && st.Local.Type == tree.Directory {
-				removals = append(removals, st)
-			}
 		}
 	}
 	if s.ended() || len(removals)+len(dirs)+len(files) == 0 {
@@ -174,6 +198,28 @@ func (s *syncer) here(ctx context.Context, steps []mirror.Step) {
 		return
 	}
 	s.w.Force = true
+	var made []mirror.Step
+	for _, st := range dirs {
+		if s.ended() {
+			break
+		}
+		if ok := s.makeOne(ctx, st); ok {
+			made = append(made, st)
+		}
+	}
+	s.each(ctx, atOnce, files, s.writeOne)
+	changed := slices.Concat(dirs, files)
+	if s.mayDelete(len(removals)) {
+		late = s.remove(ctx, removals, late)
+		s.each(ctx, atOnce, late, s.writeOne)
+		changed = slices.Concat(changed, removals, late)
+	}
+	s.leave(context.WithoutCancel(ctx), steps, made, changed)
+}
+
+// remove removes what is here, and returns those of late that nothing is in the way
+// of any more.
+func (s *syncer) remove(ctx context.Context, removals, late []mirror.Step) []mirror.Step {
 	slices.SortFunc(removals, mirror.Depth)
 	failed := map[string]bool{}
 	for _, st := range removals {
@@ -185,18 +231,7 @@ func (s *syncer) here(ctx context.Context, steps []mirror.Step) {
 			s.stopIf(ctx, err)
 		}
 	}
-	var made []mirror.Step
-	for _, st := range dirs {
-		if s.ended() {
-			break
-		}
-		if ok := s.makeOne(ctx, st); ok {
-			made = append(made, st)
-		}
-	}
-	files = slices.DeleteFunc(files, func(st mirror.Step) bool { return failed[st.Path.Path] })
-	s.each(ctx, atOnce, files, s.writeOne)
-	s.leave(context.WithoutCancel(ctx), steps, made, slices.Concat(removals, dirs, files))
+	return slices.DeleteFunc(late, func(st mirror.Step) bool { return failed[st.Path.Path] })
 }
 
 // stopIf ends the batch if an error is not of one file.

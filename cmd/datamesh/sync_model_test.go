@@ -50,6 +50,7 @@ type syncObject struct {
 	node.Object
 	content string
 	gone    bool
+	forgot  bool // it is in no list any more, and nobody has deleted it
 }
 
 // live returns what has a name, the newest first. It is called with the lock held.
@@ -75,6 +76,9 @@ type syncHome struct {
 	left   int // operations after which the process dies; negative: it does not
 	die    context.CancelFunc
 	during func(name string) // what the user does while that is read
+
+	partial bool               // not all that others have said is known
+	putting func(string) error // of each put, once all is read
 }
 
 // at counts an operation, and reports whether the process is dead. Half of the
@@ -100,11 +104,11 @@ func (h *syncHome) at(do func() error) error {
 
 func (h *syncHome) known(o *syncObject) bool {
 	gone, heard := h.heard[o.ID]
-	return heard && !gone
+	return heard && !gone && !o.forgot
 }
 
 func (h *syncHome) Hear(context.Context) (*node.Heard, error) {
-	return &node.Heard{}, h.at(func() error {
+	return &node.Heard{Partial: h.partial}, h.at(func() error {
 		for _, o := range h.w.objects {
 			h.heard[o.ID] = o.gone
 		}
@@ -113,7 +117,15 @@ func (h *syncHome) Hear(context.Context) (*node.Heard, error) {
 }
 
 func (h *syncHome) Deleted(context.Context) (*node.DeletedObjects, error) {
-	return &node.DeletedObjects{}, nil
+	all := new(node.DeletedObjects)
+	return all, h.at(func() error {
+		for _, o := range h.w.objects {
+			if h.heard[o.ID] && !o.forgot {
+				all.Objects = append(all.Objects, node.DeletedObject{ID: o.ID, Name: o.Name, Done: true})
+			}
+		}
+		return nil
+	})
 }
 
 func (h *syncHome) Publish(context.Context) (*node.Published, error) {
@@ -142,6 +154,11 @@ func (h *syncHome) Put(_ context.Context, r io.Reader, o node.PutOptions) (*node
 	b, err := io.ReadAll(r)
 	if err != nil {
 		return nil, err
+	}
+	if h.putting != nil {
+		if err := h.putting(strings.TrimPrefix(o.Name, "top/")); err != nil {
+			return nil, err
+		}
 	}
 	stored := &node.Stored{Name: o.Name, Size: int64(len(b))}
 	return stored, h.at(func() error {

@@ -16,6 +16,7 @@ import (
 	"datamesh"
 	"datamesh/internal/api"
 	"datamesh/internal/errs"
+	"datamesh/internal/format"
 	"datamesh/internal/mirror"
 	"datamesh/internal/node"
 	"datamesh/internal/tree"
@@ -66,6 +67,8 @@ type syncer struct {
 	unknown  map[string]bool          // paths that could not be read, with all below them
 	versions map[string][]node.Object // in the mesh, by path, the newest first
 	put      *putBatch
+	partial  bool                       // not all is known that other homes have said
+	deleted  map[datamesh.ObjectID]bool // what the mesh had last: whether it is deleted, or still there by another name
 
 	memory *mirror.Memory         // of two ways; nil in a dry run
 	last   map[string]mirror.Last // guarded by mu, and once it runs with what is the same by now
@@ -100,7 +103,8 @@ func (s *syncer) run(ctx context.Context, show func() (stop func())) error {
 	if err != nil {
 		return err
 	}
-	steps := mirror.Plan(paths, s.o.twoWay)
+	steps := mirror.Plan(paths, mirror.Way{Both: s.o.twoWay, Keep: s.partial})
+	s.sayKept(steps)
 	if err := s.guard(steps); err != nil {
 		return err
 	}
@@ -113,7 +117,8 @@ func (s *syncer) run(ctx context.Context, show func() (stop func())) error {
 // scan finds out what is here.
 func (s *syncer) scan(ctx context.Context) error {
 	s.entries, s.unknown = map[string]tree.Entry{}, map[string]bool{}
-	for e, err := range s.tree.Walk(ctx) {
+	s.chooser = s.tree.Chooser()
+	for e, err := range s.chooser.Walk(ctx) {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -153,15 +158,24 @@ func (s *syncer) isUnknown(name string) bool {
 	return false
 }
 
-// listen finds out what is in the mesh, and is not left out.
+// listen finds out what is in the mesh, and is not left out. What backups keep there
+// is no part of a tree.
 func (s *syncer) listen(ctx context.Context) error {
 	heard, err := s.ops.Hear(ctx)
 	if err != nil {
 		return err
 	}
 	s.warn(heard.Warnings...)
-	s.versions = map[string][]node.Object{}
+	s.partial = heard.Partial
+	s.versions, s.deleted = map[string][]node.Object{}, map[datamesh.ObjectID]bool{}
+	for _, l := range s.last {
+		s.deleted[l.Mesh.ID] = false
+	}
 	err = s.ops.List(ctx, node.ListOptions{}, func(o node.Object) error { // the newest first
+		if o.Type == format.SnapshotType || format.Internal(o.Type) {
+			return nil
+		}
+		s.prove(o.ID)
 		below, ok := strings.CutPrefix(o.Name, s.o.name)
 		switch {
 		case ok && below == "":
@@ -177,31 +191,57 @@ func (s *syncer) listen(ctx context.Context) error {
 	if top := s.versions["."]; len(top) > 0 && fileKind(top[0].Type) != tree.Directory {
 		return errs.WithHint(errs.New(errs.Exists, "%s is a file in the mesh, and no directory", s.o.name), "datamesh sync %s NAME/", quoteWord(s.o.dir))
 	}
-	s.chooser = s.tree.Chooser()
+	if err := s.proveDeleted(ctx); err != nil {
+		return err
+	}
 	for name, all := range s.versions {
 		if err := tree.CheckPath(name); err != nil {
 			s.skip("%s is left alone: %v", s.nameOf(name), err)
 			delete(s.versions, name)
 			continue
 		}
-		out, err := s.leavesOut(name, fileKind(all[0].Type))
-		if err != nil {
-			return err
-		}
-		if out {
+		if s.leavesOut(name, fileKind(all[0].Type)) {
 			delete(s.versions, name)
 		}
 	}
 	return nil
 }
 
-// leavesOut reports whether a path is left alone: it could not be read, or is
-// left out.
-func (s *syncer) leavesOut(name, kind string) (bool, error) {
-	if s.isUnknown(name) {
-		return true, nil
+// prove notes that an object is deleted, or there: if the mesh had it last by a name
+// that it has no more, that was taken away.
+func (s *syncer) prove(id datamesh.ObjectID) {
+	if _, ok := s.deleted[id]; ok {
+		s.deleted[id] = true
 	}
-	return s.chooser.LeavesOut(name, kind == tree.Directory)
+}
+
+// proveDeleted proves what is known to be deleted, by each id that it had. What is
+// in neither list proves nothing: it may only be forgotten.
+func (s *syncer) proveDeleted(ctx context.Context) error {
+	if len(s.deleted) == 0 {
+		return nil
+	}
+	gone, err := s.ops.Deleted(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range gone.Objects {
+		s.prove(d.ID)
+		for _, id := range d.Was {
+			s.prove(id)
+		}
+	}
+	return nil
+}
+
+// leavesOut reports whether a path is left alone: it could not be read, or is left
+// out. A directory that only leads to what is included is not.
+func (s *syncer) leavesOut(name, kind string) bool {
+	if s.isUnknown(name) {
+		return true
+	}
+	_, here := s.entries[name]
+	return !here && s.chooser.LeavesOut(name, kind == tree.Directory)
 }
 
 // paths returns the states of all paths.
@@ -223,15 +263,11 @@ func (s *syncer) paths(ctx context.Context) ([]mirror.Path, error) {
 		at(name).Mesh = &is
 	}
 	for name, l := range s.last {
-		if all[name] == nil {
-			if out, err := s.leavesOut(name, l.Local.Type); err != nil || out {
-				if err != nil {
-					return nil, err
-				}
-				continue
-			}
+		if all[name] == nil && s.leavesOut(name, l.Local.Type) {
+			continue
 		}
-		at(name).Last = &l
+		p := at(name)
+		p.Last, p.Deleted = &l, s.deleted[l.Mesh.ID]
 	}
 	list := make([]mirror.Path, 0, len(all))
 	for _, p := range all {
@@ -249,6 +285,31 @@ func stateOf(e tree.Entry) mirror.State {
 
 func meshState(o node.Object) mirror.State {
 	return mirror.State{Type: fileKind(o.Type), Size: o.Size, Mode: o.Mode, ModTime: o.ModTime, ID: o.ID}
+}
+
+// sayKept says what is not deleted because not all is known.
+func (s *syncer) sayKept(steps []mirror.Step) {
+	n := 0
+	for i := range steps {
+		if steps[i].Kept() {
+			n++
+		}
+	}
+	if n > 0 && s.partial {
+		s.warn(fmt.Sprintf("not all is known that your homes have said, and nothing is deleted: %s stay as they are", count(n, "file")))
+	}
+}
+
+// mayDelete reports whether all has gone well so far: what has failed may be what
+// is to be deleted, by another name. If not it says of how many that is so.
+func (s *syncer) mayDelete(n int) bool {
+	s.mu.Lock()
+	well := s.batch.Failed == 0 && s.stopped == nil
+	s.mu.Unlock()
+	if n > 0 && !well {
+		s.warn(fmt.Sprintf("something failed, and nothing is deleted: %s left to the next sync", count(n, "deletion")))
+	}
+	return well
 }
 
 // guard refuses to delete all, or more than may be. Kind: Refused.
@@ -354,12 +415,15 @@ func (s *syncer) do(ctx context.Context, steps []mirror.Step) {
 	}
 	s.publish(context.WithoutCancel(ctx))
 	s.here(ctx, steps)
+	if !s.mayDelete(len(by[mirror.DeleteMesh])) {
+		return
+	}
 	slices.SortFunc(by[mirror.DeleteMesh], mirror.Depth)
 	s.each(ctx, 1, by[mirror.DeleteMesh], s.deleteOne)
 }
 
 // goOn goes on with deletions that were interrupted: the catalog has them, and the
-// mesh has not.
+// mesh has not. What another home has brought back since is not deleted again.
 func (s *syncer) goOn(ctx context.Context) error {
 	deleted, err := s.ops.Deleted(ctx)
 	if err != nil {
@@ -369,7 +433,7 @@ func (s *syncer) goOn(ctx context.Context) error {
 		if d.Done || !strings.HasPrefix(d.Name, s.o.name+"/") {
 			continue
 		}
-		if _, err := s.ops.Delete(ctx, d.ID.String(), node.DeleteOptions{}); err != nil && !errors.Is(err, errs.Deleted) {
+		if _, err := s.ops.Delete(ctx, d.ID.String(), node.DeleteOptions{Resume: true}); err != nil {
 			if err = fmt.Errorf("rm %s: %w", d.Name, err); general(ctx, err) {
 				return err
 			}
@@ -444,6 +508,13 @@ func (s *syncer) putOne(ctx context.Context, st mirror.Step) error {
 	}
 	mesh := stateOf(*e)
 	mesh.ID = id
+	if s.memory == nil {
+		return nil
+	}
+	if err := errors.Join(s.tree.Sync(*e), s.tree.SyncDir(path.Dir(e.Path))); err != nil {
+		s.warn(fmt.Sprintf("%s is stored, and compared again by the next sync: %v", filepath.Join(s.o.dir, e.Path), err))
+		return nil
+	}
 	return s.same(ctx, st, *e, mesh)
 }
 
@@ -479,10 +550,14 @@ func (s *syncer) store(ctx context.Context, st mirror.Step, created time.Time) (
 }
 
 // deleteOne deletes all versions of a name in the mesh that were there when it
-// was looked at. The newest goes last: until then no earlier one stands for it, and
+// was looked at, unless something has come to be here since. The newest goes last: until then no earlier one stands for it, and
 // it is the one that undelete brings back by the name.
 func (s *syncer) deleteOne(ctx context.Context, st mirror.Step) error {
 	f := s.file(st)
+	if err := s.stillGone(st.Path.Path); err != nil {
+		s.fail(f, fmt.Errorf("rm %s: %w", f.Name, err))
+		return nil
+	}
 	for _, o := range slices.Backward(s.versions[st.Path.Path]) {
 		_, err := s.ops.Delete(ctx, o.ID.String(), node.DeleteOptions{Name: o.Name})
 		if err == nil || errors.Is(err, errs.Deleted) {
@@ -498,6 +573,24 @@ func (s *syncer) deleteOne(ctx context.Context, st mirror.Step) error {
 	f.State = fileDeleted
 	s.add(f)
 	return s.gone(ctx, st)
+}
+
+// stillGone looks whether a path is still not here. Where the system knows no upper
+// case one that differs in that alone is another. Kinds: Exists, IO.
+func (s *syncer) stillGone(name string) error {
+	now, err := s.tree.Stat(name)
+	switch {
+	case errors.Is(err, errs.FileNotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	for other, e := range s.entries {
+		if strings.EqualFold(other, name) && tree.SameFile(e, now) {
+			return nil
+		}
+	}
+	return errs.WithHint(errs.New(errs.Exists, "%s changed meanwhile, and is left as it is", name), "type the same again")
 }
 
 // print prints what came of it.

@@ -227,6 +227,33 @@ func (c *Catalog) Current(ctx context.Context, id datamesh.ObjectID) (now datame
 	return now, err
 }
 
+// DeletedWas returns, of what was deleted, the ids that it had before, if it had
+// others.
+func (c *Catalog) DeletedWas(ctx context.Context) (map[datamesh.ObjectID][]datamesh.ObjectID, error) {
+	for _, table := range []string{"former", "deletion"} {
+		if has, err := c.has(ctx, table); err != nil || !has {
+			return nil, err
+		}
+	}
+	rows, err := c.db.QueryContext(ctx, `WITH RECURSIVE was (id, now) AS (
+		SELECT f.id, f.now FROM deletion d JOIN former f ON f.now = d.id
+		UNION SELECT f.id, was.now FROM was JOIN former f ON f.now = was.id)
+		SELECT id, now FROM was ORDER BY id`)
+	if err != nil {
+		return nil, c.classify(ctx, err)
+	}
+	defer rows.Close()
+	was := map[datamesh.ObjectID][]datamesh.ObjectID{}
+	for rows.Next() {
+		var id, now []byte
+		if err := rows.Scan(&id, &now); err != nil {
+			return nil, c.classify(ctx, err)
+		}
+		was[idOf(now)] = append(was[idOf(now)], idOf(id))
+	}
+	return was, c.classify(ctx, rows.Err())
+}
+
 func (w *writing) current(id datamesh.ObjectID) (datamesh.ObjectID, error) {
 	for range format.MaxEpoch + 1 { // nobody has a longer history
 		var there bool

@@ -180,6 +180,30 @@ func TestADeletionByAnOldIDIsOfTheObject(t *testing.T) {
 	}
 }
 
+// What is deleted is known by each id that it had.
+func TestWhatIsDeletedIsKnownByEachIDThatItHad(t *testing.T) {
+	mesh, a, b, id := two(t)
+	if was, err := a.DeletedWas(t.Context()); err != nil || len(was) != 0 {
+		t.Errorf("of none: %v, %v", was, err)
+	}
+	second, third := datamesh.ObjectID{0x21}, datamesh.ObjectID{0x12}
+	mustReplace(t, a, id, second, 1)
+	mustReplace(t, a, second, third, 2)
+	if was, err := a.DeletedWas(t.Context()); err != nil || len(was) != 0 {
+		t.Errorf("before it is deleted: %v, %v", was, err)
+	}
+	if err := a.Delete(t.Context(), third, time.Now(), 1, false); err != nil {
+		t.Fatal(err)
+	}
+	mesh.both(a, b)
+	for what, c := range map[string]*catalog.Catalog{"who deleted": a, "the other": b} {
+		was, err := c.DeletedWas(t.Context())
+		if err != nil || len(was) != 1 || !slices.Contains(was[third], id) {
+			t.Errorf("%s: got %v, %v", what, was, err)
+		}
+	}
+}
+
 // What is known of an object goes with it to its new id: names, tags, the pin, what
 // the file was, that it is shared, and what is to be settled of it.
 func TestAReplacementTakesAllAlong(t *testing.T) {

@@ -6,8 +6,9 @@
 // and sees that what has anything below it stays a directory. Neither reads nor
 // changes anything. What has changed on one side alone is carried over; what was
 // deleted on one and has changed on the other stays; of what has changed on both
-// the later keeps the name, and the other is kept as a version. So nothing is
-// lost but what its user has deleted where nobody else had changed it.
+// the later keeps the name, and the other is kept as a version. That the mesh does
+// not know of something is no deletion: somebody must have said that it is one. So
+// nothing is lost but what its user has deleted where nobody else had changed it.
 package mirror
 
 import (
@@ -78,12 +79,12 @@ func alike(was, is State) bool {
 
 // MeshChanged reports whether a path has changed in the mesh. An object that has
 // another id is what it was if it is so in all else: a rotation of keys gives it
-// one.
+// one. Of what has no time that cannot be told, and it has changed.
 func MeshChanged(last *Last, mesh *State) bool {
 	if last == nil || mesh == nil {
 		return last != nil || mesh != nil
 	}
-	return last.Mesh.ID != mesh.ID && !alike(last.Mesh, *mesh)
+	return last.Mesh.ID != mesh.ID && (mesh.ModTime.IsZero() || !alike(last.Mesh, *mesh))
 }
 
 func localChanged(last *Last, local *State) bool {
@@ -94,8 +95,10 @@ func localChanged(last *Last, local *State) bool {
 }
 
 // Decide returns what is done with a path, both ways. A state that is nil says
-// that there is nothing; of last, that the sides were never the same.
-func Decide(last *Last, local, mesh *State) Action {
+// that there is nothing; of last, that the sides were never the same. Of what is
+// not in the mesh, deleted says that it is known to be deleted there, or to have
+// another name.
+func Decide(last *Last, local, mesh *State, deleted bool) Action {
 	here, there := localChanged(last, local), MeshChanged(last, mesh)
 	switch {
 	case local == nil && mesh == nil && last == nil:
@@ -110,14 +113,14 @@ func Decide(last *Last, local, mesh *State) Action {
 		return Action{Op: DeleteMesh}
 	case here && !there:
 		return Action{Op: Put}
-	case there && !here && mesh == nil:
+	case there && !here && mesh == nil && deleted:
 		return Action{Op: DeleteLocal}
+	case mesh == nil && local != nil: // which may be the last that there is
+		return Action{Op: Put}
 	case there && !here:
 		return Action{Op: Write}
 	case local == nil: // and what has changed wins over what was deleted
 		return Action{Op: Write}
-	case mesh == nil:
-		return Action{Op: Put}
 	}
 	return conflict(last, *local, *mesh)
 }

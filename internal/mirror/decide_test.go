@@ -98,8 +98,19 @@ func TestDecide(t *testing.T) {
 		{"d1", "d3", "d2", "put"},
 		{"d1", "d2", "d3", "write"},
 	} {
-		if got := Decide(lastOf(c.last), stateOf(c.local), stateOf(c.mesh)).String(); got != c.want {
+		if got := Decide(lastOf(c.last), stateOf(c.local), stateOf(c.mesh), true).String(); got != c.want {
 			t.Errorf("last %q, here %q, mesh %q: got %s, want %s", c.last, c.local, c.mesh, got, c.want)
+		}
+	}
+}
+
+// What is only not in the list of the mesh is put anew, and never removed.
+func TestWhatIsNotKnownToBeDeletedStays(t *testing.T) {
+	for _, last := range []string{"f1", "l1", "d1", ""} {
+		for _, local := range []string{"f1", "f2", "l1", "d1"} {
+			if got := Decide(lastOf(last), stateOf(local), nil, false); got.Op != Put {
+				t.Errorf("last %q, here %q: got %v", last, local, got)
+			}
 		}
 	}
 }
@@ -118,12 +129,26 @@ func TestDecideOneWay(t *testing.T) {
 func TestAnotherIDIsNoChange(t *testing.T) {
 	mesh := stateOf("f1")
 	mesh.ID = datamesh.ObjectID{9}
-	if got := Decide(lastOf("f1"), nil, mesh); got.Op != DeleteMesh {
+	if got := Decide(lastOf("f1"), nil, mesh, false); got.Op != DeleteMesh {
 		t.Errorf("got %v", got)
 	}
 	local := stateOf("f2")
-	if got := Decide(lastOf("f1"), local, mesh); got.Op != Put || got.Conflict {
+	if got := Decide(lastOf("f1"), local, mesh, false); got.Op != Put || got.Conflict {
 		t.Errorf("got %v", got)
+	}
+}
+
+// A file without a time, as of a put from standard input, has changed with its id:
+// its size tells too little.
+func TestAnotherIDIsAChangeOfWhatHasNoTime(t *testing.T) {
+	last, mesh := lastOf("f1"), stateOf("f1")
+	last.Mesh.ModTime, mesh.ModTime = time.Time{}, time.Time{}
+	if got := Decide(last, stateOf("f1"), mesh, false); got.Op != Keep {
+		t.Errorf("as it was: got %v", got)
+	}
+	mesh.ID = datamesh.ObjectID{9}
+	if got := Decide(last, stateOf("f1"), mesh, false); got.Op != Write {
+		t.Errorf("of another id: got %v", got)
 	}
 }
 
@@ -131,12 +156,12 @@ func TestAnotherIDIsNoChange(t *testing.T) {
 func TestLinksAreKnownByWhereTheyLead(t *testing.T) {
 	local := stateOf("l1")
 	local.ModTime = time.Unix(99, 0)
-	if got := Decide(lastOf("l1"), local, stateOf("l1")); got.Op != Remember {
+	if got := Decide(lastOf("l1"), local, stateOf("l1"), false); got.Op != Remember {
 		t.Errorf("got %v", got)
 	}
 	mesh := stateOf("l1")
 	mesh.Target = "" // it was not read
-	if got := Decide(lastOf("l1"), local, mesh); got.Op != Keep {
+	if got := Decide(lastOf("l1"), local, mesh, false); got.Op != Keep {
 		t.Errorf("got %v", got)
 	}
 }
@@ -176,11 +201,11 @@ func TestPlanKeepsDirectoriesThatHoldSomething(t *testing.T) {
 			for i := range f {
 				f[i] = strings.Trim(f[i], `"`)
 			}
-			all = append(all, Path{f[0], lastOf(f[1]), stateOf(f[2]), stateOf(f[3])})
+			all = append(all, Path{f[0], lastOf(f[1]), stateOf(f[2]), stateOf(f[3]), true})
 		}
 		slices.Reverse(all)
 		var got []string
-		for _, st := range Plan(all, true) {
+		for _, st := range Plan(all, Way{Both: true}) {
 			if st.Path.Path != "." || len(all) == 1 {
 				got = append(got, st.Path.Path+" "+st.Action.String())
 			}
@@ -208,7 +233,7 @@ func TestPlansOfAllStates(t *testing.T) {
 			if b[1] != "" && !strings.HasPrefix(a[1], "d") {
 				continue // a file system has no such thing
 			}
-			steps := Plan([]Path{{"a", lastOf(a[0]), stateOf(a[1]), stateOf(a[2])}, {"a/b", lastOf(b[0]), stateOf(b[1]), stateOf(b[2])}}, true)
+			steps := Plan([]Path{{"a", lastOf(a[0]), stateOf(a[1]), stateOf(a[2]), true}, {"a/b", lastOf(b[0]), stateOf(b[1]), stateOf(b[2]), true}}, Way{Both: true})
 			what := fmt.Sprintf("a %q, a/b %q: %s, %s", a, b, steps[0].Action, steps[1].Action)
 			if up, below := steps[0].stays(), steps[1].stays(); below != nil && up != nil && up.Type != tree.Directory {
 				t.Errorf("%s: something is below what is no directory", what)
@@ -224,6 +249,37 @@ func TestPlansOfAllStates(t *testing.T) {
 					t.Errorf("%s: there is no such thing", what)
 				}
 			}
+		}
+	}
+}
+
+// Of the top nothing is deleted, and nothing at all if that is asked for; then what
+// something is kept below stays a directory.
+func TestPlansThatKeep(t *testing.T) {
+	paths := func() []Path {
+		return []Path{{".", lastOf("d1"), nil, stateOf("d1"), false}, {"a", lastOf("d1"), stateOf("d1"), stateOf("f2"), false}, {"a/b", lastOf("f1"), stateOf("f1"), nil, true},
+			{"c", lastOf("f1"), nil, stateOf("f1"), false}}
+	}
+	for _, c := range []struct {
+		way  Way
+		want []string
+		kept int
+	}{
+		{Way{}, []string{"keep", "put", "put", "delete in the mesh"}, 0},
+		{Way{Keep: true}, []string{"keep", "put", "put", "keep"}, 1},
+		{Way{Both: true}, []string{"write", "write", "delete here", "delete in the mesh"}, 0},
+		{Way{Both: true, Keep: true}, []string{"write", "put, of two", "keep", "keep"}, 2},
+	} {
+		var got []string
+		kept := 0
+		for _, st := range Plan(paths(), c.way) {
+			got = append(got, st.Action.String())
+			if st.Kept() {
+				kept++
+			}
+		}
+		if !slices.Equal(got, c.want) || kept != c.kept {
+			t.Errorf("%+v: got %q, %d kept; want %q, %d", c.way, got, kept, c.want, c.kept)
 		}
 	}
 }

@@ -14,6 +14,7 @@ type Path struct {
 	Path        string // below the top; "." is the top
 	Last        *Last
 	Local, Mesh *State
+	Deleted     bool // it is known to be deleted in the mesh, or to have another name
 }
 
 // A Step is what is done with a path.
@@ -22,24 +23,38 @@ type Step struct {
 	Action
 }
 
-// Plan returns what is done with all paths, in their order. Of the top of the
-// tree nothing is ever deleted.
-func Plan(all []Path, twoWay bool) []Step {
+// A Way says how both sides come to be the same.
+type Way struct {
+	Both bool // what has changed in the mesh comes here, too
+	Keep bool // nothing is deleted, on no side
+}
+
+// Plan returns what is done with all paths, in their order. The top of the tree is
+// never deleted.
+func Plan(all []Path, way Way) []Step {
 	steps := make([]Step, len(all))
 	for i, p := range all {
 		if p.Path == "." && (p.Local == nil || p.Mesh == nil) {
 			p.Last = nil
 		}
 		steps[i] = Step{p, DecideOneWay(p.Local, p.Mesh)}
-		if twoWay {
-			steps[i].Action = Decide(p.Last, p.Local, p.Mesh)
+		if way.Both {
+			steps[i].Action = Decide(p.Last, p.Local, p.Mesh, p.Deleted)
+		}
+		if deletes := steps[i].Op == DeleteMesh || steps[i].Op == DeleteLocal; deletes && (way.Keep || p.Path == ".") {
+			steps[i].Op = Keep
 		}
 	}
 	slices.SortFunc(steps, func(a, b Step) int { return cmp.Compare(a.Path.Path, b.Path.Path) })
-	if twoWay {
+	if way.Both {
 		keepDirectories(steps)
 	}
 	return steps
+}
+
+// Kept reports whether a step would delete something if a [Way] did not keep it.
+func (s *Step) Kept() bool {
+	return s.Op == Keep && (s.Local == nil) != (s.Mesh == nil) && s.Path.Path != "."
 }
 
 // stays returns what is at the path once a step is done, or nil.

@@ -23,7 +23,27 @@ const trashTime = 7 * 24 * time.Hour
 // it on it goes on by itself, in a service, until the mesh has been told. Kinds:
 // as [object.Objects.Condemn] and [object.Condemned.Delete].
 func (n *Node) Delete(ctx context.Context, ref string, o DeleteOptions) (*Removed, error) {
+	if o.Resume {
+		return n.resumeDeletion(ctx, ref)
+	}
 	return n.remove(ctx, ref, o, false)
+}
+
+// resumeDeletion goes on with a deletion that was interrupted, if there is one.
+func (n *Node) resumeDeletion(ctx context.Context, ref string) (*Removed, error) {
+	e, err := n.deleted(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	r := &Removed{ID: e.ID, Name: e.Name, Size: e.Size, StoredBytes: e.StoredBytes}
+	if e.Done || e.Type == format.PackType { // of a pack whoever deletes it sees first whether a snapshot needs it by now
+		return r, nil
+	}
+	l, err := n.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r, n.finishDeletion(ctx, l, e.ID)
 }
 
 // remove is Delete, also of what is pinned if another home has deleted that.
@@ -337,11 +357,15 @@ func (n *Node) Undelete(ctx context.Context, ref string) (*Undeleted, error) {
 // Deleted returns what was deleted, the last first.
 func (n *Node) Deleted(ctx context.Context) (*DeletedObjects, error) {
 	all := &DeletedObjects{Objects: []DeletedObject{}}
+	was, err := n.catalog.DeletedWas(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for e, err := range n.catalog.Deleted(ctx) {
 		if err != nil {
 			return nil, err
 		}
-		d := DeletedObject{ID: e.ID, Name: e.Name, Size: e.Size, Deleted: e.Deleted, Done: e.Done}
+		d := DeletedObject{ID: e.ID, Name: e.Name, Size: e.Size, Deleted: e.Deleted, Done: e.Done, Was: was[e.ID]}
 		if !e.Final {
 			d.Until = e.Deleted.Add(trashTime)
 		}

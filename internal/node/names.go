@@ -487,7 +487,11 @@ func (n *Node) Hear(ctx context.Context) (*Heard, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	if h.Changed = learned.Changed; err != nil {
+	h.Changed = learned.Changed
+	if h.Partial = learned.Missing > 0 || err != nil && learned.Devices > 0; learned.Missing > 0 {
+		h.Warnings = append(h.Warnings, fmt.Sprintf("%d records of what your homes have said are missing", learned.Missing))
+	}
+	if err != nil {
 		h.Warnings = append(h.Warnings, "what your other homes have said last is not known: "+err.Error())
 	}
 	return &h, nil

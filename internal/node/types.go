@@ -59,7 +59,8 @@ type Published struct {
 
 // Heard says what came of learning what the user's other homes have said.
 type Heard struct {
-	Changed  int      `json:"changed"` // objects that are otherwise now
+	Changed  int      `json:"changed"`           // objects that are otherwise now
+	Partial  bool     `json:"partial,omitempty"` // some of it is missing or cannot be read, though the rest is known
 	Warnings []string `json:"warnings,omitempty"`
 }
 

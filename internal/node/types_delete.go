@@ -12,6 +12,7 @@ type DeleteOptions struct {
 	Forget bool   `json:"forget,omitempty"`  // it is only taken out of the catalog, and stays in the mesh
 	DryRun bool   `json:"dry_run,omitempty"` // say what would be deleted
 	Name   string `json:"name,omitempty"`    // of an object that is given by its id: if it has others, only this one is taken away
+	Resume bool   `json:"resume,omitempty"`  // only go on with a deletion that was interrupted, unless the object was brought back since
 }
 
 // Removed is the result of rm.
@@ -52,4 +53,6 @@ type DeletedObject struct {
 	Deleted time.Time         `json:"deleted"`
 	Until   time.Time         `json:"until,omitzero"` // until when it can be brought back, at least; none: it is gone for good
 	Done    bool              `json:"done"`           // the mesh has been told
+
+	Was []datamesh.ObjectID `json:"was,omitempty"` // the ids that it had before its manifest was sealed anew
 }

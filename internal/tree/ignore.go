@@ -66,6 +66,11 @@ func parseFlags(patterns []string) (all rules, err error) {
 	return all, nil
 }
 
+// Quote returns a pattern that matches a path alone.
+func Quote(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `!`, `\!`, `#`, `\#`).Replace(path)
+}
+
 // trimBlanks removes the blanks at the end of a line but for one behind a
 // backslash.
 func trimBlanks(line string) string {

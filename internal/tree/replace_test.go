@@ -36,9 +36,14 @@ func TestLeavesOutWhatAWalkDoes(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := tree.Chooser()
+			for _, err := range c.Walk(t.Context()) {
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
 			for name := range ignorable {
-				if out, err := c.LeavesOut(name, false); err != nil || out == there[name] {
-					t.Errorf("%q, %+v: %s is left out: %v, and a walk has it: %v; %v", line, o, name, out, there[name], err)
+				if out := c.LeavesOut(name, false); out == there[name] {
+					t.Errorf("%q, %+v: %s is left out: %v, and a walk has it: %v", line, o, name, out, there[name])
 				}
 			}
 			tree.Close()
@@ -58,14 +63,50 @@ func TestLeavesOutWhatIsNotThere(t *testing.T) {
 	}
 	defer tree.Close()
 	c := tree.Chooser()
-	for path, want := range map[string]bool{".": false, "x.o": false, "a/x.o": true, "a/b/c/x.o": true, "a/out": false, "a/out/x": true, "a/b": false, "c/x": true, "c/CACHEDIR.TAG": false,
-		"link/x.o": false, "f/x.o": false, "n/m/x.o": false, "n/.datamesh-x.tmp": true, ".datamesh-x.tmp/y": true} {
-		if got, err := c.LeavesOut(path, false); err != nil || got != want {
-			t.Errorf("%s: got %v, want %v; %v", path, got, want, err)
+	for _, err := range c.Walk(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
-	if out, err := c.LeavesOut("a/out", true); err != nil || !out {
-		t.Errorf("a directory: %v, %v", out, err)
+	makeFiles(t, dir, map[string]string{IgnoreFile: "*", "a/" + IgnoreFile: "!*.o\n", "c/d/" + IgnoreFile: "*"}) // which the walk has not seen
+	for path, want := range map[string]bool{".": false, "x.o": false, "a/x.o": true, "a/b/c/x.o": true, "a/out": false, "a/out/x": true, "a/b": false, "c/x": true, "c/CACHEDIR.TAG": false,
+		"link/x.o": false, "f/x.o": false, "n/m/x.o": false, "n/.datamesh-x.tmp": true, ".datamesh-x.tmp/y": true} {
+		if got := c.LeavesOut(path, false); got != want {
+			t.Errorf("%s: got %v, want %v", path, got, want)
+		}
+	}
+	if !c.LeavesOut("a/out", true) {
+		t.Error("a directory is not left out")
+	}
+}
+
+// What has come to a path, or is there now, is known, but not through a link.
+func TestStatOfATree(t *testing.T) {
+	dir := t.TempDir()
+	makeFiles(t, dir, map[string]string{"a/b": "1", "f": "2"})
+	if err := os.Symlink("a", filepath.Join(dir, "link")); err != nil && runtime.GOOS != "windows" {
+		t.Fatal(err)
+	}
+	tree, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	for name, want := range map[string]errs.Kind{"a/b": errs.Other, "f": errs.Other, ".": errs.Other, "a/c": errs.FileNotFound, "f/x": errs.FileNotFound, "link/b": errs.FileNotFound, "n/m": errs.FileNotFound} {
+		if _, err := tree.Stat(name); (err == nil) != (want == errs.Other) || err != nil && errs.KindOf(err) != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for e, err := range tree.Walk(t.Context()) {
+		is, failed := tree.Stat(e.Path)
+		if err := errors.Join(err, failed, tree.Sync(e)); err != nil || !SameFile(is, e) {
+			t.Errorf("%s: %v", e.Path, err)
+		}
+		if e.Type == Directory {
+			if err := tree.SyncDir(e.Path); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
 

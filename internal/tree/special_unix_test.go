@@ -11,6 +11,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"datamesh/internal/errs"
 )
@@ -122,5 +125,31 @@ func TestWalkStaysInItsDirectory(t *testing.T) {
 		if strings.Contains(e.Path, "secret") || err == nil && (strings.HasPrefix(e.Path, "a/") || strings.HasPrefix(e.Path, "b/")) {
 			t.Errorf("%s was yielded, %v", e.Path, err)
 		}
+	}
+}
+
+// A link that a writer has left which died goes as files do.
+func TestLinksThatAreLeftGo(t *testing.T) {
+	dir := t.TempDir()
+	left, recent := filepath.Join(dir, ".datamesh-left.tmp"), filepath.Join(dir, ".datamesh-recent.tmp")
+	if err := errors.Join(os.Symlink("a", left), os.Symlink("a", recent)); err != nil {
+		t.Fatal(err)
+	}
+	long := unix.NsecToTimespec(time.Now().Add(-2 * leftTime).UnixNano())
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, left, []unix.Timespec{long, long}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		t.Fatal(err)
+	}
+	w, err := Create(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Dir(Entry{Path: "d", Type: Directory}), w.Close(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(left); !os.IsNotExist(err) {
+		t.Errorf("it is still there: %v", err)
+	}
+	if _, err := os.Lstat(recent); err != nil {
+		t.Errorf("one that may be in use: %v", err)
 	}
 }

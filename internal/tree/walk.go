@@ -1,12 +1,15 @@
 package tree
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"io/fs"
 	"iter"
 	"os"
+	"path"
+	"runtime"
 	"strings"
 
 	"datamesh/internal/durable"
@@ -90,17 +93,63 @@ func (t *Tree) File(e Entry) (*os.File, error) {
 	return f, nil
 }
 
+// Stat returns what is at a path now, through no symbolic link. Kinds:
+// FileNotFound (also if what leads there is no directory), IO.
+func (t *Tree) Stat(name string) (Entry, error) {
+	gone := errs.New(errs.FileNotFound, "there is no %s", name)
+	if t.root == nil {
+		return Entry{}, gone
+	}
+	if up := path.Dir(name); up != "." {
+		if e, err := t.Stat(up); err != nil || e.Type != Directory {
+			return Entry{}, cmp.Or(err, error(gone))
+		}
+	}
+	info, err := t.root.Lstat(name)
+	if err != nil {
+		return Entry{}, problem(name, err)
+	}
+	return entryOf(name, info), nil
+}
+
+// SameFile reports whether two entries are one file, such as by two names that the
+// system takes for one.
+func SameFile(a, b Entry) bool { return a.info != nil && b.info != nil && os.SameFile(a.info, b.info) }
+
+// Sync makes the content of a regular file durable that a walk has yielded. Kinds:
+// as File, Full.
+func (t *Tree) Sync(e Entry) error {
+	if e.Type == Directory || e.Type == Symlink || runtime.GOOS == "windows" {
+		return nil
+	}
+	f, err := t.File(e)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil && !notSynced(err) {
+		return problem(e.Path, err)
+	}
+	return nil
+}
+
+// SyncDir makes the names in a directory durable. Kinds: FileNotFound, IO, Full.
+func (t *Tree) SyncDir(name string) error { return syncDir(t.root, name) }
+
 // Walk yields what is in the tree, its top first and each directory before what
 // is in it, in the order of the file system. An entry with an error has its
 // path alone: it could not be read, its name is not valid UTF-8 or too long, or
 // it is [ErrSpecial]; the walk goes on with the next. It ends when ctx does,
 // with the error of ctx.
-func (t *Tree) Walk(ctx context.Context) iter.Seq2[Entry, error] {
+func (t *Tree) Walk(ctx context.Context) iter.Seq2[Entry, error] { return t.walk(ctx, nil) }
+
+// walk is Walk, and notes, unless that is nil, what the directories say.
+func (t *Tree) walk(ctx context.Context, dirs map[string]chosen) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		if t.root == nil {
 			return
 		}
-		w := &walk{Tree: t, ctx: ctx, yield: yield}
+		w := &walk{Tree: t, ctx: ctx, yield: yield, dirs: dirs}
 		top, err := t.root.Lstat(".")
 		if err != nil {
 			yield(Entry{Path: "."}, problem(".", err))
@@ -118,8 +167,9 @@ type walk struct {
 	yield func(Entry, error) bool
 	done  bool
 
-	levels []level // of the directories that lead to where it is
-	held   []Entry // directories that are yielded once something in them is
+	levels []level           // of the directories that lead to where it is
+	held   []Entry           // directories that are yielded once something in them is
+	dirs   map[string]chosen // what they say, for a chooser; nil: there is none
 }
 
 // A level is the ignore file of a directory.
@@ -166,6 +216,9 @@ func (w *walk) dir(root *os.Root, name string, included bool) {
 		defer func() { w.levels = w.levels[:len(w.levels)-1] }()
 	}
 	cache := w.caches && isCache(root)
+	if w.dirs != nil && (rules != nil || cache) {
+		w.dirs[name] = chosen{rules, cache}
+	}
 	f, err := root.Open(".")
 	if err != nil {
 		w.fail(name, err)

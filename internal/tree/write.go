@@ -165,6 +165,9 @@ func (w *Writer) makeDir(name string) (*dir, error) {
 			return nil, err
 		}
 		err := w.root.Mkdir(name, 0o777)
+		if err == nil {
+			err = w.syncDir(path.Dir(name))
+		}
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, problem(name, err)
 		}
@@ -201,7 +204,7 @@ func (w *Writer) tidy(name string) {
 			if !durable.IsTemp(e.Name()) {
 				continue
 			}
-			if info, err := w.root.Lstat(left); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) >= leftTime {
+			if info, err := w.root.Lstat(left); err == nil && (info.Mode().IsRegular() || info.Mode().Type() == fs.ModeSymlink) && time.Since(info.ModTime()) >= leftTime {
 				w.root.Remove(left)
 			}
 		}
@@ -418,11 +421,13 @@ func (w *Writer) settle(name string, d *dir) error {
 }
 
 // syncDir makes the names in a directory durable, as [durable.SyncDir] does.
-func (w *Writer) syncDir(name string) error {
+func (w *Writer) syncDir(name string) error { return syncDir(w.root, name) }
+
+func syncDir(root *os.Root, name string) error {
 	if runtime.GOOS == "windows" {
 		return nil
 	}
-	f, err := w.root.Open(name)
+	f, err := root.Open(name)
 	if err != nil {
 		return problem(name, err)
 	}

@@ -25,6 +25,7 @@ type syncOptions struct {
 	dryRun    bool
 	twoWay    bool
 	limit     mirror.Limit
+	limited   bool // the user has said what it is
 	filter    tree.Options
 	memory    string // the directory of what is remembered
 }
@@ -45,12 +46,14 @@ What a .datameshignore file or --exclude leaves out is left alone on both sides.
 
 If more than 100 files and more than 10 % would be deleted, nothing is done:
 --max-delete says how many may be. A DIR that is empty or cannot be read, such as
-where a disk is not mounted, deletes nothing.
+where a disk is not mounted, deletes nothing; for several files of a directory
+below it that is empty here --max-delete must be given. The home of datamesh and
+what backups keep are left alone. If anything fails nothing is deleted.
 
 With --two-way what has changed in the mesh comes here, too. Of what has changed
 on both sides the one that was modified last keeps the name, and the other is
 a version: "datamesh versions NAME" lists it. What was deleted on one side and
-has changed on the other stays.
+has changed on the other stays, and so does what the mesh only does not list.
 
 With --watch it goes on until it is interrupted: a second after something has
 changed in DIR, and every 2 minutes, both sides are looked at again. A line is
@@ -72,6 +75,7 @@ is unchanged.`,
 		if o.limit, err = parseLimit(maxDelete); err != nil {
 			return errs.WithHint(err, "datamesh sync %s --max-delete 10%%", quoteWord(args[0]))
 		}
+		o.limited = maxDelete != ""
 		if o.dir, o.name, err = syncNames(args); err != nil {
 			return err
 		}

@@ -234,7 +234,7 @@ func (h *syncHome) sync(dies int) (*batch, error) {
 		h.left = -1000
 	}
 	c := &cli{out: io.Discard, err: io.Discard, json: true}
-	s := &syncer{tally: c.newTally("sync"), ops: h, o: syncOptions{dir: h.dir, name: "top", twoWay: true, limit: mirror.Limit{Percent: 100}, memory: h.memory}}
+	s := &syncer{tally: c.newTally("sync"), ops: h, o: syncOptions{dir: h.dir, name: "top", twoWay: true, limit: mirror.Limit{Percent: 100}, limited: true, memory: h.memory}}
 	err := s.run(ctx, func() func() { return func() {} })
 	return &s.batch, cmp.Or(err, s.stopped)
 }

@@ -327,6 +327,10 @@ func (s *syncer) guard(steps []mirror.Step) error {
 		return errs.WithHint(errs.New(errs.Refused, "%s/ has no files in the mesh, and %s here would be deleted", s.o.name, count(here, "file")),
 			"see whether they can be brought back: datamesh list --deleted; to delete them all the same remove them here")
 	}
+	if name, below := s.emptied(steps); below > 1 && !s.o.limited {
+		return errs.WithHint(errs.New(errs.Refused, "%s is empty here, and %s of it would be deleted in the mesh", filepath.Join(s.o.dir, name), count(below, "file")),
+			"see that no disk should be mounted there; if that is meant: %s --max-delete %d", again, max(n, here))
+	}
 	for _, side := range []struct {
 		n, of int
 		where string
@@ -337,6 +341,33 @@ func (s *syncer) guard(steps []mirror.Step) error {
 		}
 	}
 	return nil
+}
+
+// emptied returns the directory that is empty here, as where a disk is not mounted,
+// with most in the mesh below it that would be deleted, and how much that is.
+func (s *syncer) emptied(steps []mirror.Step) (name string, most int) {
+	holds := map[string]bool{}
+	for e := range s.entries {
+		holds[path.Dir(e)] = true
+	}
+	below := map[string]int{}
+	for i := range steps {
+		if steps[i].Op != mirror.DeleteMesh {
+			continue
+		}
+		up := path.Dir(steps[i].Path.Path)
+		for ; up != "." && s.entries[up].Path == ""; up = path.Dir(up) {
+		}
+		if s.entries[up].Type == tree.Directory && !holds[up] {
+			below[up]++
+		}
+	}
+	for up, n := range below {
+		if n > most || n == most && up < name {
+			name, most = up, n
+		}
+	}
+	return name, most
 }
 
 // What is done with a file.

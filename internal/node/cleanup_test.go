@@ -256,6 +256,12 @@ func TestCleanupRefusesWhenNotAllIsKnown(t *testing.T) {
 			t.Errorf("%s: %v, hint %q; %d are there", what, err, errs.HintFor(err), len(u.listed(litter)))
 		}
 	}
+	hears := func(what string, all bool) {
+		t.Helper()
+		if h, err := u.Hear(t.Context()); err != nil || h.Partial == all || (len(h.Warnings) == 0) != all {
+			t.Errorf("%s: heard %+v, %v", what, h, err)
+		}
+	}
 	keys := must(t, u.keys)
 	l, mesh := u.objects()
 	say := func(device byte, seq, base uint64, block *format.LogBlock) {
@@ -275,7 +281,9 @@ func TestCleanupRefusesWhenNotAllIsKnown(t *testing.T) {
 	block := &format.LogBlock{}
 	say(1, 3, 0, block)
 	refuses("records are missing")
+	hears("records are missing", false)
 	say(1, 4, 3, block)
+	hears("none are missing", true)
 	u.cleanup(CleanupOptions{DryRun: true})
 
 	absent := datamesh.ObjectID{77}
@@ -286,6 +294,7 @@ func TestCleanupRefusesWhenNotAllIsKnown(t *testing.T) {
 
 	say(3, 1, 0, &format.LogBlock{Runs: []format.Run{{Object: datamesh.ObjectID{78}, Level: 1, Changes: 1}}})
 	refuses("a run cannot be read")
+	hears("a run cannot be read", false)
 	say(3, 2, 1, block)
 	r, err := format.NewRecord(keys.Owner, mesh, [16]byte{4}, 1, 0, []byte("of another key"))
 	if err == nil {
@@ -295,7 +304,9 @@ func TestCleanupRefusesWhenNotAllIsKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	refuses("a record cannot be opened")
+	hears("a record cannot be opened", false)
 	say(4, 2, 1, block)
+	hears("all is known again", true)
 	if c := u.cleanup(CleanupOptions{}); c.Segments != 1 {
 		t.Errorf("when all is known again: got %+v", c)
 	}

@@ -122,6 +122,42 @@ func TestDeletionDoesNotOutliveAnUndelete(t *testing.T) {
 	n.get(id.String(), content)
 }
 
+// Who only goes on with deletions deletes nothing that was brought back since, and
+// nothing that is listed.
+func TestDeletionThatGoesOnDoesNotOutliveAnUndelete(t *testing.T) {
+	n := bootstrap(t, home(t))
+	ctx := t.Context()
+	back, gone, there := n.put(noise(1, 100_000), PutOptions{}).ID, n.put(noise(2, 100_000), PutOptions{}).ID, n.put(noise(3, 100), PutOptions{}).ID
+	l, err := n.connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := l.objects.Condemn(ctx, back)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Delete(ctx, false); err != nil {
+		t.Fatal(err)
+	}
+	n.interrupted(false, back)
+	if _, err := l.objects.Undelete(ctx, back); err != nil {
+		t.Fatal(err)
+	}
+	n.interrupted(false, gone)
+	for _, id := range []datamesh.ObjectID{back, gone, gone} {
+		if r, err := n.Delete(ctx, id.String(), DeleteOptions{Resume: true}); err != nil || r.ID != id {
+			t.Errorf("got %+v, %v", r, err)
+		}
+	}
+	_, err = n.Delete(ctx, there.String(), DeleteOptions{Resume: true})
+	wantKind(t, "what was not deleted", err, errs.FileNotFound)
+	n.get(back.String(), noise(1, 100_000))
+	n.get(there.String(), noise(3, 100))
+	if e, err := n.catalog.DeletedByID(ctx, gone); err != nil || !e.Done {
+		t.Errorf("what was not brought back: %+v, %v", e, err)
+	}
+}
+
 // Of what another home has deleted for ever nobody is told that it can be brought
 // back.
 func TestWhatIsGoneForEverIsSaidToBe(t *testing.T) {

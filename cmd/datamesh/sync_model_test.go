@@ -310,8 +310,10 @@ func (e *scribe) write(name string) {
 	}
 	*e.n++
 	text := fmt.Sprintf("%d of %s%s", *e.n, name, strings.Repeat(".", e.r.IntN(5)))
+	if err := os.WriteFile(full, []byte(text), 0o644); err != nil {
+		return // a sync has made a directory of it meanwhile
+	}
 	e.w.made[text] = name
-	os.WriteFile(full, []byte(text), 0o644)
 	at := time.Unix(1e9+int64(*e.n), int64(e.r.IntN(1e9)))
 	os.Chtimes(full, at, at)
 }

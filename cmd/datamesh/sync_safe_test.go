@@ -32,7 +32,12 @@ func twoInSync(t *testing.T, files ...string) (w *syncWorld, here, there *syncHo
 	for _, f := range files {
 		writeAt(t, filepath.Join(there.dir, f), "content of "+f, 2e9)
 	}
-	there.syncs(t)
+	if b := there.syncs(t); len(b.Warnings) > 0 || b.Stored != len(files)+1 {
+		t.Errorf("got %+v", b)
+	}
+	if last, err := mirror.Look(t.Context(), there.memory, there.dir, "top"); err != nil || len(last) != len(files)+1 {
+		t.Errorf("it remembers %d of %d, %v", len(last), len(files)+1, err)
+	}
 	here.syncs(t)
 	return w, here, there
 }

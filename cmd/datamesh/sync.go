@@ -159,13 +159,32 @@ func (c *cli) withSync(ctx context.Context, o syncOptions, f func(api.Operations
 // Kind: Invalid (the directory lies in the home).
 func keepHomeOut(o *syncOptions, home string) error {
 	dir, home := realPath(o.dir), realPath(home)
-	if below, err := filepath.Rel(home, dir); err == nil && filepath.IsLocal(below) {
+	if _, ok := pathBelow(dir, home); ok {
 		return errs.WithHint(errs.New(errs.Invalid, "%s lies in the home of datamesh, which is not synced", o.dir), "give another directory")
 	}
-	if below, err := filepath.Rel(dir, home); err == nil && filepath.IsLocal(below) {
+	if below, ok := pathBelow(home, dir); ok {
 		o.filter.Exclude = append(slices.Clone(o.filter.Exclude), "/"+tree.Quote(filepath.ToSlash(below))) // of patterns the last counts
 	}
 	return nil
+}
+
+// pathBelow returns the path of what is in a directory, or is it, from there, also
+// if the system knows that directory by several paths.
+func pathBelow(name, dir string) (below string, ok bool) {
+	top, err := os.Stat(dir)
+	there := err == nil
+	for below = "."; ; name = filepath.Dir(name) {
+		if name == dir {
+			return below, true
+		}
+		if is, err := os.Stat(name); there && err == nil && os.SameFile(is, top) {
+			return below, true
+		}
+		if name == filepath.Dir(name) {
+			return "", false
+		}
+		below = filepath.Join(filepath.Base(name), below)
+	}
 }
 
 // realPath returns where a path leads; of what is not there that of what leads to it.

@@ -105,8 +105,10 @@ func (s *syncer) run(ctx context.Context, show func() (stop func())) error {
 	}
 	steps := mirror.Plan(paths, mirror.Way{Both: s.o.twoWay, Keep: s.partial})
 	s.sayKept(steps)
-	if err := s.guard(steps); err != nil {
+	if err := s.guard(steps); err != nil && !s.o.dryRun {
 		return err
+	} else if err != nil {
+		s.warn("without --dry-run nothing would be done: " + err.Error())
 	}
 	stop := show()
 	defer stop()

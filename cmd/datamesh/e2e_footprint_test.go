@@ -14,6 +14,7 @@ import (
 
 func TestLoadLeavesNoGoroutinesAndNoDescriptors(t *testing.T) {
 	t.Parallel()
+	onlyInFull(t, "what a load leaves behind")
 	const slack = 5
 	m := newMesh(t, 6)
 	users := []*user{m.user(t), &m.members[0].user, &m.members[1].user}

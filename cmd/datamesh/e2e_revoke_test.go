@@ -246,6 +246,7 @@ func TestRevocationKeepsOtherShares(t *testing.T) {
 // typed again.
 func TestPowerCutAtEachStepOfARevocation(t *testing.T) {
 	t.Parallel()
+	onlyInFull(t, "a power cut at each step of a revocation")
 	m := newMesh(t, 4)
 	alice, bob, dora := m.user(t), m.user(t), m.user(t)
 	alice.knows(t, "bob", bob)

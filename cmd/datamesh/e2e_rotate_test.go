@@ -164,6 +164,7 @@ func TestRotationSealsAllAnewAndLosesNothing(t *testing.T) {
 
 func TestPowerCutAtEachStepOfARotation(t *testing.T) {
 	t.Parallel()
+	onlyInFull(t, "a power cut at each step of a rotation")
 	m := newMesh(t, 4)
 	u := m.user(t)
 	words := u.words(t)

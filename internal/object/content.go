@@ -126,24 +126,29 @@ func (p *put) reuse(u *reused, buf []byte, n int) error {
 }
 
 // sumContext separates what a journal knows the content of a segment by.
-const sumContext = "datamesh v1 content of a kept segment"
+const sumContext = "datamesh v1 frames of a kept segment"
+
+// sumPrefix tells such a sum from those of journals before, which are of the
+// content as a whole: that took as long as to seal it.
+const sumPrefix = "frames:"
 
 // sumOf returns a hash of the n bytes of content in buf, where [crypt.Fill] has
-// put them.
+// put them: of the hashes of its frames.
 func sumOf(buf []byte, n int) (string, error) {
-	var all pieces
+	var all sums
 	if err := crypt.Drain(&all, buf, n); err != nil {
 		return "", err
 	}
-	sum := hash.Derive(sumContext, all...)
-	return hex.EncodeToString(sum[:]), nil
+	sum := hash.Derive(sumContext, all)
+	return sumPrefix + hex.EncodeToString(sum[:]), nil
 }
 
-// pieces are the slices that were written, and no copies of them.
-type pieces [][]byte
+// sums are the hashes of the slices that were written, one after the other.
+type sums []byte
 
-func (p *pieces) Write(b []byte) (int, error) {
-	*p = append(*p, b)
+func (s *sums) Write(b []byte) (int, error) {
+	id := hash.Shard(b)
+	*s = append(*s, id[:]...)
 	return len(b), nil
 }
 

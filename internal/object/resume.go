@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"datamesh"
@@ -159,7 +160,7 @@ func (p *put) usable(ctx context.Context, what map[datamesh.SegmentID]*leftover)
 			continue
 		}
 		m, err := format.OpenManifest(l.kept.sealed, p.keys.Identities)
-		if err != nil || len(m.Segments) != 1 || m.Segments[0].ID != id || len(m.Tags) != 1 {
+		if err != nil || len(m.Segments) != 1 || m.Segments[0].ID != id || len(m.Tags) != 1 || !strings.HasPrefix(m.Tags[0], sumPrefix) {
 			continue
 		}
 		u := &reused{ref: m.Segments[0], sum: m.Tags[0], old: l, holders: make([][]datamesh.PeerID, len(l.deletion.Descriptor.Shards))}

@@ -7,12 +7,14 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"datamesh"
+	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
 	"datamesh/internal/storetest"
@@ -263,6 +265,35 @@ func TestNothingIsTakenFromABrokenJournal(t *testing.T) {
 		t.Errorf("%d bytes were resumed", result.Resumed)
 	}
 	u.sweep(result.ID)
+	u.get(result.ID, content)
+}
+
+// What a program of before has left knows its content by another sum: a put
+// begins anew.
+func TestNothingIsTakenFromAnOlderJournal(t *testing.T) {
+	u, content := halfway(t, newWorld(t, 6))
+	for _, e := range u.journal.left {
+		for _, l := range e.what {
+			if l.kept == nil {
+				continue
+			}
+			m, err := format.OpenManifest(l.kept.sealed, u.ring.Identities)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Tags[0] = strings.TrimPrefix(m.Tags[0], sumPrefix)
+			if l.kept.sealed, err = format.SealManifest(m, []crypt.Recipient{u.ring.Recipient}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if list := u.interrupted(nothing); len(list) != 1 {
+		t.Fatalf("interrupted %+v", list)
+	}
+	result := u.put(content, resumable)
+	if result.Resumed != 0 {
+		t.Errorf("%d bytes were resumed", result.Resumed)
+	}
 	u.get(result.ID, content)
 }
 

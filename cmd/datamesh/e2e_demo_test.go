@@ -63,10 +63,8 @@ func TestInterruptedDemoLeavesNothing(t *testing.T) {
 // demoCommand prepares a demo whose homes are in a directory of its own.
 func demoCommand(t *testing.T, args ...string) (cmd *exec.Cmd, tmp string) {
 	t.Helper()
-	exe, err := program()
-	if err != nil {
-		t.Fatal(err)
-	}
+	exe := theProgram(t)
+	var err error
 	if tmp, err = os.MkdirTemp("", "demo"); err != nil { // t.TempDir's are too long for sockets
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,11 +34,7 @@ func newMesh(t testing.TB, n int) *mesh {
 // emptyMesh makes a mesh without members. Its settings may be overridden.
 func emptyMesh(t testing.TB, settings ...string) *mesh {
 	t.Helper()
-	exe, err := program()
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := &mesh{dir: t.TempDir(), exe: exe}
+	m := &mesh{exe: theProgram(t), dir: t.TempDir()}
 	for _, entry := range os.Environ() {
 		if !strings.HasPrefix(entry, "DATAMESH_") {
 			m.env = append(m.env, entry)
@@ -68,8 +65,11 @@ func (m *mesh) add(t testing.TB, flags ...string) *member {
 	x := &member{user: user{mesh: m, home: filepath.Join(m.dir, fmt.Sprint(len(m.members)+1))}, flags: flags}
 	m.members = append(m.members, x)
 	t.Cleanup(func() {
+		log, err := os.ReadFile(x.log())
+		if bytes.Contains(log, []byte("DATA RACE")) {
+			t.Errorf("%s has found a race", x.home)
+		}
 		if t.Failed() {
-			log, err := os.ReadFile(x.log())
 			t.Logf("%s is %s; its log ends with (%v)\n%s", x.home, x.ready.PeerID, err, log[max(0, len(log)-4000):])
 		}
 	})

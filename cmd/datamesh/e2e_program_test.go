@@ -12,13 +12,37 @@ import (
 // programDir holds the program once a test has had it built.
 var programDir string
 
-// program returns the path of datamesh as its users run it, without the race
-// detector. The first caller builds it.
+// theProgram returns the path of datamesh as its users run it: without the race
+// detector, which tests of processes have no use for, since those share no memory
+// with the test. TEST_DATAMESH_PROGRAM=race has it built with the detector; then a
+// process that finds a race ends. With TEST_DATAMESH_PROGRAM=none all tests that
+// need it are skipped.
+func theProgram(t testing.TB) string {
+	t.Helper()
+	if os.Getenv(programVariable) == "none" {
+		t.Skip(withoutProgram)
+	}
+	exe, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exe
+}
+
+const (
+	programVariable = "TEST_DATAMESH_PROGRAM"
+	withoutProgram  = "NOT TESTED: it runs datamesh, and TEST_DATAMESH_PROGRAM is none"
+)
+
+// program has the first caller build it.
 var program = sync.OnceValues(func() (exe string, err error) {
 	if programDir, err = os.MkdirTemp("", "datamesh-program-"); err != nil {
 		return "", err
 	}
 	exe = filepath.Join(programDir, "datamesh")
+	if os.Getenv(programVariable) == "race" {
+		return exe, build(exe, "-race", "-gcflags=modernc.org/...=-race=false -d=checkptr=0") // not SQLite as Go, which would be most of the time
+	}
 	return exe, build(exe)
 })
 

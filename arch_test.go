@@ -31,7 +31,7 @@ var levels = [][]string{
 	{"internal/catalog", "internal/metrics"},
 	{"internal/node"},
 	{"internal/api", "internal/backup", "internal/mirror", "internal/sim"},
-	{"cmd/datamesh"},
+	{"cmd/bench", "cmd/datamesh"},
 }
 
 // levelOf returns the level of a package, or -1.
@@ -63,7 +63,7 @@ var owners = map[string][]string{
 	"github.com/google/go-cmp/":               {"internal/storetest"},
 	"github.com/ipfs/go-log/":                 {"internal/mesh"},
 	"github.com/klauspost/reedsolomon":        {"internal/erasure"},
-	"github.com/libp2p/":                      {"internal/mesh"},
+	"github.com/libp2p/":                      {"internal/mesh", "cmd/bench"},
 	"github.com/mr-tron/base58":               {"."},
 	"github.com/multiformats/":                {"internal/mesh"},
 	"github.com/peterh/liner":                 {"cmd/datamesh"},
@@ -75,7 +75,7 @@ var owners = map[string][]string{
 	"github.com/zeebo/blake3":                 {"internal/hash"},
 	"golang.org/x/crypto/scrypt":              {"internal/crypt"},
 	"golang.org/x/sync/":                      {"internal/mesh", "internal/object", "internal/repair", "internal/transfer"},
-	"golang.org/x/sys/":                       {"internal/store"},
+	"golang.org/x/sys/":                       {"internal/store", "cmd/bench"},
 	"golang.org/x/term":                       {"cmd/datamesh"},
 	"lukechampine.com/blake3":                 {"internal/hash"},
 	"modernc.org/sqlite":                      {"internal/backup", "internal/catalog", "internal/mirror", "internal/store"},

@@ -1,0 +1,255 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	labNodes = 6 // as many as an object of 4+2 has shards
+	patience = 2 * time.Minute
+)
+
+// A lab is six nodes, and what is done with them.
+type lab struct {
+	o      options
+	dir    string
+	report *Report
+	nodes  []*process // none before they are needed
+	client string     // home of the user whose commands are measured
+	large  string     // a file of o.size random bytes; "" before it is needed
+}
+
+// A process is one node.
+type process struct {
+	home  string
+	cmd   *exec.Cmd
+	peer  string
+	addrs []string
+}
+
+// start has the six nodes run, if they do not.
+func (l *lab) start(ctx context.Context) error {
+	if l.nodes != nil {
+		return nil
+	}
+	l.client = filepath.Join(l.dir, "client")
+	for i := range labNodes {
+		l.nodes = append(l.nodes, &process{home: filepath.Join(l.dir, fmt.Sprintf("node-%d", i+1))})
+		if err := l.launch(ctx, l.nodes[i]); err != nil {
+			return err
+		}
+	}
+	if err := l.settle(ctx); err != nil {
+		return err
+	}
+	return l.do(ctx, nil, append(l.door(), "peers")...) // the client's home remembers the mesh
+}
+
+// launch starts a node, again if it has run before, and waits until it serves.
+func (l *lab) launch(ctx context.Context, p *process) error {
+	args := []string{"service", "--port", "0"}
+	if p == l.nodes[0] {
+		args[0] = "bootstrap"
+	} else {
+		args = append(args, l.door()...)
+	}
+	log, err := os.OpenFile(p.home+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	p.cmd = exec.Command(l.o.exe, append([]string{"--json", "--home", p.home}, args...)...)
+	p.cmd.Env, p.cmd.Stderr = labEnv("DATAMESH_MEMBER_HOST="+filepath.Base(p.home)), log
+	out, err := p.cmd.StdoutPipe()
+	if err == nil {
+		err = p.cmd.Start()
+	}
+	if err != nil {
+		return err
+	}
+	var ready struct {
+		Peer  string   `json:"peer_id"`
+		Addrs []string `json:"addrs"`
+	}
+	if err := decode(out, &ready); err != nil {
+		return fmt.Errorf("%s does not start, see its log: %w", p.home, err)
+	}
+	p.peer, p.addrs = ready.Peer, ready.Addrs
+	return ctx.Err()
+}
+
+// door is how to join the mesh: through the first node that runs.
+func (l *lab) door() []string {
+	for _, p := range l.nodes {
+		if p.runs() && p.peer != "" {
+			return []string{"--bootstrap-peer", p.peer, "--bootstrap-addr", p.addrs[0]}
+		}
+	}
+	return nil
+}
+
+func (p *process) runs() bool { return p.cmd != nil && p.cmd.ProcessState == nil }
+
+// kill ends a node as a power cut does.
+func (p *process) kill() {
+	if p.runs() {
+		p.cmd.Process.Kill() // its error is that it has ended
+		p.cmd.Wait()         // its error is that it was killed
+	}
+}
+
+// settle waits until all nodes that run see each other alive.
+func (l *lab) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	running := slices.DeleteFunc(slices.Clone(l.nodes), func(p *process) bool { return !p.runs() })
+	for _, p := range running {
+		for alive := 0; alive < len(running)-1; {
+			var peers struct {
+				Peers []struct {
+					Peer  string `json:"peer_id"`
+					State string `json:"state"`
+				} `json:"peers"`
+			}
+			if err := l.doIn(ctx, p.home, &peers, "peers"); err != nil {
+				return err
+			}
+			alive = 0
+			for _, q := range peers.Peers {
+				if q.State == "alive" && slices.ContainsFunc(running, func(p *process) bool { return p.peer == q.Peer }) {
+					alive++
+				}
+			}
+			if err := wait(ctx, 100*time.Millisecond); err != nil {
+				return fmt.Errorf("%s sees %d of %d others alive: %w", p.home, alive, len(running)-1, err)
+			}
+		}
+	}
+	return nil
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// close ends all nodes.
+func (l *lab) close() {
+	for _, p := range l.nodes {
+		p.kill()
+	}
+}
+
+// A cost is what one command took.
+type cost struct {
+	wall  time.Duration
+	first time.Duration // until the first byte of its output
+	cpu   time.Duration // of the command
+	nodes time.Duration // processor time of all nodes meanwhile
+	peak  int64         // bytes of memory of the command
+}
+
+// measure runs a command of the client, and returns what it took. out gets what it
+// prints, and may be nil.
+func (l *lab) measure(ctx context.Context, out io.Writer, args ...string) (c cost, err error) {
+	cmd := l.command(ctx, l.client, args...)
+	before, err := l.nodeTime()
+	if err != nil {
+		return c, err
+	}
+	began := time.Now()
+	pipe, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return c, err
+	}
+	if out == nil {
+		out = io.Discard
+	}
+	var buf [64 << 10]byte
+	n, err := pipe.Read(buf[:])
+	c.first = time.Since(began)
+	if _, err2 := out.Write(buf[:n]); err == nil && err2 == nil {
+		_, err = io.CopyBuffer(out, pipe, buf[:])
+	}
+	if err2 := cmd.Wait(); err2 != nil {
+		return c, fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err2, cmd.Stderr)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return c, err
+	}
+	c.wall = time.Since(began)
+	after, err := l.nodeTime()
+	c.nodes = after - before
+	c.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	c.peak = cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
+	return c, err
+}
+
+// do runs a command of the client, and reads the document that it prints.
+func (l *lab) do(ctx context.Context, doc any, args ...string) error {
+	return l.doIn(ctx, l.client, doc, args...)
+}
+
+func (l *lab) doIn(ctx context.Context, home string, doc any, args ...string) error {
+	cmd := l.command(ctx, home, args...)
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, cmd.Stderr)
+	}
+	if doc == nil {
+		return nil
+	}
+	return json.Unmarshal(out, doc)
+}
+
+func (l *lab) command(ctx context.Context, home string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, l.o.exe, append([]string{"--json", "--home", home}, args...)...)
+	cmd.Env, cmd.Stderr = labEnv(), new(bytes.Buffer)
+	return cmd
+}
+
+// labEnv is this process's environment with the settings of a lab alone.
+func labEnv(settings ...string) []string {
+	env := append(settings, "DATAMESH_MESH_LISTEN=127.0.0.1")
+	for _, entry := range os.Environ() {
+		if !strings.HasPrefix(entry, "DATAMESH_") {
+			env = append(env, entry)
+		}
+	}
+	return env
+}
+
+// nodeTime is the processor time that all nodes have used that run.
+func (l *lab) nodeTime() (all time.Duration, err error) {
+	for _, p := range l.nodes {
+		if p.runs() {
+			t, err := cpuTime(p.cmd.Process.Pid)
+			if err != nil {
+				return 0, err
+			}
+			all += t
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,140 @@
+//go:build linux
+
+// Bench measures DataMesh on this machine, with one command:
+//
+//	go run ./cmd/bench
+//
+// It builds the program, starts six nodes as processes of their own, and measures
+// commands as their users run them: time, processor time and memory. Beside that
+// stand floors, measured in the same run: what the same bytes would take if nothing
+// was done to them but what has to be, with perfect use of all cores. Where the
+// programs of other systems are found, they do the same work, in turn.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are the flags.
+type options struct {
+	dir    string // holds all that is stored; "": memory
+	exe    string // of DataMesh; "": built from this source
+	only   string // names of works, with commas; "": all
+	runs   int    // of each command
+	size   int64  // bytes of the large file
+	json   string // file for the report
+	plots  string // directory for the plots
+	rivals bool   // measure other systems, too
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.dir, "dir", "", "`DIR` on the disk to measure (default: a directory in memory, /dev/shm)")
+	flag.StringVar(&o.exe, "datamesh", "", "`FILE` of the program to measure (default: it is built)")
+	flag.StringVar(&o.only, "only", "", "`WORKS` to do, with commas between them (default: all: "+strings.Join(workNames(), ",")+")")
+	flag.IntVar(&o.runs, "runs", 5, "`N` runs of each command")
+	flag.Int64Var(&o.size, "size", 512<<20, "`BYTES` of the large file")
+	flag.StringVar(&o.json, "json", "", "`FILE` for the report")
+	flag.StringVar(&o.plots, "plots", "", "`DIR` for plots (SVG)")
+	flag.BoolVar(&o.rivals, "rivals", true, "measure ipfs, and minio with rclone, where they are on the PATH")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := bench(ctx, o, flag.Args())
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// bench does all works, and prints what came of them.
+func bench(ctx context.Context, o options, args []string) (err error) {
+	chosen, err := chooseWorks(o.only)
+	switch {
+	case err != nil:
+		return err
+	case len(args) > 0:
+		return fmt.Errorf("unknown argument %q: see -h", args[0])
+	case o.runs < 1 || o.runs > 100:
+		return fmt.Errorf("-runs %d: give from 1 to 100", o.runs)
+	case o.size < 1<<20:
+		return fmt.Errorf("-size %d: give at least %d", o.size, 1<<20)
+	}
+	parent := o.dir
+	if parent == "" {
+		parent = "/dev/shm"
+	}
+	dir, err := os.MkdirTemp(parent, "datamesh-bench-")
+	if err != nil {
+		return fmt.Errorf("make a directory in %s: %w", parent, err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if o.exe == "" {
+		if o.exe, err = build(ctx, dir); err != nil {
+			return err
+		}
+	}
+	r := &Report{Version: reportVersion, Began: time.Now().UTC(), Machine: thisMachine()}
+	if r.Store, err = measureStore(dir); err != nil {
+		return err
+	}
+	r.printHead(os.Stdout)
+	l := &lab{o: o, dir: dir, report: r}
+	defer l.close()
+	for _, w := range chosen {
+		fmt.Fprintf(os.Stderr, "%s …\n", w.name)
+		if err := w.do(ctx, l); err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
+		}
+	}
+	r.Seconds = time.Since(r.Began).Seconds()
+	r.print(os.Stdout)
+	if o.plots != "" {
+		if err := r.plot(o.plots); err != nil {
+			return err
+		}
+	}
+	if o.json != "" {
+		return writeReport(o.json, r)
+	}
+	return nil
+}
+
+// build makes the program from the source that this command stands in.
+func build(ctx context.Context, dir string) (string, error) {
+	exe := filepath.Join(dir, "datamesh")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", exe, "datamesh/cmd/datamesh")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the program: %w: %s", err, out)
+	}
+	return exe, nil
+}
+
+func writeReport(file string, r *Report) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(b, '\n'), 0o666)
+}
+
+// decode reads the one document that a command has printed.
+func decode(out io.Reader, doc any) error {
+	if err := json.NewDecoder(out).Decode(doc); err != nil {
+		return fmt.Errorf("read what a command has printed: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,265 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The works whose figures have a name of their own.
+const (
+	lostGet  = "get a large file to standard output, 2 holders have just died"
+	smallPut = "put objects of 4 KiB, 64 in flight"
+	smallGet = "get objects of 4 KiB, 64 in flight"
+	onePut   = "put 1 KiB through a running node"
+)
+
+// A work is something that is measured.
+type work struct {
+	name string
+	do   func(context.Context, *lab) error
+}
+
+var works = []work{
+	{"floors", measureFloors},
+	{"large", measureLarge},
+	{"losses", measureLosses},
+	{"sizes", measureSizes},
+	{"small", measureSmall},
+	{"command", measureCommand},
+	{"memory", measureMemory},
+	{"minio", measureMinio},
+	{"kubo", measureKubo},
+}
+
+func workNames() (names []string) {
+	for _, w := range works {
+		names = append(names, w.name)
+	}
+	return names
+}
+
+// chooseWorks returns those with the names, in their order; "" is all.
+func chooseWorks(names string) (chosen []work, err error) {
+	if names == "" {
+		return works, nil
+	}
+	wanted := strings.Split(names, ",")
+	for _, name := range wanted {
+		if !slices.Contains(workNames(), name) {
+			return nil, fmt.Errorf("there is no work %q: choose from %s", name, strings.Join(workNames(), ","))
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(works), func(w work) bool { return !slices.Contains(wanted, w.name) }), nil
+}
+
+// largeFile makes the file that is put, of random bytes.
+func (l *lab) largeFile() (file string, err error) {
+	if l.large != "" {
+		return l.large, nil
+	}
+	file = filepath.Join(l.dir, "large")
+	f, err := os.Create(file)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	noise := mathrand.NewChaCha8([32]byte{1})
+	if _, err := io.CopyN(f, noise, l.o.size); err != nil {
+		return "", err
+	}
+	l.large = file
+	return file, f.Sync()
+}
+
+// stored is what put --json tells of an object.
+type stored struct {
+	ID string `json:"id"`
+}
+
+// putLarge stores the large file.
+func (l *lab) putLarge(ctx context.Context) (id string, err error) {
+	if err := l.start(ctx); err != nil {
+		return "", err
+	}
+	file, err := l.largeFile()
+	if err != nil {
+		return "", err
+	}
+	var s stored
+	err = l.do(ctx, &s, "put", file)
+	return s.ID, err
+}
+
+// measureLarge puts and gets a large file, and compares what comes back.
+func measureLarge(ctx context.Context, l *lab) error {
+	id, err := l.putLarge(ctx) // which warms up
+	if err != nil {
+		return err
+	}
+	out := filepath.Join(l.dir, "out")
+	defer os.Remove(out)
+	for range l.o.runs {
+		var printed strings.Builder
+		put, err := l.measure(ctx, &printed, "put", l.large)
+		if err != nil {
+			return err
+		}
+		l.moved(largePut, put)
+		get, err := l.measure(ctx, nil, "get", id, out, "--force")
+		if err != nil {
+			return err
+		}
+		l.moved(largeGet, get)
+		if err := sameFile(l.large, out); err != nil {
+			return err
+		}
+		var s stored
+		if err := decode(strings.NewReader(printed.String()), &s); err != nil {
+			return err
+		}
+		if err := l.do(ctx, nil, "rm", s.ID, "--now"); err != nil {
+			return err
+		}
+	}
+	return l.do(ctx, nil, "rm", id, "--now")
+}
+
+// moved notes what it took to move the large file.
+func (l *lab) moved(work string, c cost) {
+	gigabytes := float64(l.o.size) / 1e9
+	l.report.add(work, datameshIt, speed, gigabytes*1000/c.wall.Seconds())
+	l.report.add(work, datameshIt, effort, (c.cpu+c.nodes).Seconds()/gigabytes)
+	l.report.add(work, datameshIt, client, c.cpu.Seconds()/gigabytes)
+	l.report.add(work, datameshIt, memory, float64(c.peak)/(1<<20))
+}
+
+// sameFile is an error unless both files have the same bytes.
+func sameFile(a, b string) error {
+	x, err := hashFile(a)
+	if err != nil {
+		return err
+	}
+	y, err := hashFile(b)
+	if err == nil && x != y {
+		err = fmt.Errorf("%s did not come back as it was", a)
+	}
+	return err
+}
+
+func hashFile(file string) (sum [sha256.Size]byte, err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return sum, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	return [sha256.Size]byte(h.Sum(nil)), err
+}
+
+// mostDead is how many holders of an object of 4+2 may die.
+const mostDead = 2
+
+// lossy names the get of a large file of whose holders n have just died.
+func lossy(n int) string {
+	if n == mostDead {
+		return lostGet
+	}
+	return fmt.Sprintf("get a large file to standard output, %d holders have just died", n)
+}
+
+// measureLosses gets a large file at once after some of its holders have died,
+// which nobody has noticed yet. Then they come back.
+func measureLosses(ctx context.Context, l *lab) error {
+	id, err := l.putLarge(ctx)
+	if err != nil {
+		return err
+	}
+	want, err := hashFile(l.large)
+	if err != nil {
+		return err
+	}
+	for i := range l.o.runs {
+		for n := range mostDead + 1 {
+			var dead []*process
+			for k := range n {
+				dead = append(dead, l.nodes[1+(i+k)%(labNodes-1)]) // the first is who commands join by
+			}
+			for _, p := range dead {
+				p.kill()
+			}
+			h := sha256.New()
+			c, err := l.measure(ctx, h, "get", id, "-")
+			if err != nil {
+				return err
+			}
+			if [sha256.Size]byte(h.Sum(nil)) != want {
+				return fmt.Errorf("%s did not come back as it was", l.large)
+			}
+			l.report.add(lossy(n), datameshIt, speed, float64(l.o.size)/1e6/c.wall.Seconds())
+			l.report.add(lossy(n), datameshIt, first, c.first.Seconds()*1000)
+			for _, p := range dead {
+				if err := l.launch(ctx, p); err != nil {
+					return err
+				}
+			}
+			if err := l.settle(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return l.do(ctx, nil, "rm", id, "--now")
+}
+
+// measureCommand measures what a user waits for who stores a note.
+func measureCommand(ctx context.Context, l *lab) error {
+	if err := l.start(ctx); err != nil {
+		return err
+	}
+	for range 21 {
+		began := time.Now()
+		if out, err := exec.CommandContext(ctx, l.o.exe, "version").CombinedOutput(); err != nil {
+			return fmt.Errorf("version: %w: %s", err, out)
+		}
+		l.report.add("version", datameshIt, took, time.Since(began).Seconds()*1000)
+	}
+	note := filepath.Join(l.dir, "note")
+	if err := os.WriteFile(note, make([]byte, 1<<10), 0o600); err != nil {
+		return err
+	}
+	for range 21 {
+		began := time.Now()
+		if err := l.doIn(ctx, l.nodes[1].home, nil, "put", note); err != nil {
+			return err
+		}
+		l.report.add(onePut, datameshIt, took, time.Since(began).Seconds()*1000)
+	}
+	return nil
+}
+
+// measureMemory looks what the nodes have used at most in all works before.
+func measureMemory(_ context.Context, l *lab) error {
+	for _, p := range l.nodes {
+		if !p.runs() {
+			continue
+		}
+		n, err := peakMemory(p.cmd.Process.Pid)
+		if err != nil {
+			return err
+		}
+		l.report.add("nodes", datameshIt, nodePeak, float64(n)/(1<<20))
+	}
+	return nil
+}

@@ -28,7 +28,8 @@ type Key [32]byte
 // Format prints no key, whatever the verb, so that none gets into a log.
 func (Key) Format(f fmt.State, _ rune) { io.WriteString(f, "(key)") }
 
-const frame = datamesh.FrameContent + datamesh.FrameTag // bytes of a full sealed frame
+// FrameLen is how many bytes a full sealed frame has.
+const FrameLen = datamesh.FrameContent + datamesh.FrameTag
 
 // SealedLen returns the length of n bytes of content when sealed. Nothing at
 // all is sealed as one empty frame.
@@ -40,7 +41,7 @@ func SealedLen(n int) int {
 // ContentLen returns the length of the content in n sealed bytes, or an error
 // of kind Integrity when no content seals to that length.
 func ContentLen(n int) (int, error) {
-	content := n - (n+frame-1)/frame*datamesh.FrameTag
+	content := n - (n+FrameLen-1)/FrameLen*datamesh.FrameTag
 	if n < 1 || content < 0 || SealedLen(content) != n {
 		return 0, errs.New(errs.Integrity, "%d bytes are not sealed frames", n)
 	}
@@ -53,7 +54,7 @@ func ContentLen(n int) (int, error) {
 // error. buf has room for SealedLen(limit) bytes.
 func Fill(buf []byte, r io.Reader, limit int) (int, error) {
 	n := 0
-	for at := 0; n < limit; at += frame {
+	for at := 0; n < limit; at += FrameLen {
 		got, err := readFull(r, buf[at:at+min(datamesh.FrameContent, limit-n)])
 		n += got
 		if err == io.EOF {
@@ -160,11 +161,19 @@ func Drain(w io.Writer, opened []byte, n int) (err error) {
 	return err
 }
 
+// Frames returns from where to where those frames lie, among the sealed bytes of n
+// bytes of content, that have the content from one offset up to another.
+func Frames(from, upto, n int) (begin, end int) {
+	begin = from / datamesh.FrameContent * FrameLen
+	end = (upto + datamesh.FrameContent - 1) / datamesh.FrameContent * FrameLen
+	return begin, min(end, SealedLen(n))
+}
+
 // eachFrame calls f with the number and the bounds of each frame of n sealed
 // bytes until f is false.
 func eachFrame(n int, f func(i, from, to int, last bool) bool) {
-	for i, from := 0, 0; from < n; i, from = i+1, from+frame {
-		to := min(from+frame, n)
+	for i, from := 0, 0; from < n; i, from = i+1, from+FrameLen {
+		to := min(from+FrameLen, n)
 		if !f(i, from, to, to == n) {
 			return
 		}

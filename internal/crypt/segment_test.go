@@ -108,7 +108,7 @@ func TestContentLenIsTheInverseOfSealedLen(t *testing.T) {
 	for n := range 3*datamesh.FrameContent + 2 {
 		seals[SealedLen(n)] = n
 	}
-	for n := -1; n < 3*frame; n++ {
+	for n := -1; n < 3*FrameLen; n++ {
 		want, possible := seals[n]
 		got, err := ContentLen(n)
 		if possible && (err != nil || got != want) || !possible && !errors.Is(err, errs.Integrity) {
@@ -124,7 +124,7 @@ func TestNothingElseOpens(t *testing.T) {
 	content := random(3*datamesh.FrameContent + 100)
 	key, good := sealed(t, content)
 	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
-	a, b, c, d := good[:frame], good[frame:2*frame], good[2*frame:3*frame], good[3*frame:]
+	a, b, c, d := good[:FrameLen], good[FrameLen:2*FrameLen], good[2*FrameLen:3*FrameLen], good[3*FrameLen:]
 	flipped := func(i int) []byte {
 		bad := bytes.Clone(good)
 		bad[i] ^= 1
@@ -139,14 +139,14 @@ func TestNothingElseOpens(t *testing.T) {
 		"the last frame twice":     join(a, b, c, d, d),
 		"a full frame at the end":  join(a, b, c, c),
 		"cut within a frame":       good[:len(good)-1],
-		"cut to a tag":             good[:3*frame+16],
+		"cut to a tag":             good[:3*FrameLen+16],
 		"extended":                 join(good, []byte{0}),
 		"extended by a frame":      join(good, make([]byte, 16)),
 		"the first bit":            flipped(0),
-		"a bit of the first tag":   flipped(frame - 1),
-		"a bit in the middle":      flipped(2 * frame),
+		"a bit of the first tag":   flipped(FrameLen - 1),
+		"a bit in the middle":      flipped(2 * FrameLen),
 		"the last bit":             flipped(len(good) - 1),
-		"a frame of another":       join(a, foreign[frame:2*frame], c, d),
+		"a frame of another":       join(a, foreign[FrameLen:2*FrameLen], c, d),
 		"nothing":                  {},
 		"sealed under another key": foreign,
 	} {
@@ -181,7 +181,7 @@ func TestEveryCutAndEveryBitOfASmallSegmentCounts(t *testing.T) {
 func TestAFrameOpensAloneAndInItsPlaceOnly(t *testing.T) {
 	content := random(2*datamesh.FrameContent + 5)
 	key, sealed := sealed(t, content)
-	frames := [][]byte{sealed[:frame], sealed[frame : 2*frame], sealed[2*frame:]}
+	frames := [][]byte{sealed[:FrameLen], sealed[FrameLen : 2*FrameLen], sealed[2*FrameLen:]}
 	for i, f := range frames {
 		for place := range 3 {
 			for _, last := range []bool{false, true} {

@@ -11,6 +11,7 @@ import (
 	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
+	"datamesh/internal/hash"
 )
 
 // A place is a shard's index and a peer that is said to hold it.
@@ -30,7 +31,16 @@ func (s shape) slots() int { return s.k + min(s.m, s.k+2) }
 
 func (s shape) bufferLen() int { return s.slots() * s.shardLen() }
 
-// A fetch brings the shards of one segment together. It asks for k of them at
+// A part is the same bytes of each shard of a segment, of which one shard's are
+// wanted. As long as that may be had no others are asked for; then they are made
+// from those of k others.
+type part struct {
+	off, n  int
+	want    int  // index of a data shard
+	rebuild bool // it cannot be had, or is late
+}
+
+// A fetch brings the shards of one segment together, or a part of each. It asks for k of them at
 // once, the data shards first; when one fails, or is late, it asks for
 // another; when no known place is left it asks more peers where others are.
 // When all was in vain it tries once more those that were silent: a peer that
@@ -49,6 +59,7 @@ type fetch struct {
 	id    datamesh.SegmentID
 	hints []place              // from the manifest
 	shape shape                // k is 0 until it is known
+	part  *part                // nil: whole shards
 	desc  *datamesh.Descriptor // as a registrar has it, or nil
 	ids   []datamesh.ShardID   // of the shards, once one is there
 	buf   []byte               // for slots shards: the data shards, then others
@@ -120,7 +131,7 @@ func shapeOf(ref *format.SegmentRef) shape {
 }
 
 // run fetches the segment, whose shape is known, into buf, and returns its
-// sealed bytes, which lie there. Kinds: Unavailable, Integrity.
+// sealed bytes, or of a part those of the wanted shard, which lie there. Kinds: Unavailable, Integrity.
 func (f *fetch) run(buf []byte) ([]byte, error) {
 	f.buf, f.second = buf, false // whatever it took to find the shape
 	for slot := f.shape.k; slot < f.shape.slots(); slot++ {
@@ -130,19 +141,22 @@ func (f *fetch) run(buf []byte) ([]byte, error) {
 		return nil, err
 	}
 	f.close()
+	if f.part != nil {
+		return f.joinPart()
+	}
 	return f.join()
 }
 
 // gather ends when there are k good shards, or no hope for them.
 func (f *fetch) gather() error {
 	pace := &f.g.o.pace
-	hedge := time.NewTimer(pace.patience(f.shape.shardLen()))
+	hedge := time.NewTimer(pace.patience(f.size()))
 	defer hedge.Stop()
-	for len(f.got) < f.shape.k {
+	for !f.enough() {
 		for f.hungry() && f.start() {
 		}
 		if f.hungry() && f.asked == 0 {
-			if f.advance() {
+			if f.widen() || f.advance() {
 				continue
 			}
 			if len(f.busy) == 0 {
@@ -160,7 +174,7 @@ func (f *fetch) gather() error {
 		case r := <-f.found:
 			f.note(r)
 		case <-hedge.C:
-			hedge.Reset(f.passBy(pace.patience(f.shape.shardLen())))
+			hedge.Reset(f.passBy(pace.patience(f.size())))
 		case <-f.ctx.Done():
 			return f.ctx.Err()
 		}
@@ -168,9 +182,38 @@ func (f *fetch) gather() error {
 	return nil
 }
 
+// size is how many bytes of each shard are fetched.
+func (f *fetch) size() int {
+	if f.part != nil {
+		return f.part.n
+	}
+	return f.shape.shardLen()
+}
+
+// enough reports whether nothing more is needed.
+func (f *fetch) enough() bool {
+	return len(f.got) >= f.shape.k || f.part != nil && f.got[f.part.want] != nil
+}
+
+// direct reports whether only the wanted shard is asked for.
+func (f *fetch) direct() bool { return f.part != nil && !f.part.rebuild }
+
+// widen has others be asked, too, when the places of the wanted shard that the
+// manifest names were of no use, and reports whether that is news.
+func (f *fetch) widen() bool {
+	if !f.direct() || f.stage < fromHints {
+		return false
+	}
+	f.part.rebuild = true
+	return true
+}
+
 // hungry reports whether more attempts should be under way: k, without those
 // that others are asked in the stead of.
 func (f *fetch) hungry() bool {
+	if f.direct() {
+		return f.busy[f.part.want] == nil
+	}
 	n := len(f.got)
 	for _, a := range f.busy {
 		if !a.late {
@@ -201,7 +244,7 @@ func (f *fetch) start() bool {
 	slot := f.slot(a.slot)
 	f.wg.Go(func() {
 		key := datamesh.ShardKey{Segment: f.id, Index: a.index}
-		a.desc, a.shard, a.err = f.g.o.net.Shards(a.peer).Get(f.ctx, key, slot)
+		a.desc, a.shard, a.err = f.read(a.peer, key, slot)
 		a.took = time.Since(a.began)
 		select {
 		case f.done <- a:
@@ -211,13 +254,31 @@ func (f *fetch) start() bool {
 	return true
 }
 
+// read gets a shard, or the part of it that is wanted, into buf.
+func (f *fetch) read(peer datamesh.PeerID, key datamesh.ShardKey, buf []byte) (*datamesh.Descriptor, []byte, error) {
+	shards := f.g.o.net.Shards(peer)
+	if f.part == nil {
+		return shards.Get(f.ctx, key, buf)
+	}
+	d, slice, err := shards.GetRange(f.ctx, key, f.part.off, f.part.n)
+	if err != nil {
+		return d, nil, err
+	}
+	b, ok := hash.Open(slice, f.part.off, f.part.n, d.Shards[key.Index])
+	if !ok {
+		return d, nil, errs.New(errs.Integrity, "the slice does not prove itself")
+	}
+	return d, buf[:copy(buf, b)], nil
+}
+
 func (f *fetch) slot(i int) []byte {
-	size := f.shape.shardLen()
+	size := f.size()
 	return f.buf[i*size : (i+1)*size : (i+1)*size]
 }
 
 func (f *fetch) possible(p place) bool {
-	return f.got[p.index] == nil && f.busy[p.index] == nil && f.silent[p.peer] == nil &&
+	return (!f.direct() || p.index == f.part.want) &&
+		f.got[p.index] == nil && f.busy[p.index] == nil && f.silent[p.peer] == nil &&
 		(p.index < f.shape.k || len(f.spare) > 0)
 }
 
@@ -308,6 +369,7 @@ func (f *fetch) passBy(patience time.Duration) time.Duration {
 			again = min(again, left)
 		default:
 			a.late = true
+			f.widen()
 			if tell := f.g.o.Events.Late; tell != nil {
 				tell(a.peer)
 			}

@@ -21,6 +21,21 @@ import (
 // Kinds: FileNotFound, Unavailable, Decryption, Integrity, and those of open
 // and its writer.
 func (o *Objects) Get(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (w io.Writer, from int64, err error)) ([]BadShard, error) {
+	return o.GetRange(ctx, id, toTheEnd(open))
+}
+
+// toTheEnd has all be written from an offset on.
+func toTheEnd(open func(*format.Manifest) (io.Writer, int64, error)) func(*format.Manifest) (w io.Writer, from, n int64, err error) {
+	return func(m *format.Manifest) (io.Writer, int64, int64, error) {
+		w, from, err := open(m)
+		return w, from, m.Size, err
+	}
+}
+
+// GetRange reads n bytes of an object from an offset on, as [Objects.Get] does all
+// of it, and fewer if it ends before. Of few bytes it fetches not much more than
+// those. Kinds: as [Objects.Get], and Invalid.
+func (o *Objects) GetRange(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (w io.Writer, from, n int64, err error)) ([]BadShard, error) {
 	g := o.newGet(ctx)
 	err := g.run(ctx, id, open)
 	return g.findings(), ofObject(id, err)
@@ -49,7 +64,7 @@ func (o *Objects) newGet(ctx context.Context) *get {
 	return &get{o: o, ctx: ctx, silent: map[datamesh.PeerID]bool{}}
 }
 
-func (g *get) run(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (io.Writer, int64, error)) error {
+func (g *get) run(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (io.Writer, int64, int64, error)) error {
 	m, err := g.manifest(ctx, id)
 	if err != nil {
 		return err
@@ -58,38 +73,56 @@ func (g *get) run(ctx context.Context, id datamesh.ObjectID, open func(*format.M
 	if err != nil {
 		return err
 	}
-	w, from, err := open(m)
-	if err != nil {
+	w, from, n, err := open(m)
+	switch {
+	case err != nil:
 		return err
-	}
-	if from < 0 || from > m.Size {
+	case from < 0 || from > m.Size:
 		return errs.New(errs.Invalid, "there is no byte %d in %d", from, m.Size)
+	case n < 0:
+		return errs.New(errs.Invalid, "a range of %d bytes", n)
+	}
+	n = min(n, m.Size-from)
+	if len(refs) == 0 {
+		_, err := w.Write(m.Inline[from : from+n])
+		return err
 	}
 	for len(refs) > 0 && from >= int64(refs[0].Length) {
 		from -= int64(refs[0].Length)
 		refs = refs[1:]
 	}
-	w = &tail{w, from}
-	if _, err := w.Write(m.Inline); err != nil {
-		return err
+	all := from + n
+	for i := range refs {
+		if all -= int64(refs[i].Length); all <= 0 {
+			refs = refs[:i+1]
+			break
+		}
 	}
-	return g.content(ctx, w, refs, peers)
+	part := &window{w, from, n}
+	if n <= maxFrames*datamesh.FrameContent && n < format.Content(refs)/2 {
+		return g.frames(ctx, part, refs, peers, from, n)
+	}
+	return g.content(ctx, part, refs, peers)
 }
 
-// A tail writes what comes after the first skip bytes.
-type tail struct {
-	w    io.Writer
-	skip int64
+// A window writes n bytes of what it is given, after the first skip.
+type window struct {
+	w       io.Writer
+	skip, n int64
 }
 
-func (t *tail) Write(p []byte) (int, error) {
-	n := int(min(t.skip, int64(len(p))))
-	t.skip -= int64(n)
-	if n == len(p) {
-		return n, nil
+func (t *window) Write(p []byte) (int, error) {
+	skip := min(t.skip, int64(len(p)))
+	part := p[skip:]
+	part = part[:min(t.n, int64(len(part)))]
+	t.skip -= skip
+	t.n -= int64(len(part))
+	if len(part) > 0 {
+		if m, err := t.w.Write(part); err != nil {
+			return int(skip) + m, err
+		}
 	}
-	m, err := t.w.Write(p[n:])
-	return n + m, err
+	return len(p), nil
 }
 
 func (g *get) manifest(ctx context.Context, id datamesh.ObjectID) (*format.Manifest, error) {

@@ -43,6 +43,28 @@ func (f *fetch) join() ([]byte, error) {
 	return f.buf[:f.shape.length], nil
 }
 
+// joinPart returns the part of the wanted shard. One that was made from those of
+// others proves nothing yet: that it is what was sealed, its frames do.
+func (f *fetch) joinPart() ([]byte, error) {
+	want := f.part.want
+	if b := f.got[want]; b != nil {
+		return b, nil
+	}
+	code, err := erasure.New(f.shape.k, f.shape.m)
+	if err != nil {
+		return nil, err
+	}
+	shards, wanted := make([][]byte, f.shape.k+f.shape.m), make([]bool, f.shape.k+f.shape.m)
+	for i := range shards {
+		shards[i] = f.got[i]
+	}
+	shards[want], wanted[want] = f.slot(want)[:0], true
+	if err := code.RebuildSome(shards, wanted); err != nil {
+		return nil, err
+	}
+	return shards[want], nil
+}
+
 // checkRebuilt compares the data shards that were rebuilt with their ids. An
 // author may have made parity that does not belong to them: then each choice of
 // k shards would give another segment, and the id stand for all of those.

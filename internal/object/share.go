@@ -108,6 +108,6 @@ func (o *Objects) UndeleteManifest(ctx context.Context, id datamesh.ObjectID) er
 func (o *Objects) GetWith(ctx context.Context, id datamesh.ObjectID, ids []crypt.Identity, open func(*format.Manifest) (w io.Writer, from int64, err error)) ([]BadShard, error) {
 	g := o.newGet(ctx)
 	g.ids = ids
-	err := g.run(ctx, id, open)
+	err := g.run(ctx, id, toTheEnd(open))
 	return g.findings(), ofObject(id, err)
 }

@@ -30,7 +30,7 @@ func (c *cli) backupCommand() *cobra.Command {
 brings back whole. What any of your snapshots has already, on whichever of your
 devices it was made, is not sent again; files that have not changed since the
 last snapshot of the name are not read. What ".datameshignore" files say, as
-.gitignore files do, is left out.
+.gitignore files do, is left out, and so is the home of datamesh.
 
 Snapshots are deleted as files are, with "datamesh rm". What no snapshot needs
 any more goes with a later backup, a day after it is known that none does, and
@@ -55,7 +55,11 @@ puts it anew.`,
 		if err := node.CheckName(o.Name); err != nil {
 			return err
 		}
-		source, err := tree.Open(args[0], tree.Options{Exclude: exclude, Caches: caches})
+		filter, err := c.withoutHome(tree.Options{Exclude: exclude, Caches: caches}, args[0])
+		if err != nil {
+			return fmt.Errorf("backup: %w", err)
+		}
+		source, err := tree.Open(args[0], filter)
 		if err != nil {
 			return fmt.Errorf("backup %s: %w", args[0], err)
 		}

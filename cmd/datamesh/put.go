@@ -37,7 +37,7 @@ each file in them under the name of the directory, a slash and its path there:
 stored as such. What is stored already, with the same size, permissions and
 time, is not stored again, so that a put which was interrupted goes on when the
 same is typed again. A file .datameshignore in a directory says what is left
-out there, as a .gitignore does for Git.
+out there, as a .gitignore does for Git. The home of datamesh is always left out.
 
 The media type of a file, which "datamesh list --type" goes by, is found by how it
 begins, and else by the ending of its name.

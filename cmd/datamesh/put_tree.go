@@ -15,6 +15,7 @@ import (
 
 	"datamesh"
 	"datamesh/internal/api"
+	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
 	"datamesh/internal/tree"
@@ -26,6 +27,7 @@ type treeOptions struct {
 	all       bool // what is stored already, too
 	dryRun    bool
 	filter    tree.Options
+	home      string // is left out
 }
 
 // A top is one of the paths of a put of many files.
@@ -33,6 +35,7 @@ type top struct {
 	path string
 	name string     // in the mesh, of itself or of what is below it
 	tree *tree.Tree // nil: it is a file
+	home bool       // lies in it, and is left out
 }
 
 // A putItem is one file, directory or symbolic link to be stored.
@@ -160,7 +163,12 @@ func openTops(paths []string, name string, o treeOptions) (tops []top, err error
 		}
 		seen[t.name] = path
 		if fi.IsDir() {
-			if t.tree, err = tree.Open(path, o.filter); err != nil {
+			filter, lies, err := leaveOut(o.filter, path, o.home)
+			if err == nil {
+				t.home = lies
+				t.tree, err = tree.Open(path, filter)
+			}
+			if err != nil {
 				return tops, err
 			}
 		}
@@ -239,11 +247,19 @@ func below(tops []top, name string) bool {
 
 // putTree stores many files.
 func (c *cli) putTree(ctx context.Context, paths []string, o node.PutOptions, opt treeOptions) error {
+	home, err := config.FindHome(c.homeDir)
+	if err != nil {
+		return err
+	}
+	opt.home = string(home)
 	opened, err := openTops(paths, o.Name, opt)
 	if err != nil {
 		return err
 	}
 	defer closeTops(opened)
+	if slices.ContainsFunc(opened, func(t top) bool { return t.home }) {
+		c.noticeHome(home)
+	}
 	return c.putAll(ctx, "put", strings.Join(paths, " "), &tops{opened, paths, o.Name, opt}, o, opt)
 }
 

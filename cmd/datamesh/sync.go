@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -148,54 +147,10 @@ func (c *cli) withSync(ctx context.Context, o syncOptions, f func(api.Operations
 		return err
 	}
 	o.memory = at.User.Syncs()
-	if err := keepHomeOut(&o, string(at.Home)); err != nil {
+	if o.filter, err = c.withoutHome(o.filter, o.dir); err != nil {
 		return err
 	}
 	return c.withKeys(ctx, func(ops api.Operations) error { return f(ops, o) })
-}
-
-// keepHomeOut leaves the home, where the secrets of all identities lie, and what
-// syncs remember, out of a directory that it lies in, whatever other patterns say.
-// Kind: Invalid (the directory lies in the home).
-func keepHomeOut(o *syncOptions, home string) error {
-	dir, home := realPath(o.dir), realPath(home)
-	if _, ok := pathBelow(dir, home); ok {
-		return errs.WithHint(errs.New(errs.Invalid, "%s lies in the home of datamesh, which is not synced", o.dir), "give another directory")
-	}
-	if below, ok := pathBelow(home, dir); ok {
-		o.filter.Exclude = append(slices.Clone(o.filter.Exclude), "/"+tree.Quote(filepath.ToSlash(below))) // of patterns the last counts
-	}
-	return nil
-}
-
-// pathBelow returns the path of what is in a directory, or is it, from there, also
-// if the system knows that directory by several paths.
-func pathBelow(name, dir string) (below string, ok bool) {
-	top, err := os.Stat(dir)
-	there := err == nil
-	for below = "."; ; name = filepath.Dir(name) {
-		if name == dir {
-			return below, true
-		}
-		if is, err := os.Stat(name); there && err == nil && os.SameFile(is, top) {
-			return below, true
-		}
-		if name == filepath.Dir(name) {
-			return "", false
-		}
-		below = filepath.Join(filepath.Base(name), below)
-	}
-}
-
-// realPath returns where a path leads; of what is not there that of what leads to it.
-func realPath(name string) string {
-	if is, err := filepath.EvalSymlinks(name); err == nil {
-		return is
-	}
-	if up := filepath.Dir(name); up != name {
-		return filepath.Join(realPath(up), filepath.Base(name))
-	}
-	return name
 }
 
 // openSync opens the directory, which need not be there if it may be made. Kinds: FileNotFound, IO, Invalid.

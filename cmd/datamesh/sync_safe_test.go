@@ -233,9 +233,9 @@ func TestSyncLeavesBackupsAlone(t *testing.T) {
 	}
 }
 
-// The home lies in no directory that is synced, by whatever path, and no directory
-// that is synced lies in it.
-func TestSyncLeavesTheHomeOut(t *testing.T) {
+// The home is left out of a directory, by whatever path, and no directory that
+// lies in it is taken.
+func TestTheHomeIsLeftOut(t *testing.T) {
 	base := t.TempDir()
 	home := filepath.Join(base, "d", "a [b]", "home")
 	if err := errors.Join(os.MkdirAll(filepath.Join(home, "identities"), 0o700), os.Symlink(filepath.Join(base, "d"), filepath.Join(base, "link")),
@@ -246,16 +246,16 @@ func TestSyncLeavesTheHomeOut(t *testing.T) {
 	writeAt(t, filepath.Join(base, "d", "a b", "home"), "another", 2e9)
 	writeAt(t, filepath.Join(base, "d", tree.IgnoreFile), "!home\n", 2e9)
 	for _, dir := range []string{home, filepath.Join(home, "identities"), filepath.Join(base, "link", "a [b]", "home"), filepath.Join(home, "new", "er")} {
-		if err := keepHomeOut(&syncOptions{dir: dir}, home); !errors.Is(err, errs.Invalid) {
+		if _, _, err := leaveOut(tree.Options{}, dir, home); !errors.Is(err, errs.Invalid) {
 			t.Errorf("%s: %v", dir, err)
 		}
 	}
 	for _, dir := range []string{filepath.Join(base, "d"), filepath.Join(base, "link"), base, filepath.Join(base, "d", "a [b]")} {
-		o := syncOptions{dir: dir, filter: tree.Options{Exclude: []string{"!home"}}}
-		if err := keepHomeOut(&o, home); err != nil {
-			t.Fatal(err)
+		filter, lies, err := leaveOut(tree.Options{Exclude: []string{"!home"}}, dir, home)
+		if err != nil || !lies {
+			t.Fatal(lies, err)
 		}
-		opened, err := openSync(o)
+		opened, err := openSync(syncOptions{dir: dir, filter: filter})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -270,8 +270,7 @@ func TestSyncLeavesTheHomeOut(t *testing.T) {
 			t.Errorf("%s: %d entries", dir, n)
 		}
 	}
-	o := syncOptions{dir: filepath.Join(base, "d", "a b")}
-	if err := keepHomeOut(&o, home); err != nil || len(o.filter.Exclude) != 0 {
-		t.Errorf("one that it does not lie in: %q, %v", o.filter.Exclude, err)
+	if o, lies, err := leaveOut(tree.Options{}, filepath.Join(base, "d", "a b"), home); err != nil || lies || len(o.Exclude) != 0 {
+		t.Errorf("one that it does not lie in: %q, %v", o.Exclude, err)
 	}
 }

@@ -210,8 +210,10 @@ func chooseAll(ctx context.Context, ops api.Operations, refs []string) ([]node.O
 		switch {
 		case none != nil && !errors.Is(none, errs.FileNotFound):
 			return nil, none
-		case none == nil && isBackup(o.Type):
-			return nil, errs.WithHint(errs.New(errs.Invalid, "%s is a snapshot of a backup", ref), "bring back what it has: datamesh restore %s DIR", quoteWord(ref))
+		case none == nil:
+			if err := notBackup(ref, o.Type); err != nil {
+				return nil, err
+			}
 		}
 		s, err := choose(ctx, withoutBackups{ops}, ref)
 		if err != nil {
@@ -242,6 +244,17 @@ func chooseAll(ctx context.Context, ops api.Operations, refs []string) ([]node.O
 // which nothing else reads.
 func isBackup(mediaType string) bool {
 	return mediaType == format.SnapshotType || format.Internal(mediaType)
+}
+
+// notBackup refuses what a backup consists of. Kind: Invalid.
+func notBackup(ref, mediaType string) error {
+	switch {
+	case mediaType == format.SnapshotType:
+		return errs.WithHint(errs.New(errs.Invalid, "%s is a snapshot of a backup", ref), "bring back what it has: datamesh restore %s DIR", quoteWord(ref))
+	case isBackup(mediaType):
+		return errs.WithHint(errs.New(errs.Invalid, "%s is a part of backups", ref), `see what they have: datamesh backups`)
+	}
+	return nil
 }
 
 // withoutBackups lists nothing that a backup consists of.

@@ -34,7 +34,8 @@ permissions, times and symbolic links, to the directory OUT. A pattern, in
 which * and ? stand for no slash and ** for any number of directories, reads
 back what it matches, by their names below OUT. What is there already with the
 same size, permissions and time is not read again; what is there and differs is
-left alone and reported, unless --force says to overwrite it.
+left alone and reported, unless --force says to overwrite it. Snapshots of backups
+are left out: "datamesh restore" brings back what they have.
 
 What a contact shares with you is CONTACT/NAME, unless you have stored something of
 that name, or its ID in your inbox. A LINK is opened without any identity.`,
@@ -108,7 +109,7 @@ func (c *cli) planGet(ctx context.Context, args []string, force bool, secret *no
 	plan := node.Fetched{Out: "-", Bad: []node.BadShard{}, DryRun: true}
 	return c.toGet(secret)(ctx, func(ops api.Operations) error {
 		_, err := ops.Get(ctx, args[0], node.GetOptions{Link: secret}, func(info node.ObjectInfo) (io.Writer, error) {
-			if err := isTree(info); err != nil && !toStdout {
+			if err := isTree(args[0], info); err != nil && !(toStdout && errors.Is(err, errTree)) {
 				return nil, err
 			}
 			plan.ID, plan.Name, plan.Size = info.ID, info.Name, info.Size
@@ -185,7 +186,9 @@ func (c *cli) getStdout(ctx context.Context, ref string, force bool, secret *nod
 			return failed
 		}
 		stop := c.follow(ctx, ops, o.Transfer)
-		fetched, err := ops.Get(ctx, ref, o, func(node.ObjectInfo) (io.Writer, error) { return counted{out, &written}, nil })
+		fetched, err := ops.Get(ctx, ref, o, func(info node.ObjectInfo) (io.Writer, error) {
+			return counted{out, &written}, notBackup(ref, info.Type)
+		})
 		stop()
 		if err != nil {
 			err = fmt.Errorf("get %s: %w", ref, err)

@@ -22,8 +22,11 @@ import (
 // errTree ends the get of an object that is no regular file.
 var errTree = errors.New("it is a directory or a symbolic link")
 
-// isTree refuses what is to be got as a tree.
-func isTree(info node.ObjectInfo) error {
+// isTree refuses what is to be got as a tree, or not at all. Kind: Invalid, or none.
+func isTree(ref string, info node.ObjectInfo) error {
+	if err := notBackup(ref, info.Type); err != nil {
+		return err
+	}
 	if fileKind(info.Type) != "" {
 		return errTree
 	}
@@ -92,7 +95,7 @@ func choose(ctx context.Context, ops api.Operations, ref string) (*selection, er
 // error is not.
 func (c *cli) getTree(ctx context.Context, ref, out string, force, dryRun bool, not error) error {
 	return c.withKeys(ctx, func(ops api.Operations) error {
-		s, err := choose(ctx, ops, ref)
+		s, err := choose(ctx, withoutBackups{ops}, ref)
 		if err != nil {
 			return err
 		}

@@ -84,7 +84,7 @@ func (t *target) before() *node.Resume {
 
 // open begins the file once it is known what the object is.
 func (t *target) open(info node.ObjectInfo) (io.Writer, error) {
-	if err := isTree(info); err != nil {
+	if err := isTree(t.ref, info); err != nil {
 		return nil, err
 	}
 	if err := t.settle(info); err != nil {

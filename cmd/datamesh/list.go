@@ -156,7 +156,7 @@ func (c *cli) list(ctx context.Context, ops api.Operations, o node.ListOptions, 
 		}
 		mode, modified := "", ""
 		if x.Mode != 0 {
-			mode = fs.FileMode(x.Mode).String()
+			mode = (fs.FileMode(x.Mode) & fs.ModePerm).String()
 		}
 		if !x.ModTime.IsZero() {
 			modified = localTime(x.ModTime)

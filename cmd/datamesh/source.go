@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"datamesh"
 	"datamesh/internal/errs"
 )
 
@@ -105,7 +106,7 @@ func (s *source) fileMode() uint32 {
 	if !s.regular() {
 		return 0
 	}
-	return uint32(s.began.Mode().Perm())
+	return datamesh.ModeOf(s.began.Mode())
 }
 
 // fingerprint stands for the content of the file for as long as nobody writes

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"datamesh"
 	"datamesh/internal/archive"
 	"datamesh/internal/errs"
 	"datamesh/internal/tree"
@@ -35,6 +36,8 @@ func aTree() []member {
 		{tree.Entry{Path: "d/empty", Type: tree.Directory, Mode: 0o500, ModTime: at.Add(time.Hour)}, ""},
 		{tree.Entry{Path: "d/file", Size: 7, Mode: 0o640, ModTime: at.AddDate(20, 0, 0)}, "content"},
 		{tree.Entry{Path: "d/nothing", Mode: 0o444, ModTime: at}, ""},
+		{tree.Entry{Path: "d/nobody", Size: 1, Mode: datamesh.NoPermissions, ModTime: at}, "x"},
+		{tree.Entry{Path: "d/no one", Type: tree.Directory, Mode: datamesh.NoPermissions, ModTime: at}, ""},
 		{tree.Entry{Path: "d/ä ö\n\u2028", Size: 1, Mode: 0o777, ModTime: at}, "x"},
 		{tree.Entry{Path: "d/l", Type: tree.Symlink, Size: 10, Mode: 0o777, ModTime: at, Target: "../d//file"}, ""},
 		{tree.Entry{Path: deep, Size: 100_000, Mode: 0o600, ModTime: at}, strings.Repeat("long ", 20_000)},

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"datamesh"
 	"datamesh/internal/archive"
 	"datamesh/internal/errs"
 	"datamesh/internal/tree"
@@ -511,7 +512,7 @@ func sound(t *testing.T, all []member, most int64) {
 				t.Fatalf("%q leads to %q", m.Path, m.Target)
 			}
 		}
-		if m.Mode&^0o777 != 0 {
+		if !datamesh.ValidMode(m.Mode) {
 			t.Fatalf("%q has the permissions %o", m.Path, m.Mode)
 		}
 		bytes += int64(len(m.Content))

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"datamesh"
 	"datamesh/internal/errs"
 	"datamesh/internal/tree"
 )
@@ -167,7 +168,7 @@ func (r *Reader) tar(yield func(*Entry) bool) error {
 // entry returns the entry of a header, if it can be taken.
 func (t *tape) entry(h *tar.Header) (*Entry, error) {
 	e := &Entry{name: h.Name}
-	e.Mode, e.ModTime = uint32(h.Mode&0o777), timeOf(h.ModTime)
+	e.Mode, e.ModTime = datamesh.ModeOf(fs.FileMode(h.Mode&0o777)), timeOf(h.ModTime)
 	isDir := h.Typeflag == tar.TypeDir
 	var err error
 	if e.Path, err = checkPath(h.Name, isDir); err != nil {

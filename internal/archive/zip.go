@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"datamesh"
 	"datamesh/internal/errs"
 	"datamesh/internal/tree"
 )
@@ -181,8 +182,8 @@ func zipEntry(f *zip.File) (*Entry, kind, error) {
 	if !f.Modified.Equal(noTime) {
 		e.ModTime = timeOf(f.Modified)
 	}
-	if by := f.CreatorVersion >> 8; by == 3 || by == 19 { // Unix, or macOS: others know no permissions
-		e.Mode = uint32(mode.Perm())
+	if by := f.CreatorVersion >> 8; (by == 3 || by == 19) && f.ExternalAttrs>>16 != 0 { // Unix, or macOS: others know no permissions
+		e.Mode = datamesh.ModeOf(mode)
 	}
 	var err error
 	if e.Path, err = checkPath(f.Name, mode.IsDir()); err != nil {

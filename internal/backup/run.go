@@ -234,7 +234,7 @@ func (s *snapshotter) file(ctx context.Context, f *os.File, out *format.TreeEntr
 	if err != nil {
 		return &unreadable{errs.New(errs.IO, "%s: %w", out.Path, err)}
 	}
-	out.Mode, out.ModTime, out.Size = uint32(is.Mode().Perm()), format.UnixNano(is.ModTime()), is.Size()
+	out.Mode, out.ModTime, out.Size = datamesh.ModeOf(is.Mode()), format.UnixNano(is.ModTime()), is.Size()
 	inode, changed := identity(is)
 	if s.prior != nil && inode != 0 {
 		out.Inode, out.Changed = inode, changed

@@ -34,7 +34,7 @@ type Entry struct {
 	Created     time.Time
 	StoredBytes int64     // of all its shards
 	Type        string    // media type; "" for what is not known
-	Mode        uint32    // permission bits of the file, or 0
+	Mode        uint32    // permission bits of the file, or datamesh.NoPermissions; 0: not known
 	ModTime     time.Time // of the file, or zero
 	Pinned      bool      // it is not to be deleted
 	Further     []string  // names beside Name, in order

@@ -53,7 +53,7 @@ type Change struct {
 	Word    uint64            `cbor:"10,keyasint,omitempty"` // the generation of the owner's word on the manifest that deletes it
 	Done    bool              `cbor:"11,keyasint,omitempty"` // the mesh has been told so
 	Type    string            `cbor:"12,keyasint,omitempty"` // media type
-	Mode    uint32            `cbor:"13,keyasint,omitempty"` // permission bits of the file
+	Mode    uint32            `cbor:"13,keyasint,omitempty"` // permission bits of the file, or datamesh.NoPermissions
 	ModTime int64             `cbor:"14,keyasint,omitempty"` // of the file, nanoseconds since 1970
 	Pinned  bool              `cbor:"15,keyasint,omitempty"` // it is not to be deleted
 	Further []string          `cbor:"16,keyasint,omitempty"` // names beside Name, in order, none twice
@@ -126,7 +126,7 @@ func (c *Change) check() error {
 	switch {
 	case len(c.Name) > MaxName || !utf8.ValidString(c.Name):
 		return errs.New(errs.Serialization, "change: a name has at most %d bytes of valid UTF-8", MaxName)
-	case len(c.Type) > MaxType || !utf8.ValidString(c.Type) || c.Mode > 0o777:
+	case len(c.Type) > MaxType || !utf8.ValidString(c.Type) || !datamesh.ValidMode(c.Mode):
 		return errs.New(errs.Serialization, "change: a type of %d bytes, mode %#o", len(c.Type), c.Mode)
 	case c.Size < 0 || c.Stored < 0:
 		return errs.New(errs.Serialization, "change: %d bytes, stored as %d", c.Size, c.Stored)

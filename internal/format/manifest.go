@@ -43,7 +43,7 @@ type Manifest struct {
 	Version  uint64            `cbor:"1,keyasint"`
 	Size     int64             `cbor:"2,keyasint"`           // bytes of content
 	Name     string            `cbor:"3,keyasint,omitempty"` // valid UTF-8
-	Mode     uint32            `cbor:"4,keyasint,omitempty"` // permission bits
+	Mode     uint32            `cbor:"4,keyasint,omitempty"` // permission bits, or datamesh.NoPermissions
 	ModTime  int64             `cbor:"5,keyasint,omitempty"` // of the file, Unix nanoseconds
 	Created  int64             `cbor:"6,keyasint,omitempty"` // of the object, Unix nanoseconds
 	Type     string            `cbor:"7,keyasint,omitempty"` // media type
@@ -231,7 +231,7 @@ func (m *Manifest) check() error {
 	if len(m.Type) > MaxType || !utf8.ValidString(m.Type) {
 		return errs.New(errs.Serialization, "type: at most %d bytes of valid UTF-8", MaxType)
 	}
-	if m.Mode > 0o777 {
+	if !datamesh.ValidMode(m.Mode) {
 		return errs.New(errs.Serialization, "mode %#o has more than permission bits", m.Mode)
 	}
 	if err := checkTags(m.Tags); err != nil {

@@ -75,7 +75,7 @@ type SnapshotHead struct {
 type TreeEntry struct {
 	Path    string     `cbor:"1,keyasint"`            // from the top, which is "."
 	Kind    uint64     `cbor:"2,keyasint,omitempty"`  // [TreeFile] to [TreeLink]
-	Mode    uint32     `cbor:"3,keyasint,omitempty"`  // permission bits
+	Mode    uint32     `cbor:"3,keyasint,omitempty"`  // permission bits, or datamesh.NoPermissions
 	ModTime int64      `cbor:"4,keyasint,omitempty"`  // nanoseconds since 1970; 0: not known
 	Size    int64      `cbor:"5,keyasint,omitempty"`  // bytes of content
 	Target  string     `cbor:"6,keyasint,omitempty"`  // of a link
@@ -161,7 +161,7 @@ func (e *TreeEntry) check() error {
 	switch {
 	case !isText(e.Path, MaxTreePath) || !fs.ValidPath(e.Path) || strings.ContainsRune(e.Path, 0):
 		return errs.New(errs.Serialization, "entry of a tree: %.40q is no path", e.Path)
-	case e.Kind > TreeLink || e.Mode > 0o777 || e.Size < 0:
+	case e.Kind > TreeLink || !datamesh.ValidMode(e.Mode) || e.Size < 0:
 		return errs.New(errs.Serialization, "entry of a tree: kind %d, mode %#o, %d bytes", e.Kind, e.Mode, e.Size)
 	case (e.Kind == TreeLink) != (e.Target != "") || !isText(e.Target, MaxTreePath) || strings.ContainsRune(e.Target, 0):
 		return errs.New(errs.Serialization, "entry of a tree: kind %d leads to %.40q", e.Kind, e.Target)

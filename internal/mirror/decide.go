@@ -23,7 +23,7 @@ import (
 type State struct {
 	Type    string // tree.Directory, tree.Symlink, or "" for a file
 	Size    int64  // bytes
-	Mode    uint32 // permission bits; 0: not known
+	Mode    uint32 // permission bits, or datamesh.NoPermissions; 0: not known
 	ModTime time.Time
 	Target  string            // of a symbolic link; "": not known
 	ID      datamesh.ObjectID // in the mesh

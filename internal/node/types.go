@@ -28,7 +28,7 @@ type PutOptions struct {
 	To          []string  `json:"to,omitempty"`           // further recipients, in age's text
 	Code        string    `json:"code,omitempty"`         // "k+m"; "" is the configured code
 	MinSurvives *int      `json:"min_survives,omitempty"` // the bar for success; nil is half of m
-	Mode        uint32    `json:"mode,omitempty"`         // permission bits of the file
+	Mode        uint32    `json:"mode,omitempty"`         // permission bits of the file, or datamesh.NoPermissions; 0: not known
 	ModTime     time.Time `json:"mod_time,omitzero"`
 	Type        string    `json:"type,omitempty"`     // media type
 	Size        int64     `json:"size,omitempty"`     // of the content, if it is known

@@ -39,7 +39,7 @@ type Entry struct {
 	Path    string // from the top of the tree, with forward slashes; "." is the top
 	Type    string // Directory or Symlink; anything else is a regular file
 	Size    int64  // bytes of content
-	Mode    uint32 // permission bits; 0: not known
+	Mode    uint32 // permission bits, or datamesh.NoPermissions; 0: not known
 	ModTime time.Time
 	Target  string // of a symbolic link
 

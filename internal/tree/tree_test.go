@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"datamesh"
 	"datamesh/internal/durable"
 	"datamesh/internal/errs"
 )
@@ -352,5 +353,48 @@ func TestLeftoversAreRemovedOnceTheyAreOld(t *testing.T) {
 	got, _ = walked(t, dir, Options{}) // which passes over what is being written
 	if s := strings.Join(got, " "); s != ". sub sub/kept sub/new" {
 		t.Errorf("walked %s", s)
+	}
+}
+
+// What nobody has any permission on comes back as such, and what was written to in
+// such a directory is no reason to open it.
+func TestNoPermissionsComeBack(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("NOT TESTED: the permissions are those of Unix")
+	}
+	dir := t.TempDir()
+	there := filepath.Join(dir, "there")
+	if err := errors.Join(os.Mkdir(there, 0o700), os.Chmod(there, 0)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Chmod(there, 0o700); os.Chmod(filepath.Join(dir, "d"), 0o700) })
+	file := Entry{Path: "f", Size: 4, Mode: datamesh.NoPermissions, ModTime: then}
+	closed := Entry{Path: "d", Type: Directory, Mode: datamesh.NoPermissions, ModTime: then}
+	inside := Entry{Path: "there/f", Size: 4, Mode: 0o600, ModTime: then}
+	w := create(t, dir)
+	err := errors.Join(writeFile(w, file, "text"), w.Dir(closed), writeFile(w, Entry{Path: "d/f", Size: 4}, "text"), writeFile(w, inside, "text"), w.Close(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"f", "d", "there"} {
+		if fi, err := os.Lstat(filepath.Join(dir, name)); err != nil || fi.Mode().Perm() != 0 {
+			t.Errorf("%s: %v, %v", name, fi.Mode(), err)
+		}
+	}
+	opened, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	w = create(t, dir)
+	defer w.Close(nil)
+	for _, e := range []Entry{file, closed} {
+		if is, err := opened.Stat(e.Path); err != nil || is.Mode != datamesh.NoPermissions {
+			t.Errorf("%s is %#o, %v", e.Path, is.Mode, err)
+		}
+		other := e
+		if other.Mode = 0o600; !w.Same(e) || w.Same(other) {
+			t.Errorf("%s: the same %v, with other permissions %v", e.Path, w.Same(e), w.Same(other))
+		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 
+	"datamesh"
 	"datamesh/internal/durable"
 	"datamesh/internal/errs"
 )
@@ -335,7 +336,7 @@ func (t *Tree) excluded(levels []level, full string, isDir bool) bool {
 }
 
 func entryOf(name string, info fs.FileInfo) Entry {
-	e := Entry{Path: name, Mode: uint32(info.Mode().Perm()), ModTime: info.ModTime().UTC(), info: info}
+	e := Entry{Path: name, Mode: datamesh.ModeOf(info.Mode()), ModTime: info.ModTime().UTC(), info: info}
 	switch {
 	case info.IsDir():
 		e.Type = Directory

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"datamesh"
 	"datamesh/internal/durable"
 	"datamesh/internal/errs"
 )
@@ -37,8 +38,8 @@ type Writer struct {
 
 // A dir is a directory that something is written to.
 type dir struct {
-	was   fs.FileMode // permissions to give back; 0: it was made, or they did not change
-	entry *Entry      // nil: only what is in it was written
+	was   uint32 // its mode, to give back; 0: it was made, or has that still
+	entry *Entry // nil: only what is in it was written
 }
 
 // Create begins a tree in a directory, which it makes if it is not there.
@@ -82,7 +83,7 @@ func (w *Writer) Same(e Entry) bool {
 		right = info.IsDir()
 	}
 	return right && SameTime(info.ModTime(), e.ModTime) &&
-		(e.Mode == 0 || runtime.GOOS == "windows" || uint32(info.Mode().Perm()) == e.Mode)
+		(e.Mode == 0 || runtime.GOOS == "windows" || datamesh.ModeOf(info.Mode()) == e.Mode)
 }
 
 // Dir makes a directory, with those that lead to it. Its permissions and its
@@ -179,8 +180,8 @@ func (w *Writer) makeDir(name string) (*dir, error) {
 	case !info.IsDir():
 		return nil, errs.WithHint(errs.New(errs.Exists, "%s is there, and no directory", name), "give another directory to write to")
 	case info.Mode().Perm()&0o700 != 0o700 && runtime.GOOS != "windows":
-		d.was = info.Mode().Perm()
-		if err := w.root.Chmod(name, d.was|0o700); err != nil {
+		d.was = datamesh.ModeOf(info.Mode())
+		if err := w.root.Chmod(name, info.Mode().Perm()|0o700); err != nil {
 			return nil, problem(name, err)
 		}
 	}
@@ -405,10 +406,10 @@ func (w *Writer) settle(name string, d *dir) error {
 	}
 	mode := d.was
 	if d.entry != nil && d.entry.Mode != 0 {
-		mode = fs.FileMode(d.entry.Mode) & fs.ModePerm
+		mode = d.entry.Mode
 	}
 	if mode != 0 {
-		if err := w.root.Chmod(name, mode); err != nil {
+		if err := w.root.Chmod(name, fs.FileMode(mode)&fs.ModePerm); err != nil {
 			return problem(name, err)
 		}
 	}

@@ -77,6 +77,7 @@ var owners = map[string][]string{
 	"golang.org/x/sync/":                      {"internal/mesh", "internal/object", "internal/repair", "internal/transfer"},
 	"golang.org/x/sys/":                       {"internal/store", "cmd/bench"},
 	"golang.org/x/term":                       {"cmd/datamesh"},
+	"golang.org/x/text/unicode/norm":          {"internal/tree"},
 	"gonum.org/v1/plot":                       {"cmd/bench"},
 	"lukechampine.com/blake3":                 {"internal/hash"},
 	"modernc.org/sqlite":                      {"internal/backup", "internal/catalog", "internal/mirror", "internal/store"},

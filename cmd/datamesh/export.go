@@ -206,6 +206,10 @@ func (c *cli) export(ctx context.Context, ops api.Operations, refs []string, o e
 func chooseAll(ctx context.Context, ops api.Operations, refs []string) ([]node.Object, error) {
 	all := map[string]node.Object{}
 	for _, ref := range refs {
+		ref, err := spelledTop(ctx, ops, ref)
+		if err != nil {
+			return nil, err
+		}
 		o, none := objectOf(ctx, ops, ref)
 		switch {
 		case none != nil && !errors.Is(none, errs.FileNotFound):

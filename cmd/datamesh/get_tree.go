@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"unicode/utf8"
 
 	"datamesh"
 	"datamesh/internal/api"
@@ -57,7 +58,11 @@ func isPattern(ref string) bool { return strings.ContainsAny(ref, `*?[{`) }
 // pattern. If it is neither there are no objects. Kind: Invalid.
 func choose(ctx context.Context, ops api.Operations, ref string) (*selection, error) {
 	ref = strings.TrimSuffix(ref, "/")
-	s := &selection{base: ref}
+	base, err := spelledTop(ctx, ops, ref)
+	if err != nil {
+		return nil, err
+	}
+	s := &selection{base: base}
 	if _, err := datamesh.ParseObjectID(ref); err == nil {
 		s.base = "" // an id means the tree at the top of which it is
 		err := ops.List(ctx, node.ListOptions{}, func(o node.Object) error {
@@ -88,6 +93,33 @@ func choose(ctx context.Context, ops api.Operations, ref string) (*selection, er
 	}
 	slices.SortFunc(s.objects, func(a, b node.Object) int { return strings.Compare(a.Name, b.Name) })
 	return s, nil
+}
+
+// spelledTop returns the name of a tree as its objects have it: of one that none
+// has, the one that differs only in how Unicode composes its letters. Kind: Invalid
+// (there are several).
+func spelledTop(ctx context.Context, ops api.Operations, name string) (string, error) {
+	form, depth := tree.Composed(name), strings.Count(name, "/")+1
+	known := map[string]bool{}
+	if strings.IndexFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) < 0 {
+		return name, nil
+	}
+	err := ops.List(ctx, node.ListOptions{}, func(o node.Object) error {
+		parts := strings.SplitN(o.Name, "/", depth+1)
+		if top := strings.Join(parts[:min(depth, len(parts))], "/"); tree.Composed(top) == form {
+			known[top] = true
+		}
+		return nil
+	})
+	switch {
+	case err != nil || len(known) == 0 || known[name]:
+		return name, err
+	case len(known) > 1:
+		return name, errs.WithHint(errs.New(errs.Invalid, "%d names look like %s and are written in other Unicode forms", len(known), name), `copy the one that is meant from "datamesh list"`)
+	}
+	for name = range known {
+	}
+	return name, nil
 }
 
 // getTree reads back what ref means, if that is a tree or a pattern, to the

@@ -50,6 +50,10 @@ func (n *Node) resumeDeletion(ctx context.Context, ref string) (*Removed, error)
 func (n *Node) remove(ctx context.Context, ref string, o DeleteOptions, pinned bool) (*Removed, error) {
 	n.deleting.Lock()
 	defer n.deleting.Unlock()
+	ref, err := n.spelled(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
 	id, err := n.resolveAny(ctx, ref)
 	if err != nil {
 		return nil, err

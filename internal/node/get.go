@@ -21,8 +21,14 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 	began := time.Now()
 	var id datamesh.ObjectID
 	defer func() { n.getEnded(began, id, fetched, err) }()
+	if ref, err = n.spelled(ctx, ref); err != nil {
+		return nil, err
+	}
 	id, err = n.resolve(ctx, ref)
 	if errors.Is(err, errs.FileNotFound) && n.heardOf(ctx) {
+		if ref, err = n.spelled(ctx, ref); err != nil {
+			return nil, err
+		}
 		id, err = n.resolve(ctx, ref)
 	}
 	if errors.Is(err, errs.FileNotFound) {

@@ -12,6 +12,10 @@ import (
 // prove, has each prove its shards: one that cannot has none. Kinds: as
 // [object.Objects.Get].
 func (n *Node) Info(ctx context.Context, ref string, prove bool) (*Info, error) {
+	ref, err := n.spelled(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
 	id, err := n.resolve(ctx, ref)
 	if err != nil {
 		return nil, err

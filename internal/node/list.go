@@ -35,6 +35,10 @@ func (n *Node) List(ctx context.Context, o ListOptions, each func(Object) error)
 // Versions returns the objects that have a name, the newest first, and those that
 // had it when they were deleted and can still be brought back. Kind: FileNotFound.
 func (n *Node) Versions(ctx context.Context, name string) (*Versions, error) {
+	name, err := n.spelled(ctx, name)
+	if err != nil {
+		return nil, err
+	}
 	v, err := n.versions(ctx, name)
 	if err == nil && len(v.Versions) == 0 && n.heardOf(ctx) {
 		v, err = n.versions(ctx, name)

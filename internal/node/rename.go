@@ -97,6 +97,9 @@ func (n *Node) Rename(ctx context.Context, o RenameOptions) (*Renamed, error) {
 	}
 	r := &Renamed{From: o.From, To: o.To}
 	r.Warnings, err = n.amend(ctx, func() (err error) {
+		if o.From, err = n.spelled(ctx, o.From); err != nil {
+			return err
+		}
 		if isID {
 			if id, err = n.catalog.Current(ctx, id); err != nil {
 				return err
@@ -127,12 +130,15 @@ func (n *Node) Copy(ctx context.Context, o CopyOptions) (*Copied, error) {
 	r.Warnings, err = n.amend(ctx, func() error {
 		n.deleting.Lock() // what is being deleted gets no further name
 		defer n.deleting.Unlock()
-		from := o.From
+		from, err := n.spelled(ctx, o.From)
+		if err != nil {
+			return err
+		}
 		if isID {
 			from = ""
 			id, err = n.catalog.Current(ctx, id)
 		} else {
-			id, err = n.resolve(ctx, o.From)
+			id, err = n.resolve(ctx, from)
 		}
 		if err != nil {
 			return err

@@ -26,6 +26,10 @@ func (n *Node) Share(ctx context.Context, ref string, o ShareOptions) (*Share, e
 	}
 	n.deleting.Lock()
 	defer n.deleting.Unlock()
+	ref, err := n.spelled(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
 	id, err := n.resolve(ctx, ref)
 	if err != nil {
 		return nil, err

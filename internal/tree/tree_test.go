@@ -297,6 +297,43 @@ func TestNamesThatAreOneHereAreReported(t *testing.T) {
 	w.Close(nil)
 }
 
+// A hard link stands here for a system that composes letters itself.
+func TestNamesThatLookTheSameAreReported(t *testing.T) {
+	const composed, not = "caf\u00e9", "cafe\u0301"
+	if Composed(not) != composed || Composed(composed) != composed || Composed("cafe") == composed {
+		t.Errorf("%q", Composed(not))
+	}
+	for _, force := range []bool{false, true} {
+		dir := t.TempDir()
+		w := create(t, dir)
+		w.Force = force
+		file := Entry{Path: composed, Size: 5, Mode: 0o600, ModTime: then}
+		if err := writeFile(w, file, "first"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Link(filepath.Join(dir, composed), filepath.Join(dir, not)); err != nil {
+			t.Fatal(err)
+		}
+		other := file
+		other.Path = not
+		if err := writeFile(w, other, "other"); errs.KindOf(err) != errs.Exists || !strings.Contains(err.Error(), "one name") {
+			t.Errorf("got %v", err)
+		}
+		if !w.Same(file) || w.Same(other) {
+			t.Errorf("the same: %v, and the other %v", w.Same(file), w.Same(other))
+		}
+		w.Close(nil)
+		w = create(t, dir) // all is there before
+		if !w.Same(file) || w.Same(other) {
+			t.Error("the other one is there, too")
+		}
+		if b, err := os.ReadFile(filepath.Join(dir, composed)); err != nil || string(b) != "first" {
+			t.Errorf("got %q, %v", b, err)
+		}
+		w.Close(nil)
+	}
+}
+
 func TestReservedNamesOfWindows(t *testing.T) {
 	for name, want := range map[string]bool{"con": true, "NUL.txt": true, "com1": true, "LPT¹.x": true, "aux .c": true, "console": false, "com": false, "com10": false, "x.nul": false} {
 		if got := Reserved(name); got != want {

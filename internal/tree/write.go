@@ -32,7 +32,7 @@ type Writer struct {
 
 	mu    sync.Mutex        // guards the rest
 	dirs  map[string]*dir   // that lead to what was written, by path
-	names map[string]string // what was written, by its path in lower case
+	names map[string]string // what was written or is there, by its folded path
 	links []Entry
 }
 
@@ -61,17 +61,18 @@ func Look(name string) (*Writer, error) {
 	if err != nil {
 		return nil, problem(name, err)
 	}
-	return &Writer{root: root}, nil
+	return &Writer{root: root, dirs: map[string]*dir{}, names: map[string]string{}}, nil
 }
 
 // Same reports whether an entry is there already: a file of its size, time and
-// permissions, a directory of these, or a symbolic link that leads to the same.
+// permissions, a directory of these, or a symbolic link that leads to the same. What
+// is there by another name that was asked for or written is that other one alone.
 func (w *Writer) Same(e Entry) bool {
 	if checkHere(e.Path) != nil {
 		return false
 	}
 	info, err := w.root.Lstat(e.Path)
-	if err != nil {
+	if err != nil || w.again(e.Path) != nil {
 		return false
 	}
 	if e.Type == Symlink {
@@ -219,9 +220,9 @@ func (w *Writer) tidy(name string) {
 const leftTime = time.Hour
 
 // claim notes that a path is written, and refuses one that this system takes for
-// another that was, as those do that know no upper case.
+// another that was, as those do that know no upper case or compose letters.
 func (w *Writer) claim(name string) error {
-	key := strings.ToLower(name)
+	key := folded(name)
 	before, ok := w.names[key]
 	if !ok {
 		w.names[key] = name

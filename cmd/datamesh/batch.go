@@ -31,8 +31,9 @@ const (
 	fileUnchanged = "unchanged"
 	fileFailed    = "failed"
 	filePlanned   = "planned" // of a dry run
-	fileDeleted   = "deleted" // by a sync, in the mesh
+	fileDeleted   = "deleted" // in the mesh
 	fileRemoved   = "removed" // by a sync, here
+	fileShared    = "shared"
 )
 
 // A batch is what came of a command for many files.
@@ -50,7 +51,7 @@ type batch struct {
 	Warnings    []string    `json:"warnings,omitempty"`
 	DryRun      bool        `json:"dry_run,omitempty"`
 
-	deleted, removed, conflicts int // of a sync
+	deleted, removed, conflicts, shared int
 }
 
 // A batchFile is one file, directory or symbolic link of a batch.
@@ -110,6 +111,8 @@ func (t *tally) add(f batchFile) {
 		b.Unchanged++
 	case fileDeleted:
 		b.deleted++
+	case fileShared:
+		b.shared++
 	case fileRemoved:
 		b.removed++
 	case fileFailed:
@@ -197,7 +200,7 @@ func (t *tally) end(what string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	b := &t.batch
-	well := b.Stored + b.Written + b.deleted + b.removed + b.Unchanged + b.Planned
+	well := b.Stored + b.Written + b.deleted + b.removed + b.shared + b.Unchanged + b.Planned
 	switch {
 	case errors.Is(t.stopped, errs.Import), errors.Is(t.stopped, errs.Integrity), errors.Is(t.stopped, errChanged): // it would only stop there again
 		err := fmt.Errorf("%s %s: after %s: %w", t.verb, what, count(well, "file"), t.stopped)

@@ -276,3 +276,34 @@ func TestLinksAreOpenedByWhoeverHasThem(t *testing.T) {
 	}
 	alice.reads(t, stored.ID, content)
 }
+
+// Of a directory the newest of each file is shared, and nothing twice.
+func TestASharedDirectoryIsReadFileByFile(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, 4)
+	alice, bob := m.user(t), m.user(t)
+	alice.knows(t, "bob", bob)
+	bob.knows(t, "alice", alice)
+	dir := filepath.Join(t.TempDir(), "dir")
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "sub"), 0o700), os.WriteFile(filepath.Join(dir, "a"), []byte("old"), 0o600),
+		os.WriteFile(filepath.Join(dir, "sub", "b"), []byte("b"), 0o600), os.Symlink("a", filepath.Join(dir, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	result[batch](t, alice.run(t, "put", "-r", dir))
+	alice.put(t, []byte("new one"), "--name", "dir/a")
+	alice.put(t, []byte("no part of it"), "--name", "dirt")
+	for range 2 {
+		r := result[manyDone](t, alice.run(t, "share", "dir/", "--to", "bob"))
+		if r.Name != "dir/" || r.Done != 2 || r.Failed != 0 || r.Bytes != 8 || len(r.Files) != 2 || r.Files[0].State != fileShared {
+			t.Errorf("shared %+v", r)
+		}
+	}
+	if box := result[node.Inbox](t, bob.run(t, "inbox")); len(box.Objects) != 2 {
+		t.Errorf("got %+v", box)
+	}
+	for name, want := range map[string]string{"dir/a": "new one", "dir/sub/b": "b"} {
+		if got := bob.run(t, "get", "alice/"+name, "-"); got.code != 0 || string(got.stdout) != want {
+			t.Errorf("%s: %q, exit status %d: %s", name, got.stdout, got.code, got.stderr)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -14,8 +15,9 @@ import (
 
 func (c *cli) rmCommand() *cobra.Command {
 	var o node.DeleteOptions
+	var recursive bool
 	cmd := &cobra.Command{
-		Use:   "rm ID|NAME",
+		Use:   "rm ID|NAME|DIR/",
 		Short: "delete a file",
 		Long: `Deletes a file that you have stored; of several of one name the newest. Nobody
 can get it any more. For 7 days "datamesh undelete" brings it back: so long the
@@ -25,11 +27,16 @@ says otherwise. Copies that others have got are theirs.
 Of a file that has several names NAME is taken away and the file is kept, and ID
 deletes it with all of them. What is pinned is not deleted: "datamesh unpin" it.
 
+With -r all that is below a directory is deleted, with all versions of each file,
+but for what is pinned and for snapshots of backups. It ends with 3 when some of it
+could not be deleted.
+
 Nodes that are away are told when they return.`,
 		Args:              arity(1, 1),
 		ValidArgsFunction: positional(c.completeObjects),
 	}
 	flags := cmd.Flags()
+	flags.BoolVarP(&recursive, "recursive", "r", false, "delete a directory, with all that is below it")
 	flags.BoolVar(&o.Now, "now", false, "delete it at once and for ever, not into the trash")
 	flags.BoolVar(&o.Forget, "forget", false, "only take it out of the list, of all your homes, and leave it in the mesh")
 	flags.BoolVar(&o.DryRun, "dry-run", false, "say what would be deleted, and delete nothing")
@@ -39,6 +46,16 @@ Nodes that are away are told when they return.`,
 			return errs.WithHint(errs.New(errs.Invalid, "what is only forgotten is not deleted"), "give either --now or --forget")
 		}
 		return c.withKeys(cmd.Context(), func(ops api.Operations) error {
+			dir, all, err := asDirectory(cmd.Context(), ops, args[0])
+			if len(all) > 0 && !recursive {
+				err = errs.WithHint(errs.New(errs.Invalid, "it is a directory, and %s would be deleted", count(len(all), "file")), "datamesh rm -r %s", quoteWord(args[0]))
+			}
+			if err != nil {
+				return fmt.Errorf("rm %s: %w", args[0], err)
+			}
+			if len(all) > 0 {
+				return c.rmEach(cmd.Context(), ops, dir, all, o)
+			}
 			r, err := ops.Delete(cmd.Context(), args[0], o)
 			if err != nil {
 				return fmt.Errorf("rm %s: %w", args[0], err)
@@ -57,6 +74,22 @@ Nodes that are away are told when they return.`,
 		})
 	}
 	return cmd
+}
+
+// rmEach deletes what is within a directory.
+func (c *cli) rmEach(ctx context.Context, ops api.Operations, dir string, all []node.Object, o node.DeleteOptions) error {
+	err := c.doEach(ctx, "rm", fileDeleted, dir, all, o.DryRun, func(x node.Object) ([]string, error) {
+		o.Name = x.Name
+		r, err := ops.Delete(ctx, x.ID.String(), o)
+		if err != nil {
+			return nil, err
+		}
+		return r.Warnings, nil
+	})
+	if err == nil && !o.DryRun && !o.Now && !o.Forget {
+		c.next("list --deleted # what can be brought back")
+	}
+	return err
 }
 
 func removedText(w io.Writer, r *node.Removed) {

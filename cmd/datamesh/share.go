@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,7 @@ import (
 
 	"datamesh"
 	"datamesh/internal/api"
+	"datamesh/internal/catalog"
 	"datamesh/internal/config"
 	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
@@ -24,12 +26,13 @@ func (c *cli) shareCommand() *cobra.Command {
 	var link bool
 	var p password
 	cmd := &cobra.Command{
-		Use:   "share NAME|ID",
+		Use:   "share NAME|ID|DIR/",
 		Short: "let somebody else read a file, without moving it",
 		Long: `Shares a file that you have stored: with a contact, in whose inbox it appears, or
 with whoever has a link. A second manifest is sealed for him, which has the keys of
 the content; the content stays where it is. New content of the same name is not
-shared by that.
+shared by that. Of DIR/ each file below it is shared, as it is now; it ends with 3
+when some could not be.
 
 A link is a secret: it is printed once and kept nowhere, and whoever has it reads
 the file. With a password it takes that, too; tell it on another way.`,
@@ -55,6 +58,9 @@ the file. With a password it takes that, too; tell it on another way.`,
 			if o.Expires, err = config.ParseDays(expires); err != nil || o.Expires == 0 {
 				return errs.WithHint(errs.New(errs.Invalid, "--expires: %q is no time such as 12h or 30d", expires), "datamesh share %s --to CONTACT --expires 30d", quoteWord(args[0]))
 			}
+		}
+		if link && catalog.IsBelow(args[0]) {
+			return errs.WithHint(errs.New(errs.Invalid, "a link is one to a file, and %s is a directory", args[0]), "datamesh share %s --to CONTACT", quoteWord(args[0]))
 		}
 		if link {
 			return c.shareLink(cmd.Context(), args[0], o, &p)
@@ -88,6 +94,15 @@ func (c *cli) shareLink(ctx context.Context, ref string, o node.ShareOptions, p 
 
 func (c *cli) share(ctx context.Context, ref string, o node.ShareOptions, link *datamesh.Link) error {
 	return c.withKeys(ctx, func(ops api.Operations) error {
+		dir, all, err := asDirectory(ctx, ops, ref)
+		switch {
+		case err != nil:
+			return fmt.Errorf("share %s: %w", ref, err)
+		case len(all) > 0 && (link != nil || !catalog.IsBelow(ref)):
+			return errs.WithHint(errs.New(errs.Invalid, "share %s: it is a directory", ref), "datamesh share %s --to CONTACT", quoteWord(dir+"/"))
+		case len(all) > 0:
+			return c.shareEach(ctx, ops, dir, all, o)
+		}
 		s, err := ops.Share(ctx, ref, o)
 		if err != nil {
 			return fmt.Errorf("share %s: %w", ref, err)
@@ -119,6 +134,23 @@ func (c *cli) share(ctx context.Context, ref string, o node.ShareOptions, link *
 			c.next("unshare %s --link %s # takes it back", s.Object, s.ID)
 		}
 		return err
+	})
+}
+
+// shareEach shares the newest of each file within a directory.
+func (c *cli) shareEach(ctx context.Context, ops api.Operations, dir string, all []node.Object, o node.ShareOptions) error {
+	last := ""
+	all = slices.DeleteFunc(all, func(x node.Object) bool { // the newest of a name comes first
+		older := x.Name == last
+		last = x.Name
+		return older || fileKind(x.Type) != ""
+	})
+	return c.doEach(ctx, "share", fileShared, dir, all, false, func(x node.Object) ([]string, error) {
+		s, err := ops.Share(ctx, x.ID.String(), o)
+		if err != nil {
+			return nil, err
+		}
+		return s.Warnings, nil
 	})
 }
 

@@ -15,11 +15,11 @@ import (
 func (c *cli) tagCommand() *cobra.Command {
 	var add, remove []string
 	cmd := &cobra.Command{
-		Use:   "tag ID|NAME|PATTERN",
+		Use:   "tag ID|NAME|DIR/|PATTERN",
 		Short: "add tags to files, and take some away",
 		Long: `Adds tags to what you have stored, and takes some away: of the newest file of a
-name, or of each name that matches a pattern, such as 'photos/**'. A file has at
-most 64 tags, of 256 bytes each.`,
+name, of each name below DIR/, or of each that matches a pattern, such as
+'photos/**/*.jpg'. A file has at most 64 tags, of 256 bytes each.`,
 		Example:           `  datamesh tag 'photos/2026/*' --add holiday,sea --remove new`,
 		Args:              arity(1, 1),
 		ValidArgsFunction: positional(c.completeObjects),

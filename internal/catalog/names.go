@@ -147,6 +147,51 @@ func (c *Catalog) Copy(ctx context.Context, id datamesh.ObjectID, from, to strin
 	return e, name, err
 }
 
+// CopyBelow gives the newest object of each name below one that ends with a slash a
+// further name below another, with the directory of that name. It returns how many
+// objects have one. Kinds: FileNotFound, Exists, Invalid.
+func (c *Catalog) CopyBelow(ctx context.Context, from, to string) (copied int, err error) {
+	switch {
+	case !IsBelow(to):
+		return 0, errs.WithHint(errs.New(errs.Invalid, "%q stands for all that is below it, and %q does not", from, to), "end both with a slash")
+	case from == to:
+		return 0, errs.New(errs.Invalid, "both names are the same")
+	}
+	err = c.write(ctx, func(tx *writing) error {
+		copied = 0
+		moves, err := tx.moves(from, to)
+		if err == nil && len(moves) == 0 {
+			err = errs.New(errs.FileNotFound, "no object in the catalog has that name")
+		}
+		if err != nil {
+			return err
+		}
+		for _, m := range moves {
+			newest, err := tx.named(m.from)
+			if err != nil || newest[0] != m.id {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			if ids, err := tx.named(m.to); err != nil || len(ids) > 0 {
+				return errors.Join(err, errTaken(m.to))
+			}
+			e, err := tx.entry(m.id)
+			if err != nil {
+				return err
+			}
+			e.setNames(append(e.Names(), m.to))
+			if err := tx.update(&e); err != nil {
+				return err
+			}
+			copied++
+		}
+		return nil
+	})
+	return copied, err
+}
+
 // Unname takes a name from an object that has others, and returns what it is now.
 // Kinds: FileNotFound, Invalid (it has no other).
 func (c *Catalog) Unname(ctx context.Context, id datamesh.ObjectID, name string) (e Entry, err error) {

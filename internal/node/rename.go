@@ -117,7 +117,7 @@ func (n *Node) Rename(ctx context.Context, o RenameOptions) (*Renamed, error) {
 	return r, err
 }
 
-// Copy gives an object a further name. Kinds: FileNotFound, Exists, Invalid.
+// Copy gives an object a further name, or all that are below one. Kinds: FileNotFound, Exists, Invalid.
 func (n *Node) Copy(ctx context.Context, o CopyOptions) (*Copied, error) {
 	id, isID, err := parseRef(o.From)
 	if err == nil {
@@ -130,6 +130,11 @@ func (n *Node) Copy(ctx context.Context, o CopyOptions) (*Copied, error) {
 	r.Warnings, err = n.amend(ctx, func() error {
 		n.deleting.Lock() // what is being deleted gets no further name
 		defer n.deleting.Unlock()
+		if catalog.IsBelow(o.From) {
+			r.Name = o.To
+			r.Objects, err = n.catalog.CopyBelow(ctx, o.From, o.To)
+			return err
+		}
 		from, err := n.spelled(ctx, o.From)
 		if err != nil {
 			return err

@@ -37,15 +37,16 @@ type Renamed struct {
 
 // CopyOptions say what gets a further name.
 type CopyOptions struct {
-	From string `json:"from"` // an id or a name
+	From string `json:"from"` // an id, a name, or what is below one that ends with a slash
 	To   string `json:"to"`
 }
 
 // Copied is the result of copy.
 type Copied struct {
-	ID       datamesh.ObjectID `json:"id"`
-	Name     string            `json:"name"`  // the new one
-	Names    []string          `json:"names"` // all that the object has now
+	ID       datamesh.ObjectID `json:"id,omitzero"`       // of one object
+	Name     string            `json:"name"`              // the new one
+	Names    []string          `json:"names,omitempty"`   // all that the object has now
+	Objects  int               `json:"objects,omitempty"` // below a directory that have a further name now
 	Warnings []string          `json:"warnings,omitempty"`
 }
 

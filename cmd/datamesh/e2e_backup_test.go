@@ -332,6 +332,43 @@ func (u *user) findsDamage(t *testing.T, want map[string]leaf) {
 	u.restores(t, "tree", "1", want)
 }
 
+// A check reads the shards, too, that nobody needs as long as the others are whole,
+// and tells a damaged one from one that is not there.
+func TestVerifySeesParityThatIsDamaged(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, 6)
+	u := m.user(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), noisy(1, 2<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	u.backs(t, dir, "tree")
+	if r := result[backup.Restored](t, u.run(t, "restore", "tree", "--verify")); r.Checked == nil || r.Checked.Objects != 2 || r.Checked.Shards != 12 || len(r.Checked.Unsound)+len(r.Bad)+r.Failed != 0 {
+		t.Errorf("when all is whole: %+v, %+v", r, r.Checked)
+	}
+	pack := result[node.Info](t, u.run(t, "info", u.mostNeeded(t).String()))
+	segment := pack.Segments[len(pack.Segments)-1]
+	damaged, missing := segment.Shards[4], segment.Shards[5]
+	if damaged.Index != 4 || missing.Index != 5 {
+		t.Fatalf("the segment has %+v", segment.Shards)
+	}
+	file := func(s node.ShardInfo) string {
+		return m.byID(t, s.Peer).shardFiles(t)[datamesh.ShardKey{Segment: segment.ID, Index: s.Index}]
+	}
+	flip(t, file(damaged))
+	if err := os.Remove(file(missing)); err != nil {
+		t.Fatal(err)
+	}
+	o := u.run(t, "restore", "tree", "--verify")
+	r := document[backup.Restored](t, o.stdout)
+	if o.code != 9 || r.Failed != 0 || len(r.Bad) == 0 || r.Bad[0].Segment != segment.ID || r.Bad[0].Index != 4 || r.Bad[0].Peer != damaged.Peer {
+		t.Errorf("exit status %d, %+v: %s", o.code, r, o.stderr)
+	}
+	if x := r.Checked.Unsound; len(x) != 1 || x[0].ID != pack.ID || x[0].Damaged+x[0].Missing != 2 || x[0].Damaged < 1 {
+		t.Errorf("unsound is %+v, want %s with two shards", x, pack.ID)
+	}
+}
+
 // index opens the index of the backups of a home.
 func (u *user) index(t *testing.T) *sql.DB {
 	t.Helper()

@@ -32,8 +32,9 @@ others that are in the way are not overwritten. It ends with 3 when some files
 could not be brought back.
 
 With --verify all that the snapshot needs is read and checked, and nothing is
-written. It ends with 7 when something is lost, and with 9 when something was
-damaged, and could be rebuilt.`,
+written: also the shards that no reader needs as long as others are whole, from each
+peer that holds one. It ends with 7 when something is lost, and with 9 when something was
+damaged or missing, and can be rebuilt.`,
 		Args:              arity(1, 2),
 		ValidArgsFunction: positional(c.completeObjects, completeDirs),
 	}
@@ -122,6 +123,14 @@ func (c *cli) verify(ctx context.Context, a *backup.Archive, s backup.Snapshot) 
 	switch {
 	case r.Failed > 0:
 		return errs.WithHint(errs.New(errs.Integrity, "%s cannot be read now", count(r.Failed, "file")), `see who answers with "datamesh peers"; what is read from the disk again is put anew: datamesh backup DIR --force --name NAME`)
+	case r.Checked != nil && len(r.Checked.Unsound) > 0:
+		damaged, missing := 0, 0
+		for _, x := range r.Checked.Unsound {
+			c.warn("%s: %s damaged, %d missing", x.ID, count(x.Damaged, "shard"), x.Missing)
+			damaged, missing = damaged+x.Damaged, missing+x.Missing
+		}
+		return errs.WithHint(errs.New(errs.Degraded, "of %s %d are damaged and %d missing; all files are whole", count(r.Checked.Shards, "shard"), damaged, missing),
+			"have the nodes that had them look at their disks, and mend what is missing: datamesh scrub, datamesh repair")
 	case len(r.Bad) > 0:
 		return errs.WithHint(errs.New(errs.Degraded, "%s had to be rebuilt; all files are whole", count(len(r.Bad), "shard")), "have the nodes that had them look at their disks: datamesh scrub")
 	}
@@ -130,8 +139,12 @@ func (c *cli) verify(ctx context.Context, a *backup.Archive, s backup.Snapshot) 
 
 func (c *cli) printRestored(r *backup.Restored, what string) error {
 	c.warnFailures(r.Failed, r.Failures)
+	was := "rebuilt"
+	if r.Checked != nil {
+		was = "damaged"
+	}
 	for _, b := range r.Bad {
-		c.warn("shard %d of %s was rebuilt: peer %s: %s", b.Index, b.Segment, b.Peer, b.Reason)
+		c.warn("shard %d of %s was %s: peer %s: %s", b.Index, b.Segment, was, b.Peer, b.Reason)
 	}
 	return c.print(r, func(w io.Writer) {
 		row(w, "id", r.ID)

@@ -236,6 +236,10 @@ func (c *Client) Inbox(ctx context.Context) (*node.Inbox, error) {
 	return ask[node.Inbox](ctx, c, "GET", inboxPath, nil, nil)
 }
 
+func (c *Client) Check(ctx context.Context, ref string) (*node.Checked, error) {
+	return ask[node.Checked](ctx, c, "GET", checkPath, url.Values{"ref": {ref}}, nil)
+}
+
 func (c *Client) Info(ctx context.Context, ref string, prove bool) (*node.Info, error) {
 	return ask[node.Info](ctx, c, "GET", infoPath, url.Values{"ref": {ref}, "prove": {strconv.FormatBool(prove)}}, nil)
 }

@@ -144,6 +144,14 @@ func (m *memory) Info(ctx context.Context, ref string, prove bool) (*node.Info, 
 	return &node.Info{ID: o.ID, Name: o.Name, Size: o.Size, Segments: []node.SegmentInfo{{ID: datamesh.SegmentID(o.ID), Shards: []node.ShardInfo{shard}}}}, nil
 }
 
+func (m *memory) Check(ctx context.Context, ref string) (*node.Checked, error) {
+	o, err := m.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	return &node.Checked{ID: o.ID, Shards: 6, Missing: 1, Bad: []node.BadShard{{Segment: datamesh.SegmentID{1}, Index: 2, Peer: datamesh.PeerID{1}, Reason: "ü"}}}, nil
+}
+
 func (m *memory) Peers(context.Context) (*node.Peers, error) {
 	peer := node.Peer{PeerID: datamesh.PeerID{9}, Addrs: []string{"/ip4/192.0.2.1/tcp/1"}, LatencyMS: 1.5, State: "alive", Role: "storage", Used: 1, Capacity: 2, Labels: node.Labels{Site: "Zürich"}}
 	return &node.Peers{Peers: []node.Peer{peer}}, nil

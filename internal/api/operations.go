@@ -98,6 +98,9 @@ type Operations interface {
 	// them prove it.
 	Info(ctx context.Context, ref string, prove bool) (*node.Info, error)
 
+	// Check reads every shard of an object.
+	Check(ctx context.Context, ref string) (*node.Checked, error)
+
 	// Peers returns the storage members of the mesh other than the node.
 	Peers(ctx context.Context) (*node.Peers, error)
 

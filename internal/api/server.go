@@ -120,6 +120,7 @@ func routes(ops Operations) http.Handler {
 	mux.Handle("POST "+hearPath, answer(func(r *http.Request) (*node.Heard, error) { return ops.Hear(r.Context()) }))
 	mux.Handle("DELETE "+deletedPath, answer(func(r *http.Request) (*node.Undeleted, error) { return ops.Undelete(r.Context(), ref(r)) }))
 	mux.Handle("GET "+contentPath, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { get(ops, w, r) }))
+	mux.Handle("GET "+checkPath, answer(func(r *http.Request) (*node.Checked, error) { return ops.Check(r.Context(), ref(r)) }))
 	mux.Handle("GET "+infoPath, answer(func(r *http.Request) (*node.Info, error) { return info(ops, r) }))
 	mux.Handle("GET "+peersPath, answer(func(r *http.Request) (*node.Peers, error) { return ops.Peers(r.Context()) }))
 	mux.Handle("GET "+statsPath, answer(func(r *http.Request) (*node.Stats, error) { return ops.Stats(r.Context()) }))

@@ -250,9 +250,10 @@ func TestAnyHTTPClientIsAnswered(t *testing.T) {
 		status int
 		media  string
 	}{
-		statsPath:                 {200, jsonType},
-		infoPath + "?ref=unknown": {404, problemType},
-		"/v1/none":                {400, problemType},
+		statsPath:                  {200, jsonType},
+		infoPath + "?ref=unknown":  {404, problemType},
+		checkPath + "?ref=unknown": {404, problemType},
+		"/v1/none":                 {400, problemType},
 	} {
 		resp, err := (&http.Client{Transport: transport}).Get("http://node" + path)
 		if err != nil {

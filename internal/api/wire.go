@@ -14,6 +14,7 @@ const (
 	deletedPath  = "/v1/deleted" // GET lists what was deleted, DELETE brings back
 	contentPath  = "/v1/content" // GET gets
 	infoPath     = "/v1/info"
+	checkPath    = "/v1/check"
 	peersPath    = "/v1/peers"
 	statsPath    = "/v1/stats"
 	healthPath   = "/v1/health"

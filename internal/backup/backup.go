@@ -43,6 +43,7 @@ type Mesh interface {
 	BackupObjects(ctx context.Context, learn bool) (*node.BackupObjects, error)
 	Gone(ctx context.Context, ids []datamesh.ObjectID) (*node.Gone, error)
 	Info(ctx context.Context, ref string, prove bool) (*node.Info, error)
+	Check(ctx context.Context, ref string) (*node.Checked, error)
 }
 
 // Keys are those of an owner's backups.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"datamesh"
 	"datamesh/internal/errs"
@@ -28,7 +29,23 @@ type Restored struct {
 
 	Failed   int             `json:"failed"`   // files, directories and links that are not as they were
 	Failures []Failure       `json:"failures"` // the first 1000 of them
-	Bad      []node.BadShard `json:"bad"`      // that were rebuilt; the first 1000
+	Bad      []node.BadShard `json:"bad"`      // that were rebuilt, or that a check has found damaged; the first 1000
+
+	Checked *Checked `json:"checked,omitempty"` // if nothing is written
+}
+
+// Checked is what reading every shard that a snapshot needs has come to.
+type Checked struct {
+	Objects int       `json:"objects"` // the snapshot, and the packs that it needs
+	Shards  int       `json:"shards"`  // that there should be of all
+	Unsound []Unsound `json:"unsound"` // objects that have not all their shards whole
+}
+
+// An Unsound object can be read, and has not all its shards whole.
+type Unsound struct {
+	ID      datamesh.ObjectID `json:"id"`
+	Damaged int               `json:"damaged"` // shards
+	Missing int               `json:"missing"`
 }
 
 // maxBad is how many damaged shards are told at most.
@@ -84,6 +101,11 @@ func (a *Archive) restore(ctx context.Context, s Snapshot, w *tree.Writer) (*Res
 	}
 	for place := range r.packs {
 		if err := r.pack(ctx, place); err != nil {
+			return nil, err
+		}
+	}
+	if w == nil {
+		if err := r.check(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -221,6 +243,36 @@ func (r *restore) begin(ctx context.Context) error {
 		}
 		return ctx.Err()
 	}, itemColumns+`WHERE pieces = 0 OR same ORDER BY n`)
+}
+
+// check reads every shard of what the snapshot needs, those included that no reader
+// had need of. What cannot be read at all is told of the files that need it.
+func (r *restore) check(ctx context.Context) error {
+	c := &Checked{Unsound: []Unsound{}}
+	r.result.Checked = c
+	for _, id := range append([]datamesh.ObjectID{r.result.ID}, r.packs...) {
+		is, err := r.a.mesh.Check(ctx, id.String())
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			r.a.Events.note(fmt.Sprintf("the shards of %s could not be checked: %v", id, err))
+			continue
+		}
+		c.Objects++
+		c.Shards += is.Shards
+		if len(is.Bad)+is.Missing > 0 {
+			c.Unsound = append(c.Unsound, Unsound{id, len(is.Bad), is.Missing})
+		}
+		for _, b := range is.Bad {
+			if !slices.ContainsFunc(r.result.Bad, func(x node.BadShard) bool {
+				return x.Segment == b.Segment && x.Index == b.Index && x.Peer == b.Peer
+			}) && len(r.result.Bad) < maxBad {
+				r.result.Bad = append(r.result.Bad, b)
+			}
+		}
+	}
+	return nil
 }
 
 // count counts an entry as written, or as failed.

@@ -93,3 +93,21 @@ func (n *Node) Gone(ctx context.Context, ids []datamesh.ObjectID) (*Gone, error)
 	}
 	return &Gone{Gone: gone}, nil
 }
+
+// Check reads every shard of an object, from each peer that is said to hold it.
+// Kinds: as [object.Objects.Get].
+func (n *Node) Check(ctx context.Context, ref string) (*Checked, error) {
+	id, err := n.resolve(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	l, err := n.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := l.objects.Check(ctx, id)
+	if err != nil {
+		return nil, l.absent(err)
+	}
+	return &Checked{ID: id, Shards: c.Shards, Missing: c.Missing, Bad: badShards(c.Bad)}, nil
+}

@@ -29,3 +29,11 @@ type BackupObject struct {
 type Gone struct {
 	Gone []datamesh.ObjectID `json:"gone"`
 }
+
+// Checked is what reading every shard of an object has come to.
+type Checked struct {
+	ID      datamesh.ObjectID `json:"id"`
+	Shards  int               `json:"shards"`  // that there should be
+	Missing int               `json:"missing"` // that nobody has
+	Bad     []BadShard        `json:"bad"`     // that are damaged where they are
+}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -73,7 +74,17 @@ puts it anew.`,
 }
 
 func (c *cli) backup(ctx context.Context, a *backup.Archive, source *tree.Tree, dir string, o backup.RunOptions) error {
+	t := c.follows(a, "backup")
+	counted, stopCounting := context.WithCancel(ctx)
+	var counter sync.WaitGroup
+	if !c.json && !c.quiet {
+		counter.Go(func() { t.countTree(counted, source) })
+	}
+	stop := c.tell(ctx, t)
 	r, err := a.Run(ctx, source, o)
+	stopCounting()
+	counter.Wait()
+	stop()
 	if err != nil {
 		return fmt.Errorf("backup %s: %w", dir, err)
 	}
@@ -99,6 +110,37 @@ func (c *cli) backup(ctx context.Context, a *backup.Archive, source *tree.Tree, 
 	}
 	c.next("restore %s DIR", typable(r.Name, r.ID))
 	return nil
+}
+
+// follows has a tally count what a backup or a restore does, and what it notes be
+// written above the bar of that.
+func (c *cli) follows(a *backup.Archive, verb string) *tally {
+	t := c.newTally(verb)
+	a.Events.Total = func(files, bytes int64) {
+		t.allFiles.Store(files)
+		t.allBytes.Store(bytes)
+	}
+	a.Events.Done = func(files, bytes int64) {
+		t.done.Add(files)
+		t.bytes.Add(bytes)
+	}
+	a.Events.Note = func(text string) { t.warn(text) }
+	return t
+}
+
+// countTree counts the files of a tree, for people to see how far a backup is.
+func (t *tally) countTree(ctx context.Context, source *tree.Tree) {
+	var files, bytes int64
+	for e, err := range source.Walk(ctx) {
+		if err == nil && e.Type == "" {
+			files++
+			bytes += e.Size
+		}
+	}
+	if ctx.Err() == nil {
+		t.allFiles.Store(files)
+		t.allBytes.Store(bytes)
+	}
 }
 
 // warnFailures tells of the first files that could not be read or written.
@@ -150,7 +192,7 @@ func (c *cli) withBackups(ctx context.Context, f func(*backup.Archive) error) er
 		}
 		defer a.Close()
 		a.Events.Waits = func() { c.notice("another backup of this home is under way; this one waits for it") }
-		a.Events.Note = func(text string) { c.warn("%s", text) }
+		a.Events.Note = func(text string) { c.warn("%s", text) } // unless it is followed
 		return f(a)
 	})
 }

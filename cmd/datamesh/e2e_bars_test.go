@@ -287,3 +287,26 @@ func TestPipesGetDataAndQuietTerminalsNoBars(t *testing.T) {
 		t.Errorf("quiet put: exit status %d, %.500q", o.code, s.shown())
 	}
 }
+
+// A backup and a restore show how far they are, of how much.
+func TestBackupsShowHowFarTheyAre(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, 1)
+	owner := m.user(t)
+	slow := m.members[0].slowDoor(t, 20<<20) // or it is over before anything is shown
+	dir := t.TempDir()
+	for i := range 3 {
+		if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(i)), noisy(byte(i), 24<<20), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{"backup", dir, "--name", "b"}, {"restore", "b", filepath.Join(t.TempDir(), "out")}, {"restore", "b", "--verify"}} {
+		s := onScreen(t, owner.people(append(slow, args...)...))
+		s.shows(t, "of 3 files")
+		s.shows(t, "MiB / 72.0 MiB")
+		s.shows(t, "name")
+		if o := s.task.wait(t); o.code != 0 {
+			t.Errorf("%v: exit status %d: %s", args, o.code, s.shown())
+		}
+	}
+}

@@ -95,7 +95,9 @@ func (c *cli) restore(ctx context.Context, a *backup.Archive, s backup.Snapshot,
 		return err
 	}
 	w.Force = force
+	stop := c.tell(ctx, c.follows(a, "restore"))
 	r, err := a.Restore(ctx, s, w)
+	stop()
 	if err != nil {
 		return err
 	}
@@ -110,7 +112,9 @@ func (c *cli) restore(ctx context.Context, a *backup.Archive, s backup.Snapshot,
 }
 
 func (c *cli) verify(ctx context.Context, a *backup.Archive, s backup.Snapshot) error {
+	stop := c.tell(ctx, c.follows(a, "verify"))
 	r, err := a.Restore(ctx, s, nil)
+	stop()
 	switch {
 	case errors.Is(err, errs.Deleted) || errors.Is(err, errs.FileNotFound):
 		return errs.New(errs.Integrity, "the snapshot is lost: %w", err)

@@ -56,6 +56,21 @@ type Keys struct {
 type Events struct {
 	Waits func()            // another backup of this home is under way
 	Note  func(text string) // something that was made good, or that the user should know
+
+	Total func(files, bytes int64) // what a restore has, once that is known
+	Done  func(files, bytes int64) // what a backup has read or known, or a restore written or found, since it told last
+}
+
+func (e *Events) total(files, bytes int64) {
+	if e.Total != nil {
+		e.Total(files, bytes)
+	}
+}
+
+func (e *Events) done(files, bytes int64) {
+	if e.Done != nil {
+		e.Done(files, bytes)
+	}
 }
 
 func (e *Events) note(text string) {

@@ -217,6 +217,7 @@ func (r *restore) piece(ctx context.Context, x piece, b []byte) error {
 			t.fail(err)
 		}
 	}
+	r.a.Events.done(0, int64(x.length))
 	r.done(t)
 	return nil
 }
@@ -227,6 +228,7 @@ func (r *restore) done(t *target) {
 	if t.left--; t.left > 0 {
 		return
 	}
+	r.a.Events.done(1, 0)
 	delete(r.open, t.n)
 	if i := slices.Index(r.awake, t); i >= 0 {
 		r.awake = slices.Delete(r.awake, i, i+1)

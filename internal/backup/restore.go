@@ -96,6 +96,11 @@ func (a *Archive) restore(ctx context.Context, s Snapshot, w *tree.Writer) (*Res
 	if err := r.plan(ctx, s.ID); err != nil {
 		return nil, err
 	}
+	var files, bytes int64
+	if _, err := r.row(ctx, []any{&files, &bytes}, `SELECT count(*), coalesce(sum(size), 0) FROM entry WHERE kind = ?`, format.TreeFile); err != nil {
+		return nil, err
+	}
+	a.Events.total(files, bytes)
 	if err := r.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -240,6 +245,7 @@ func (r *restore) begin(ctx context.Context) error {
 			if err == nil {
 				r.result.Bytes += x.entry.Size
 			}
+			r.a.Events.done(1, x.entry.Size)
 		}
 		return ctx.Err()
 	}, itemColumns+`WHERE pieces = 0 OR same ORDER BY n`)

@@ -472,3 +472,54 @@ func TestLostPacksArePutAnewWithForce(t *testing.T) {
 		t.Errorf("got %+v, want what is there to be used", r)
 	}
 }
+
+// A backup tells of each file once, whether it was read or known, and a restore and
+// a check of all that they have said they would.
+func TestProgressAddsUp(t *testing.T) {
+	x := newHome(t, newWorld(t, 1), 0)
+	x.writes(t, "empty", nil)
+	var total, done [2]int64
+	var snapshot *Result
+	told := func(step string) {
+		t.Helper()
+		if want := [2]int64{snapshot.Files, snapshot.Bytes}; done != want || total != want && total != [2]int64{} {
+			t.Errorf("%s: %v done of %v, want %v", step, done, total, want)
+		}
+		total, done = [2]int64{}, [2]int64{}
+	}
+	open := func() *Archive {
+		a := x.open(t)
+		a.Events.Total = func(files, bytes int64) { total = [2]int64{files, bytes} }
+		a.Events.Done = func(files, bytes int64) { done[0], done[1] = done[0]+files, done[1]+bytes }
+		return a
+	}
+	a := open()
+	defer a.Close()
+	source, err := tree.Open(x.files, tree.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.Close()
+	for _, step := range []string{"a backup", "one of what is known"} {
+		if snapshot, err = a.Run(t.Context(), source, RunOptions{Name: "name"}); err != nil || snapshot.Failed > 0 || snapshot.Bytes == 0 {
+			t.Fatalf("got %+v, %v", snapshot, err)
+		}
+		told(step)
+	}
+	out := t.TempDir()
+	for _, step := range []string{"a restore", "one of what is there", "a check"} {
+		var w *tree.Writer
+		if step != "a check" {
+			if w, err = tree.Create(out); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := a.Restore(t.Context(), Snapshot{ID: snapshot.ID, Name: "name"}, w); err != nil {
+			t.Fatal(err)
+		}
+		if total == [2]int64{} {
+			t.Errorf("%s says not how much there is", step)
+		}
+		told(step)
+	}
+}

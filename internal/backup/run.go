@@ -216,6 +216,7 @@ func (s *snapshotter) entry(ctx context.Context, source Source, e tree.Entry) er
 	}
 	s.result.Files++
 	s.result.Bytes += out.Size
+	s.a.Events.done(1, 0)
 	return nil
 }
 
@@ -239,6 +240,7 @@ func (s *snapshotter) file(ctx context.Context, f *os.File, out *format.TreeEntr
 	if s.prior != nil && inode != 0 {
 		out.Inode, out.Changed = inode, changed
 		if ok, err := s.prior.takeOver(ctx, s, out); ok || err != nil {
+			s.a.Events.done(0, out.Size)
 			return err
 		}
 		out.Inode, out.Changed = 0, 0
@@ -286,6 +288,7 @@ func (s *snapshotter) content(r io.Reader, out *format.TreeEntry) (size int64, e
 			return err
 		}
 		size += int64(len(b))
+		s.a.Events.done(0, int64(len(b)))
 		out.Chunks = append(out.Chunks, ref)
 		return nil
 	})

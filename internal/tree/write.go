@@ -29,6 +29,7 @@ type Writer struct {
 	Force bool
 
 	root *os.Root
+	list func(dir string) ([]string, error) // the names in a directory, as the system has them
 
 	mu    sync.Mutex        // guards the rest
 	dirs  map[string]*dir   // that lead to what was written, by path
@@ -52,7 +53,13 @@ func Create(name string) (*Writer, error) {
 	if err != nil {
 		return nil, problem(name, err)
 	}
-	return &Writer{root: root, dirs: map[string]*dir{}, names: map[string]string{}}, nil
+	return newWriter(root), nil
+}
+
+func newWriter(root *os.Root) *Writer {
+	w := &Writer{root: root, dirs: map[string]*dir{}, names: map[string]string{}}
+	w.list = w.listed
+	return w
 }
 
 // Look opens a directory to ask [Writer.Same] alone. Kinds: FileNotFound, IO.
@@ -61,7 +68,7 @@ func Look(name string) (*Writer, error) {
 	if err != nil {
 		return nil, problem(name, err)
 	}
-	return &Writer{root: root, dirs: map[string]*dir{}, names: map[string]string{}}, nil
+	return newWriter(root), nil
 }
 
 // Same reports whether an entry is there already: a file of its size, time and
@@ -233,10 +240,31 @@ func (w *Writer) claim(name string) error {
 	}
 	a, errA := w.root.Lstat(before)
 	b, errB := w.root.Lstat(name)
-	if errA == nil && errB == nil && os.SameFile(a, b) {
+	if errA == nil && errB == nil && os.SameFile(a, b) && !w.both(before, name) {
 		return errs.WithHint(errs.New(errs.Exists, "%s and %s have one name on this system", before, name), "get one of the two by its name into another file")
 	}
 	return nil
+}
+
+// both reports whether two paths that lead to one file are two, as those of a hard
+// link: the system lists what differs in them first by both names.
+func (w *Writer) both(a, b string) bool {
+	as, bs := strings.Split(a, "/"), strings.Split(b, "/")
+	i := 0
+	for i < min(len(as), len(bs))-1 && as[i] == bs[i] {
+		i++
+	}
+	names, err := w.list(path.Join(as[:i]...))
+	return err == nil && slices.Contains(names, as[i]) && slices.Contains(names, bs[i])
+}
+
+func (w *Writer) listed(dir string) ([]string, error) {
+	f, err := w.root.Open(cmp.Or(dir, "."))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Readdirnames(-1)
 }
 
 // again is claim for a name that is about to be given: another may have come to

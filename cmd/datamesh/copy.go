@@ -31,7 +31,7 @@ a slash, too: all of it, or nothing if one of the names is taken.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.withKeys(cmd.Context(), func(ops api.Operations) error {
 				if !catalog.IsBelow(args[0]) {
-					if dir, all, err := asDirectory(cmd.Context(), ops, args[0]); err != nil || len(all) > 0 {
+					if dir, all, err := c.asDirectory(cmd.Context(), ops, args[0], false); err != nil || len(all) > 0 {
 						return errors.Join(err, errs.WithHint(errs.New(errs.Invalid, "copy %s: it is a directory", args[0]), "datamesh copy %s %s", quoteWord(dir+"/"), quoteWord(strings.TrimSuffix(args[1], "/")+"/")))
 					}
 				}

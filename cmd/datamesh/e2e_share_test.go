@@ -277,6 +277,22 @@ func TestLinksAreOpenedByWhoeverHasThem(t *testing.T) {
 	alice.reads(t, stored.ID, content)
 }
 
+// What is deleted of a directory is also what another home has stored there since.
+func TestADirectoryIsDeletedWithWhatOtherHomesHaveThere(t *testing.T) {
+	t.Parallel()
+	one := newMesh(t, 4).user(t)
+	one.put(t, []byte("a"), "--name", "dir/a")
+	two := one.elsewhere(t)
+	two.put(t, []byte("b"), "--name", "dir/b")
+	if r := result[manyDone](t, one.run(t, "rm", "-r", "dir")); r.Done != 2 || r.Failed != 0 {
+		t.Errorf("deleted %+v", r)
+	}
+	p := problem(t, two.run(t, "get", "dir/b", "-"), 1)
+	if p.Kind != "Deleted" {
+		t.Errorf("got %+v", p)
+	}
+}
+
 // Of a directory the newest of each file is shared, and nothing twice.
 func TestASharedDirectoryIsReadFileByFile(t *testing.T) {
 	t.Parallel()

@@ -56,11 +56,22 @@ func within(ctx context.Context, ops api.Operations, dir string) (all []node.Obj
 }
 
 // asDirectory returns what is within the directory that ref is the name of, or
-// nothing if it is that of a file, or an id. Kinds: FileNotFound (it ends with a
-// slash, and there is nothing), Invalid.
-func asDirectory(ctx context.Context, ops api.Operations, ref string) (dir string, all []node.Object, err error) {
+// nothing if it is that of a file, or an id. If all of it is wanted, or ref ends with
+// a slash, it learns first what the user's other homes have stored there. Kinds:
+// FileNotFound (it ends with a slash, and there is nothing), Invalid.
+func (c *cli) asDirectory(ctx context.Context, ops api.Operations, ref string, whole bool) (dir string, all []node.Object, err error) {
 	if _, err := datamesh.ParseObjectID(ref); err == nil {
 		return "", nil, nil
+	}
+	if whole || catalog.IsBelow(ref) {
+		switch heard, err := ops.Hear(ctx); {
+		case ctx.Err() != nil:
+			return "", nil, ctx.Err()
+		case err != nil:
+			c.warn("what your other homes have stored below it is not known: %v", err)
+		default:
+			c.warnAll(heard.Warnings)
+		}
 	}
 	if dir, err = spelledTop(ctx, ops, strings.TrimSuffix(ref, "/")); err != nil || dir == "" {
 		return dir, nil, err

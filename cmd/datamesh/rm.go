@@ -46,7 +46,7 @@ Nodes that are away are told when they return.`,
 			return errs.WithHint(errs.New(errs.Invalid, "what is only forgotten is not deleted"), "give either --now or --forget")
 		}
 		return c.withKeys(cmd.Context(), func(ops api.Operations) error {
-			dir, all, err := asDirectory(cmd.Context(), ops, args[0])
+			dir, all, err := c.asDirectory(cmd.Context(), ops, args[0], recursive)
 			if len(all) > 0 && !recursive {
 				err = errs.WithHint(errs.New(errs.Invalid, "it is a directory, and %s would be deleted", count(len(all), "file")), "datamesh rm -r %s", quoteWord(args[0]))
 			}

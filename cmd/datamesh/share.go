@@ -94,7 +94,7 @@ func (c *cli) shareLink(ctx context.Context, ref string, o node.ShareOptions, p 
 
 func (c *cli) share(ctx context.Context, ref string, o node.ShareOptions, link *datamesh.Link) error {
 	return c.withKeys(ctx, func(ops api.Operations) error {
-		dir, all, err := asDirectory(ctx, ops, ref)
+		dir, all, err := c.asDirectory(ctx, ops, ref, false)
 		switch {
 		case err != nil:
 			return fmt.Errorf("share %s: %w", ref, err)

@@ -30,7 +30,7 @@ var levels = [][]string{
 	{"internal/object", "internal/repair"},
 	{"internal/catalog", "internal/metrics"},
 	{"internal/node"},
-	{"internal/api", "internal/backup", "internal/mirror", "internal/sim"},
+	{"internal/api", "internal/backup", "internal/benchmark", "internal/mirror", "internal/sim"},
 	{"cmd/bench", "cmd/datamesh"},
 }
 
@@ -59,7 +59,7 @@ var owners = map[string][]string{
 	"github.com/fsnotify/fsnotify":            {"cmd/datamesh"},
 	"github.com/fxamacker/cbor/":              {"internal/format"},
 	"github.com/gabriel-vasile/mimetype":      {"internal/node"},
-	"github.com/gofrs/flock":                  {"internal/backup", "internal/mirror", "internal/object", "internal/partial", "internal/store"},
+	"github.com/gofrs/flock":                  {"internal/backup", "internal/benchmark", "internal/mirror", "internal/object", "internal/partial", "internal/store"},
 	"github.com/google/go-cmp/":               {"internal/storetest"},
 	"github.com/ipfs/go-log/":                 {"internal/mesh"},
 	"github.com/klauspost/reedsolomon":        {"internal/erasure"},

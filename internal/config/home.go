@@ -83,6 +83,9 @@ func resolve(path string) string {
 // History is the file of the lines that were typed in a console.
 func (h Home) History() string { return h.path("history") }
 
+// Benchmark is the file that is locked by the benchmark that runs.
+func (h Home) Benchmark() string { return h.path("benchmark.lock") }
+
 func (h Home) path(name string) string { return filepath.Join(string(h), name) }
 
 // maxSocket is what every system allows for the path of a Unix socket.

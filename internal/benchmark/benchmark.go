@@ -51,6 +51,7 @@ type Mesh interface {
 	Put(ctx context.Context, r io.Reader, o node.PutOptions) (*node.Stored, error)
 	Get(ctx context.Context, ref string, o node.GetOptions, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error)
 	List(ctx context.Context, o node.ListOptions, each func(node.Object) error) error
+	Hear(ctx context.Context) (*node.Heard, error)
 	Delete(ctx context.Context, ref string, o node.DeleteOptions) (*node.Removed, error)
 	Deleted(ctx context.Context) (*node.DeletedObjects, error)
 	Transfers(ctx context.Context, id string) (*node.Transfers, error)

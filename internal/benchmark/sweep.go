@@ -53,13 +53,16 @@ func (b *Benchmark) sweep(ctx context.Context) (deleted int, left []string) {
 	if err != nil {
 		maps.Copy(there, b.begun) // as far as is known
 	}
+	if len(found) > 0 {
+		b.mesh.Hear(ctx) // once for all; what it cannot hear nobody has said of these
+	}
 	b.opt.Events.begin("delete", 0, len(found))
 	tries := inVain
 	for _, o := range found {
 		if tries == 0 || ctx.Err() != nil {
 			break
 		}
-		_, err := b.mesh.Delete(ctx, o.ID.String(), node.DeleteOptions{Now: true})
+		_, err := b.mesh.Delete(ctx, o.ID.String(), node.DeleteOptions{Now: true, Heard: true})
 		if err != nil && !errors.Is(err, errs.Deleted) && !errors.Is(err, errs.FileNotFound) {
 			tries--
 			continue

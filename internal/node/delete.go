@@ -59,7 +59,7 @@ func (n *Node) remove(ctx context.Context, ref string, o DeleteOptions, pinned b
 		return nil, err
 	}
 	e, err := n.catalog.ByID(ctx, id)
-	if err == nil && e.Type != format.PackType && n.heardOf(ctx) { // another home may have given it a further name, or pinned it
+	if err == nil && e.Type != format.PackType && !o.Heard && n.heardOf(ctx) { // another home may have given it a further name, or pinned it
 		if id, err = n.resolveAny(ctx, ref); err != nil {
 			return nil, err
 		}

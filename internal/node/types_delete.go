@@ -13,6 +13,7 @@ type DeleteOptions struct {
 	DryRun bool   `json:"dry_run,omitempty"` // say what would be deleted
 	Name   string `json:"name,omitempty"`    // of an object that is given by its id: if it has others, only this one is taken away
 	Resume bool   `json:"resume,omitempty"`  // only go on with a deletion that was interrupted, unless the object was brought back since
+	Heard  bool   `json:"heard,omitempty"`   // nobody needs to be asked what other homes have said of it: Hear was called just before
 }
 
 // Removed is the result of rm.

@@ -66,6 +66,24 @@ func TestDeletionsHearOtherHomes(t *testing.T) {
 	p.listed(t)
 }
 
+// Who has heard them just before, and says so, does not hear them again.
+func TestDeletionHearsNobodyTwice(t *testing.T) {
+	p := newPair(t)
+	if _, err := p.two.Pin(t.Context(), PinOptions{Ref: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := p.one.Delete(t.Context(), p.id.String(), DeleteOptions{Heard: true, DryRun: true}); err != nil || r.Segments == 0 {
+		t.Errorf("unheard: got %+v, %v", r, err)
+	}
+	if _, err := p.one.Hear(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := p.one.Delete(t.Context(), p.id.String(), DeleteOptions{Heard: true}); errs.KindOf(err) != errs.Refused {
+		t.Errorf("heard: got %+v, %v, want kind Refused", r, err)
+	}
+	p.listed(t)
+}
+
 // What is brought back by a home that has not heard of the deletion stays, also
 // when leftovers are looked for.
 func TestWhatIsBroughtBackUnheardStays(t *testing.T) {

@@ -59,6 +59,8 @@ type Catalog struct {
 	named   string       // what holds of the rows of objects that have the name ?1
 	aliases bool         // objects have further names
 	adding  sync.RWMutex // held for reading by Add, and for writing by Close
+
+	turn chan struct{} // of one place, which the goroutine has that writes
 }
 
 // Close closes the catalog, once no Add is under way: what is not there then

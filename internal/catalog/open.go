@@ -247,7 +247,7 @@ func connect(path string, values url.Values) (*Catalog, error) {
 	if err != nil {
 		return nil, errs.New(errs.Database, "open %s: %w", path, err)
 	}
-	return &Catalog{db: db, path: path}, nil
+	return &Catalog{db: db, path: path, turn: make(chan struct{}, 1)}, nil
 }
 
 // check tells whether the file is a catalog of a version that is known.

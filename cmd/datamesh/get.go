@@ -79,7 +79,10 @@ that name, or its ID in your inbox. A LINK is opened without any identity.`,
 			err = c.getFile(ctx, out, secret)
 		}
 		if secret == nil && dir != "-" && (errors.Is(err, errTree) || errors.Is(err, errs.FileNotFound)) {
-			return c.getTree(ctx, ref, dir, force, dryRun, err)
+			err = c.getTree(ctx, ref, dir, force, dryRun, err)
+		}
+		if errors.Is(err, errTree) && dir != "-" {
+			err = errs.WithHint(err, "have its owner share the files, or an archive of them: datamesh export DIR -o FILE.tar")
 		}
 		return err
 	}
@@ -109,7 +112,11 @@ func (c *cli) planGet(ctx context.Context, args []string, force bool, secret *no
 	plan := node.Fetched{Out: "-", Bad: []node.BadShard{}, DryRun: true}
 	return c.toGet(secret)(ctx, func(ops api.Operations) error {
 		_, err := ops.Get(ctx, args[0], node.GetOptions{Link: secret}, func(info node.ObjectInfo) (io.Writer, error) {
-			if err := isTree(args[0], info); err != nil && !(toStdout && errors.Is(err, errTree)) {
+			refused := isTree
+			if toStdout {
+				refused = isStream
+			}
+			if err := refused(args[0], info); err != nil {
 				return nil, err
 			}
 			plan.ID, plan.Name, plan.Size = info.ID, info.Name, info.Size
@@ -187,7 +194,7 @@ func (c *cli) getStdout(ctx context.Context, ref string, force bool, secret *nod
 		}
 		stop := c.follow(ctx, ops, o.Transfer)
 		fetched, err := ops.Get(ctx, ref, o, func(info node.ObjectInfo) (io.Writer, error) {
-			return counted{out, &written}, notBackup(ref, info.Type)
+			return counted{out, &written}, isStream(ref, info)
 		})
 		stop()
 		if err != nil {
@@ -205,6 +212,15 @@ func (c *cli) getStdout(ctx context.Context, ref string, force bool, secret *nod
 		}
 		return nil
 	})
+}
+
+// isStream refuses what is not one stream of bytes. Kind: Invalid, or none.
+func isStream(ref string, info node.ObjectInfo) error {
+	err := isTree(ref, info)
+	if errors.Is(err, errTree) {
+		return errs.WithHint(err, "as an archive: datamesh export %s >FILE.tar", typable(ref, info.ID))
+	}
+	return err
 }
 
 // noticeNewest says that a name was that of several objects. The document of

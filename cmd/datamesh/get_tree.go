@@ -21,7 +21,7 @@ import (
 )
 
 // errTree ends the get of an object that is no regular file.
-var errTree = errors.New("it is a directory or a symbolic link")
+var errTree = errs.New(errs.Invalid, "it is a directory or a symbolic link")
 
 // isTree refuses what is to be got as a tree, or not at all. Kind: Invalid, or none.
 func isTree(ref string, info node.ObjectInfo) error {

@@ -344,8 +344,11 @@ func (c *cli) notice(format string, args ...any) {
 }
 
 // next tells people what they would most likely type now, after "datamesh". In
-// a shell that goes to the same home only if it is named again.
+// a shell that goes to the same home and identity only if they are named again.
 func (c *cli) next(format string, args ...any) {
+	if c.identity != "" && !c.inConsole {
+		format, args = "--identity %s "+format, append([]any{quoteWord(c.identity)}, args...)
+	}
 	if c.homeDir != "" && !c.inConsole {
 		format, args = "--home %s "+format, append([]any{quoteWord(c.homeDir)}, args...)
 	}

@@ -41,7 +41,7 @@ func newTarget(ref, out string, force bool) (*target, error) {
 	}
 	t := &target{ref: ref, dir: filepath.Dir(out), path: out, force: force}
 	if fi, err := os.Stat(t.dir); err != nil || !fi.IsDir() || os.IsPathSeparator(out[len(out)-1]) {
-		return nil, errs.WithHint(errs.New(errs.FileNotFound, "there is no directory %s", t.dir), "make it: mkdir -p %s", t.dir)
+		return nil, errs.WithHint(errs.New(errs.FileNotFound, "there is no directory %s", t.dir), "make it: mkdir -p %s", quoteWord(t.dir))
 	}
 	return t, t.checkFree()
 }

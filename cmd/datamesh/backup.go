@@ -31,7 +31,8 @@ func (c *cli) backupCommand() *cobra.Command {
 brings back whole. What any of your snapshots has already, on whichever of your
 devices it was made, is not sent again; files that have not changed since the
 last snapshot of the name are not read. What ".datameshignore" files say, as
-.gitignore files do, is left out, and so is the home of datamesh.
+.gitignore files do, is left out, and so are the home of datamesh, devices,
+sockets and pipes.
 
 Snapshots are deleted as files are, with "datamesh rm". What no snapshot needs
 any more goes with a later backup, a day after it is known that none does, and
@@ -60,7 +61,7 @@ puts it anew.`,
 		if err != nil {
 			return fmt.Errorf("backup: %w", err)
 		}
-		source, err := tree.Open(args[0], filter)
+		source, err := openDir(args[0], filter)
 		if err != nil {
 			return fmt.Errorf("backup %s: %w", args[0], err)
 		}
@@ -147,7 +148,7 @@ func (t *tally) countTree(ctx context.Context, source *tree.Tree) {
 func (c *cli) warnFailures(all int, list []backup.Failure) {
 	const most = 20
 	for _, f := range list[:min(most, len(list))] {
-		if strings.Contains(f.Error, f.Path) {
+		if strings.HasPrefix(f.Error, f.Path+":") || strings.HasPrefix(f.Error, f.Path+" ") {
 			c.warn("%s", f.Error)
 		} else {
 			c.warn("%s: %s", f.Path, f.Error)

@@ -153,19 +153,25 @@ func (c *cli) withSync(ctx context.Context, o syncOptions, f func(api.Operations
 	return c.withKeys(ctx, func(ops api.Operations) error { return f(ops, o) })
 }
 
-// openSync opens the directory, which need not be there if it may be made. Kinds: FileNotFound, IO, Invalid.
+// openSync opens the directory, which need not be there if it may be made. Kinds: as [openDir].
 func openSync(o syncOptions) (*tree.Tree, error) {
-	mounted := "check the path, and that its disk is mounted"
-	info, err := os.Stat(o.dir)
-	switch {
-	case errors.Is(err, os.ErrNotExist) && o.twoWay:
+	if _, err := os.Stat(o.dir); errors.Is(err, os.ErrNotExist) && o.twoWay {
 		return tree.Nothing(o.filter)
+	}
+	return openDir(o.dir, o.filter)
+}
+
+// openDir opens a directory that somebody has named. Kinds: FileNotFound, IO, Invalid.
+func openDir(dir string, o tree.Options) (*tree.Tree, error) {
+	mounted := "check the path, and that its disk is mounted"
+	info, err := os.Stat(dir)
+	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return nil, errs.WithHint(errs.New(errs.FileNotFound, "there is no directory %s", o.dir), "%s", mounted)
+		return nil, errs.WithHint(errs.New(errs.FileNotFound, "there is no directory %s", dir), "%s", mounted)
 	case err != nil:
 		return nil, errs.WithHint(errs.New(errs.IO, "%w", err), "%s", mounted)
 	case !info.IsDir():
-		return nil, errs.WithHint(errs.New(errs.Invalid, "%s is no directory", o.dir), "datamesh put %s", quoteWord(o.dir))
+		return nil, errs.WithHint(errs.New(errs.Invalid, "%s is no directory", dir), "datamesh put %s", quoteWord(dir))
 	}
-	return tree.Open(o.dir, o.filter)
+	return tree.Open(dir, o)
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"datamesh/internal/backup"
 	"datamesh/internal/errs"
 )
 
@@ -93,5 +94,16 @@ func TestNearestAddrIsTheOneToType(t *testing.T) {
 		if got := nearestAddr(rest); got != want {
 			t.Errorf("of %v: got %s, want %s", rest, got, want)
 		}
+	}
+}
+
+// A path is named once, also if what is wrong with it has the same word.
+func TestFailuresNameTheirPaths(t *testing.T) {
+	var got bytes.Buffer
+	c := &cli{err: &got}
+	c.warnFailures(3, []backup.Failure{{Path: "sock", Error: "a socket has no content"}, {Path: "a", Error: "a: permission denied"}, {Path: "b", Error: "b is there, and not the same"}})
+	want := "warning: sock: a socket has no content\nwarning: a: permission denied\nwarning: b is there, and not the same\n"
+	if got.String() != want {
+		t.Errorf("got %q, want %q", got.String(), want)
 	}
 }

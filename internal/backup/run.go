@@ -55,7 +55,7 @@ const attempts = 3
 
 // Run makes a snapshot of a tree. When it returns without an error the snapshot
 // is in the mesh, and so is all that it needs. Files that cannot be read are
-// told in the result. Kinds: as [node.Node.Put], and those of
+// told in the result; devices, sockets and pipes are noted, and left out. Kinds: as [node.Node.Put], and those of
 // the index.
 func (a *Archive) Run(ctx context.Context, source Source, o RunOptions) (*Result, error) {
 	release, err := a.lock(ctx)
@@ -171,6 +171,10 @@ func (s *snapshotter) walk(ctx context.Context, source Source) error {
 	for e, err := range source.Walk(ctx) {
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if errors.Is(err, tree.ErrSpecial) {
+			s.a.Events.note(e.Path + " is left out: " + tree.ErrSpecial.Error())
+			continue
 		}
 		if err != nil {
 			s.skip(e.Path, err)

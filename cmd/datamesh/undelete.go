@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"datamesh/internal/api"
+	"datamesh/internal/format"
 )
 
 func (c *cli) undeleteCommand() *cobra.Command {
@@ -30,7 +31,9 @@ name it is the one that was deleted last; "datamesh list --deleted" shows all.`,
 					row(w, "size", size(u.Size))
 					row(w, "survives", survives(u.Survives))
 				})
-				if err == nil {
+				if err == nil && u.Type == format.SnapshotType {
+					c.next("restore %s DIR", typable(u.Name, u.ID))
+				} else if err == nil {
 					c.next("get %s", typable(u.Name, u.ID))
 				}
 				return err

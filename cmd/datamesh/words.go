@@ -101,18 +101,4 @@ func splitWords(line string) ([]string, error) {
 }
 
 // quoteWord returns a word so that a line that has it has that one word.
-func quoteWord(word string) string {
-	if word == "" {
-		return "''"
-	}
-	var b strings.Builder
-	for i := 0; i < len(word); {
-		r, n := utf8.DecodeRuneInString(word[i:])
-		if unicode.IsSpace(r) || strings.ContainsRune(operators+"\\'\"$`#*?[](){}~!", r) {
-			b.WriteByte('\\')
-		}
-		b.WriteString(word[i : i+n])
-		i += n
-	}
-	return b.String()
-}
+func quoteWord(word string) string { return errs.Word(word) }

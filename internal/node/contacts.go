@@ -55,7 +55,7 @@ func (n *Node) AddContact(ctx context.Context, name, address string) (*Contact, 
 	}
 	for _, k := range known {
 		if k.Owner == owner && k.Name != name {
-			return nil, errs.WithHint(errs.New(errs.Exists, "he is a contact already, of the name %s", k.Name), "datamesh contact remove %s", k.Name)
+			return nil, errs.WithHint(errs.New(errs.Exists, "he is a contact already, of the name %s", k.Name), "datamesh contact remove %s", errs.Word(k.Name))
 		}
 	}
 	l, err := n.connectToShare(ctx)
@@ -129,7 +129,7 @@ func (n *Node) contact(ctx context.Context, who string) (found catalog.Contact, 
 	}
 	switch matches {
 	case 0:
-		return found, errs.WithHint(errs.New(errs.FileNotFound, "there is no contact %s", who), "datamesh contact add NAME ADDRESS")
+		return found, errs.WithHint(errs.New(errs.FileNotFound, "there is no contact %s", who), `see whom you know with "datamesh contact list"; add one: datamesh contact add NAME ADDRESS`)
 	case 1:
 		return found, nil
 	}

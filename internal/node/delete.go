@@ -102,9 +102,9 @@ func (n *Node) remove(ctx context.Context, ref string, o DeleteOptions, pinned b
 		}
 	}
 	if errors.Is(err, errs.Deleted) && !o.DryRun {
-		err = errDeleted(ref)
+		err = errDeleted(ref, false)
 		if o.Now {
-			err = errs.WithHint(err, "what is in the trash goes by itself; to have its room now bring it back first: datamesh undelete %s", ref)
+			err = errs.WithHint(err, "what is in the trash goes by itself; to have its room now bring it back first: datamesh undelete %s", errs.Word(ref))
 		}
 		return n.deletedElsewhere(ctx, l, id, err)
 	}
@@ -133,7 +133,7 @@ func (n *Node) remove(ctx context.Context, ref string, o DeleteOptions, pinned b
 }
 
 func errPinned(ref string) error {
-	return errs.WithHint(errs.New(errs.Refused, "it is pinned"), "unpin it first: datamesh unpin %s", ref)
+	return errs.WithHint(errs.New(errs.Refused, "it is pinned"), "unpin it first: datamesh unpin %s", errs.Word(ref))
 }
 
 // several returns the names of an object that has more than one.
@@ -322,7 +322,7 @@ func (n *Node) Undelete(ctx context.Context, ref string) (*Undeleted, error) {
 		return nil, err
 	}
 	if e.Final {
-		return nil, errs.New(errs.Deleted, "%s was deleted for good", e.ID)
+		return nil, errDeleted(e.ID.String(), true)
 	}
 	if err := n.catalog.Undone(ctx, e.ID); err != nil && !errors.Is(err, errs.FileNotFound) {
 		return nil, err
@@ -355,7 +355,7 @@ func (n *Node) Undelete(ctx context.Context, ref string) (*Undeleted, error) {
 	}
 	n.published(ctx, l)
 	n.repost(ctx, l)
-	return &Undeleted{ID: e.ID, Name: n.nameOf(ctx, ref, e.ID, m.Name), Size: m.Size, Survives: survives}, nil
+	return &Undeleted{ID: e.ID, Name: n.nameOf(ctx, ref, e.ID, m.Name), Size: m.Size, Type: m.Type, Survives: survives}, nil
 }
 
 // Deleted returns what was deleted, the last first.

@@ -126,8 +126,8 @@ func (n *Node) resolve(ctx context.Context, ref string) (datamesh.ObjectID, erro
 		if id, err = n.catalog.Current(ctx, id); err != nil {
 			return id, err
 		}
-		if _, err := n.catalog.DeletedByID(ctx, id); err == nil {
-			return id, errDeleted(ref)
+		if e, err := n.catalog.DeletedByID(ctx, id); err == nil {
+			return id, errDeleted(ref, e.Final)
 		}
 		return id, nil
 	}
@@ -136,13 +136,18 @@ func (n *Node) resolve(ctx context.Context, ref string) (datamesh.ObjectID, erro
 	}
 	entry, err := n.catalog.ByName(ctx, ref)
 	if errors.Is(err, errs.FileNotFound) {
-		if _, deleted := n.catalog.DeletedByName(ctx, ref); deleted == nil {
-			err = errDeleted(ref)
+		if e, deleted := n.catalog.DeletedByName(ctx, ref); deleted == nil {
+			err = errDeleted(ref, e.Final)
 		}
 	}
 	return entry.ID, err
 }
 
-func errDeleted(ref string) error {
-	return errs.WithHint(errs.New(errs.Deleted, "%s was deleted", ref), "bring it back: datamesh undelete %s", ref)
+// errDeleted is the error of what was deleted, and cannot be brought back if that
+// is final.
+func errDeleted(ref string, final bool) error {
+	if final {
+		return errs.WithHint(errs.New(errs.Deleted, "%s was deleted for good", ref), "put it again, if you have it still")
+	}
+	return errs.WithHint(errs.New(errs.Deleted, "%s was deleted", ref), "bring it back: datamesh undelete %s", errs.Word(ref))
 }

@@ -153,7 +153,10 @@ func (n *Node) Copy(ctx context.Context, o CopyOptions) (*Copied, error) {
 		return err
 	})
 	if errors.Is(err, errs.Exists) {
-		err = errs.WithHint(err, "give another name, or take that one away first: datamesh rm %s", o.To)
+		if e, _ := n.catalog.ByName(ctx, o.To); e.ID == id { // without that name it might have none
+			return r, errs.WithHint(err, "it is the same object: give another name")
+		}
+		err = errs.WithHint(err, "give another name, or take that one away first: datamesh rm %s", errs.Word(o.To))
 	}
 	return r, err
 }

@@ -138,7 +138,7 @@ func (n *Node) planRevocation(ctx context.Context, l *link, ref string, o Unshar
 		return u, r, n.describe(ctx, r.begun.Now, u.Revoked)
 	}
 	if r.old, err = n.catalog.ByID(ctx, id); err != nil {
-		return nil, nil, errDeleted(ref)
+		return nil, nil, errDeleted(ref, false)
 	}
 	if r.old.Type == format.SnapshotType || r.old.Type == format.PackType {
 		return nil, nil, errs.New(errs.Invalid, "it is of a backup, whose keys stay as they are")

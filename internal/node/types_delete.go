@@ -38,7 +38,8 @@ type Undeleted struct {
 	ID       datamesh.ObjectID `json:"id"`
 	Name     string            `json:"name"`
 	Size     int64             `json:"size"`
-	Survives int               `json:"survives"` // now; repair does the rest
+	Type     string            `json:"type,omitempty"` // media type; "" for what is not known
+	Survives int               `json:"survives"`       // now; repair does the rest
 }
 
 // DeletedObjects is the answer of list --deleted.

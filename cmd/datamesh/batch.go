@@ -77,6 +77,7 @@ type tally struct {
 	mu       sync.Mutex // guards the rest
 	batch    batch
 	first    error // of the files that failed
+	taken    bool  // some of them since something else is there
 	stopped  error // for which the batch ended early
 	warnings map[string]int
 
@@ -120,6 +121,9 @@ func (t *tally) add(f batchFile) {
 	}
 	if f.conflict && f.State != fileFailed {
 		b.conflicts++
+		if f.State != filePlanned && !t.c.json && !t.c.quiet {
+			fmt.Fprintf(t.say(), "notice: %s has changed on both sides; what the other has had is a version of it: datamesh versions %s\n", plain(f.Name), plain(quoteWord(f.Name)))
+		}
 	}
 	if t.c.json { // people have been told what is wrong
 		b.Files = append(b.Files, f)
@@ -136,6 +140,7 @@ func (t *tally) fail(f batchFile, err error) {
 	if t.first == nil {
 		t.first = err
 	}
+	t.taken = t.taken || errors.Is(err, errs.Exists)
 	if !t.c.json {
 		fmt.Fprintf(t.say(), "failed: %s\n", plain(t.c.message(err)))
 	}
@@ -215,7 +220,11 @@ func (t *tally) end(what string) error {
 	case well == 0:
 		return fmt.Errorf("%s %s: %w", t.verb, what, t.first)
 	}
-	return errs.WithHint(errs.New(errs.Partial, "%s %s: %d of %d files failed", t.verb, what, b.Failed, well+b.Failed), "mend that, and type the same again: what is done is not done twice")
+	hint := "mend that, and type the same again: what is done is not done twice"
+	if t.taken && t.verb == "get" {
+		hint = "what is there and differs is overwritten with --force; else " + hint
+	}
+	return errs.WithHint(errs.New(errs.Partial, "%s %s: %d of %d files failed", t.verb, what, b.Failed, well+b.Failed), "%s", hint)
 }
 
 // print prints what came of the batch.

@@ -100,7 +100,12 @@ func TestSyncBetweenTwoHomes(t *testing.T) {
 			win, lose = lose, win
 		}
 		sync(one, a)
-		if r := sync(two, b); r.Conflicts != 1 || r.Failed != 0 {
+		if i > 0 { // people are told of which file
+			o := two.run(t, "sync", b, "photos/", "--two-way", "--json=false")
+			if o.code != 0 || !strings.Contains(string(o.stdout), "conflicts  1 file\n") || !strings.Contains(string(o.stderr), "notice: photos/there has changed on both sides") {
+				t.Errorf("conflict %d: %d, %s%s", i, o.code, o.stdout, o.stderr)
+			}
+		} else if r := sync(two, b); r.Conflicts != 1 || r.Failed != 0 {
 			t.Errorf("conflict %d: %+v", i, r)
 		}
 		sync(one, a)

@@ -34,6 +34,10 @@ the content; the content stays where it is. New content of the same name is not
 shared by that. Of DIR/ each file below it is shared, as it is now; it ends with 3
 when some could not be.
 
+What is shared until a TIME is taken back by the service of a home of yours, or by
+the next command that shares, or that takes back: nobody else does it, and until
+then a link opens, and who has the id of a share reads it.
+
 A link is a secret: it is printed once and kept nowhere, and whoever has it reads
 the file. With a password it takes that, too; tell it on another way.`,
 		Args:              arity(1, 1),
@@ -42,7 +46,7 @@ the file. With a password it takes that, too; tell it on another way.`,
 	flags := cmd.Flags()
 	flags.StringVar(&to, "to", "", "`CONTACT` who may read it")
 	flags.BoolVar(&link, "link", false, "print a link, with which anybody in this mesh can read it")
-	flags.StringVar(&expires, "expires", "", "`TIME` after which it is taken back, such as 12h or 30d (default never)")
+	flags.StringVar(&expires, "expires", "", "`TIME` after which a home of yours takes it back, such as 12h or 30d (default never)")
 	p.flags(flags)
 	c.completeFlags(cmd, map[string]cobra.CompletionFunc{"to": c.completeContacts, "password-file": completeFiles})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

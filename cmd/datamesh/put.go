@@ -89,6 +89,11 @@ of a plugin, age1NAME1…, whose program age-plugin-NAME must be installed.`,
 			}
 			return c.putTree(cmd.Context(), args, o, trees)
 		}
+		for _, f := range []string{"exclude", "include", "exclude-caches"} {
+			if flags.Changed(f) {
+				return errs.WithHint(errs.New(errs.Invalid, "--%s says what of a directory to store, and %s is one file", f, args[0]), "leave it out, or store a directory: datamesh put -r DIR --%s …", f)
+			}
+		}
 		if args[0] != "-" && !flags.Changed("name") {
 			o.Name = filepath.Base(args[0])
 		}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -36,10 +38,29 @@ versions are older versions of what gets its name.`,
 				return fmt.Errorf("rename %s: %w", args[0], err)
 			}
 			c.warnAll(r.Warnings)
-			return c.print(r, func(w io.Writer) {
+			err = c.print(r, func(w io.Writer) {
 				fmt.Fprintf(w, "renamed %s from %s to %s\n", count(r.Objects, "file"), plain(r.From), plain(r.To))
 			})
+			if err != nil || c.json {
+				return err
+			}
+			return c.noticeBelow(cmd.Context(), ops, r)
 		})
 	}
 	return cmd
+}
+
+// noticeBelow says that what is below a directory keeps its names if the directory
+// itself alone was renamed.
+func (c *cli) noticeBelow(ctx context.Context, ops api.Operations, r *node.Renamed) error {
+	from, to := r.From+"/", r.To+"/"
+	if strings.HasSuffix(r.From, "/") || isPattern(r.From) || strings.Contains(r.From, `\`) {
+		return nil
+	}
+	below := 0
+	err := ops.List(ctx, node.ListOptions{Pattern: from, Limit: 1}, func(node.Object) error { below++; return nil })
+	if below > 0 {
+		c.notice("what is below %s keeps its names; to rename that, too, type: datamesh rename %s %s", plain(from), quoteWord(from), quoteWord(to))
+	}
+	return err
 }

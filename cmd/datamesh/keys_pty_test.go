@@ -177,6 +177,25 @@ func TestVerifyGivesUp(t *testing.T) {
 	}
 }
 
+// Who has no mesh to recover from is told so before all words are typed.
+func TestRecoverAsksForNoWordsInVain(t *testing.T) {
+	home := filepath.Join(t.TempDir(), "home")
+	s := onScreen(t, command(t, home, "recover"))
+	s.shows(t, "this home knows no mesh")
+	if o := s.task.wait(t); o.code != 5 {
+		t.Errorf("exit status %d, want 5", o.code)
+	}
+	if strings.Contains(s.all(), "24 words") {
+		t.Errorf("the screen shows %q", s.all())
+	}
+	s = onScreen(t, command(t, home, "recover", "--bootstrap-peer", "12D3KooWAGKtUqCzFZb7RD3PJduCnpwvDNkuvnXM7ZrgXtF2Xqxk", "--bootstrap-addr", "/ip4/127.0.0.1/tcp/1"))
+	s.shows(t, "the 24 words, which are not shown: ")
+	s.types(t, "abandon"+enter)
+	if o := s.task.wait(t); o.code != 6 {
+		t.Errorf("exit status %d, want 6", o.code)
+	}
+}
+
 func TestInitShowsWordsOnATerminal(t *testing.T) {
 	home := t.TempDir()
 	s := onScreen(t, command(t, home, "keys", "init"))

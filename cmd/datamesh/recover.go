@@ -70,6 +70,9 @@ func (c *cli) rootOfWords(ctx context.Context, file string) (root keyring.Root, 
 	defer ended()
 	var text string
 	if isTerminal(in) {
+		if err := c.mayRecover(); err != nil { // nobody types 24 words for that
+			return root, fmt.Errorf("recover: %w", err)
+		}
 		text, err = c.askHidden(ctx, fmt.Sprintf("the %d words, which are not shown: ", keyring.PhraseWords))
 	} else {
 		text, err = readPhrase(ctx, in)
@@ -78,6 +81,16 @@ func (c *cli) rootOfWords(ctx context.Context, file string) (root keyring.Root, 
 		return root, err
 	}
 	return keyring.ParsePhrase(text)
+}
+
+// mayRecover finds out whether there is a mesh to recover from.
+func (c *cli) mayRecover() error {
+	c.mayMake = true
+	o, err := c.options(node.Client, nil)
+	if err != nil {
+		return err
+	}
+	return node.MayRecover(o)
 }
 
 // recover brings an identity and its catalog back. The node of the home, if one

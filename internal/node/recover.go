@@ -34,8 +34,7 @@ func (n *Node) Recover(ctx context.Context, root keyring.Root) (*Recovered, erro
 		return nil, err
 	}
 	if l.net == nil {
-		return nil, errs.WithHint(errs.New(errs.Unavailable, "this home knows no mesh, from which a catalog could come back"),
-			"name one of its members: datamesh --bootstrap-peer PEER_ID --bootstrap-addr ADDR recover")
+		return nil, errNoMesh()
 	}
 	found, err := l.objects.Records(ctx, keys.OwnerKey())
 	if err != nil {
@@ -63,4 +62,19 @@ func (n *Node) Recover(ctx context.Context, root keyring.Root) (*Recovered, erro
 	}
 	return &Recovered{Owner: keys.OwnerKey(), Objects: s.Objects, Bytes: s.Bytes, Devices: learned.Devices,
 		Answered: learned.Answered, Asked: learned.Asked, Missing: learned.Missing}, nil
+}
+
+// MayRecover finds out, without a network, whether there is a mesh that a recovery
+// could ask. Kinds: Unavailable (there is none), IO, Configuration.
+func MayRecover(o Options) error {
+	m, err := loadMemory(o.Home)
+	if err == nil && m.genesis == nil && len(o.Bootstrap)+len(o.Config.Doors()) == 0 {
+		err = errNoMesh()
+	}
+	return err
+}
+
+func errNoMesh() error {
+	return errs.WithHint(errs.New(errs.Unavailable, "this home knows no mesh, from which a catalog could come back"),
+		"name one of its members: datamesh --bootstrap-peer PEER_ID --bootstrap-addr ADDR recover")
 }

@@ -87,7 +87,7 @@ func (c *cli) backup(ctx context.Context, a *backup.Archive, source *tree.Tree, 
 	counter.Wait()
 	stop()
 	if err != nil {
-		return fmt.Errorf("backup %s: %w", dir, err)
+		return backupEnded(ctx, dir, err)
 	}
 	if swept, err := a.Sweep(ctx); err == nil {
 		r.Swept = *swept
@@ -142,6 +142,15 @@ func (t *tally) countTree(ctx context.Context, source *tree.Tree) {
 		t.allFiles.Store(files)
 		t.allBytes.Store(bytes)
 	}
+}
+
+// backupEnded adds to the error of a backup what can be done.
+func backupEnded(ctx context.Context, dir string, err error) error {
+	err = fmt.Errorf("backup %s: %w", dir, err)
+	if ctx.Err() != nil {
+		return errs.WithHint(err, "type the same again: what is in the mesh is not sent twice")
+	}
+	return err
 }
 
 // warnFailures tells of the first files that could not be read or written.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -105,5 +106,16 @@ func TestFailuresNameTheirPaths(t *testing.T) {
 	want := "warning: sock: a socket has no content\nwarning: a: permission denied\nwarning: b is there, and not the same\n"
 	if got.String() != want {
 		t.Errorf("got %q, want %q", got.String(), want)
+	}
+}
+
+func TestInterruptedBackupSaysHowToGoOn(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := backupEnded(ctx, "d", errors.New("failed")); errs.HintFor(interruption(err)) != "" {
+		t.Errorf("not interrupted: %v, %s", err, errs.HintFor(err))
+	}
+	cancel()
+	if got := errs.HintFor(interruption(backupEnded(ctx, "d", ctx.Err()))); !strings.HasPrefix(got, "type the same again: ") {
+		t.Errorf("got the hint %q", got)
 	}
 }

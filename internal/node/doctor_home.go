@@ -14,6 +14,7 @@ import (
 
 	"datamesh/internal/catalog"
 	"datamesh/internal/config"
+	"datamesh/internal/durable"
 	"datamesh/internal/errs"
 	"datamesh/internal/keyring"
 	"datamesh/internal/store"
@@ -50,7 +51,7 @@ func checkDir(home config.Home) Check {
 		return failed(name, fmt.Sprintf("chmod 700 %s", home), "it cannot be read: %v", err)
 	}
 	if err := trySync(home, 1); err != nil {
-		return failed(name, fmt.Sprintf("chmod 700 %s, or give another with --home DIR", home), "it cannot be written to: %v", err)
+		return unwritable(name, home, err)
 	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
 		return warning(name, fmt.Sprintf("chmod 700 %s", home), "%s has mode %04o: other users may look into it", home, info.Mode().Perm())
@@ -80,6 +81,14 @@ func checkKeys(home config.Home, user config.User) Check {
 		return ok(name, "others cannot read them, and the identity has a passphrase")
 	}
 	return ok(name, "others cannot read them")
+}
+
+func unwritable(name string, home config.Home, err error) Check {
+	advice := fmt.Sprintf("chmod 700 %s", home)
+	if durable.KindOf(err) == errs.Full {
+		advice = fmt.Sprintf("free some of the disk that has %s", home)
+	}
+	return failed(name, advice+", or give another with --home DIR", "it cannot be written to: %v", err)
 }
 
 // checkSaved finds out whether the identity is anywhere else: in a file, or in

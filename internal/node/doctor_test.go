@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -324,5 +325,25 @@ func TestDiscoverAndBandwidthOfARunningMesh(t *testing.T) {
 	}
 	if _, err := second.Bandwidth(t.Context(), BandwidthOptions{Peer: id.PeerID.String()}); errs.KindOf(err) != errs.Invalid {
 		t.Errorf("itself: got %v, want Invalid", err)
+	}
+}
+
+func TestAFullDiskIsNoMatterOfModes(t *testing.T) {
+	full := &os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}
+	if c := unwritable("home", "/h", full); !strings.HasPrefix(c.Advice, "free some of the disk that has /h, or ") {
+		t.Errorf("of a full disk: %q", c.Advice)
+	}
+	if c := unwritable("home", "/h", os.ErrPermission); !strings.HasPrefix(c.Advice, "chmod 700 /h, or ") {
+		t.Errorf("of one that must not be written to: %q", c.Advice)
+	}
+}
+
+func TestWhatIsUnsaidIsToldInOneLine(t *testing.T) {
+	down := errors.Join(errors.New("one"), errors.New("two"))
+	if got := unnamed(down); !strings.HasSuffix(got, "will mend: one; two") {
+		t.Error(got)
+	}
+	if got := unsaid(errors.Join(context.Canceled, down)); !strings.HasSuffix(got, "will mend: it was interrupted") {
+		t.Error(got)
 	}
 }

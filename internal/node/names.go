@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"datamesh"
@@ -116,7 +117,15 @@ func (n *Node) due(ctx context.Context, full error) (*catalog.Merge, error) {
 
 // unnamed warns that the mesh does not know a name yet.
 func unnamed(err error) string {
-	return "the name is in the catalog of this home and not in the mesh yet, which the next command that changes something, or the service of this home, will mend: " + err.Error()
+	return "the name is in the catalog of this home and not in the mesh yet, which the next command that changes something, or the service of this home, will mend: " + whyUnsaid(err)
+}
+
+// whyUnsaid returns why the mesh was not told, in one line.
+func whyUnsaid(err error) string {
+	if errors.Is(err, context.Canceled) { // then each peer says so
+		return "it was interrupted"
+	}
+	return strings.ReplaceAll(err.Error(), "\n", "; ")
 }
 
 // published has the mesh keep what has changed in the catalog. If that fails it

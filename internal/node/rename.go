@@ -62,7 +62,7 @@ func (n *Node) hear(ctx context.Context, l *link) error {
 
 // unsaid warns that the mesh does not know of a change yet.
 func unsaid(err error) string {
-	return "this is in the catalog of this home and not in the mesh yet, which the next command that changes something, or the service of this home, will mend: " + err.Error()
+	return "this is in the catalog of this home and not in the mesh yet, which the next command that changes something, or the service of this home, will mend: " + whyUnsaid(err)
 }
 
 // parseRef tells ids from names. Kind: Invalid.

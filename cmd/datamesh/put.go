@@ -52,7 +52,7 @@ of a plugin, age1NAME1…, whose program age-plugin-NAME must be installed.`,
 		ValidArgsFunction: completeFiles,
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.Name, "name", "", "`NAME` to store it under (default the name of the file)")
+	flags.StringVar(&o.Name, "name", "", "`NAME` to store it under, or DIR/ for its own name below that (default the name of the file)")
 	flags.StringVar(&tags, "tags", "", "`TAGS` to remember it by, separated by commas")
 	flags.StringArrayVar(&o.To, "to", nil, "`RECIPIENT` who may read it too; may be repeated")
 	flags.StringVar(&o.Code, "code", "", "`K+M`: any K of K+M shards suffice (default put.code: 4+2)")
@@ -94,8 +94,11 @@ of a plugin, age1NAME1…, whose program age-plugin-NAME must be installed.`,
 				return errs.WithHint(errs.New(errs.Invalid, "--%s says what of a directory to store, and %s is one file", f, args[0]), "leave it out, or store a directory: datamesh put -r DIR --%s …", f)
 			}
 		}
-		if args[0] != "-" && !flags.Changed("name") {
-			o.Name = filepath.Base(args[0])
+		switch below := strings.HasSuffix(o.Name, "/"); { // what a name is called that ends so is what is below it
+		case args[0] == "-" && below:
+			return errs.WithHint(errs.New(errs.Invalid, "%q is no name for a file", o.Name), "datamesh put - --name %sFILE", quoteWord(o.Name))
+		case args[0] != "-" && (below || !flags.Changed("name")):
+			o.Name += filepath.Base(args[0])
 		}
 		if err := node.CheckName(o.Name); err != nil {
 			return err

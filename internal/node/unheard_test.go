@@ -46,6 +46,26 @@ func (p *pair) listed(t *testing.T) {
 	}
 }
 
+// What a home learns by itself between the look for a name and the question what
+// others have said is found, too: the id that a name had is looked for once more.
+func TestWhatWasHeardInBetweenIsFound(t *testing.T) {
+	p := newPair(t)
+	u, err := p.one.Unshare(t.Context(), "a", p.one.links("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	was, err := p.two.resolve(t.Context(), "a")
+	if err != nil || was != p.id {
+		t.Fatalf("the other home has heard of it: %v, %v", was, err)
+	}
+	if p.two.news() == 0 {
+		t.Fatal("there is nothing new")
+	}
+	if now, moved := p.two.moved(t.Context(), "a", was); !moved || now != u.Revoked.Object {
+		t.Errorf("got %v, %v, want %v", now, moved, u.Revoked.Object)
+	}
+}
+
 // What another home has given a further name, or has pinned, rm NAME does not
 // delete.
 func TestDeletionsHearOtherHomes(t *testing.T) {

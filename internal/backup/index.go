@@ -16,6 +16,7 @@ import (
 const (
 	indexApplication = 0x444d4278 // "DMBx"
 	indexVersion     = 1
+	indexTables      = 5
 )
 
 // indexSchema makes an empty index. It is a cache: whatever is in it comes from
@@ -100,16 +101,21 @@ func openIndex(ctx context.Context, path string) (*index, error) {
 }
 
 func (d *database) begin(ctx context.Context) error {
-	var app, version int
-	if _, err := d.row(ctx, []any{&app, &version}, `SELECT application_id, user_version FROM pragma_application_id, pragma_user_version`); err != nil {
+	var app, version, tables int
+	if _, err := d.row(ctx, []any{&app, &version, &tables}, `SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema WHERE type = 'table')
+		FROM pragma_application_id, pragma_user_version`); err != nil {
 		return err
 	}
-	if app == 0 && version == 0 {
-		_, err := d.exec(ctx, indexSchema)
-		return err
-	}
-	if app != indexApplication || version != indexVersion {
+	switch {
+	case app == 0 && version == 0 && tables == 0:
+		return d.write(ctx, func(w *writing) error { // all of it, or who dies would leave what looks whole
+			_, err := w.tx.ExecContext(ctx, indexSchema)
+			return err
+		})
+	case app != indexApplication || version != indexVersion:
 		return errs.New(errs.Database, "%s: another version", d.path)
+	case tables != indexTables:
+		return errs.New(errs.Database, "%s: its maker died", d.path)
 	}
 	return nil
 }

@@ -2,12 +2,14 @@ package backup
 
 import (
 	"bytes"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -154,6 +156,28 @@ func TestPacksGoWhenNobodyNeedsThem(t *testing.T) {
 	wants("for a day", a, others)
 	w.pass(30 * 24 * time.Hour)
 	wants("all was said", b, others)
+}
+
+// An index whose maker died on the way, wherever that was, is made anew.
+func TestIndexThatIsHalfMadeIsMadeAnew(t *testing.T) {
+	x := newHome(t, newWorld(t, 1), 1)
+	x.writes(t, "a", noise(1, 100_000))
+	statements := strings.SplitAfter(indexSchema, ";\n")
+	path := filepath.Join(x.dir, "index.db")
+	if err := os.MkdirAll(x.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for n := range statements {
+		removeDatabase(path)
+		db, err := sql.Open("sqlite", path)
+		if err == nil {
+			_, err = db.ExecContext(t.Context(), strings.Join(statements[:n], ""))
+		}
+		if err := errors.Join(err, db.Close()); err != nil {
+			t.Fatal(err)
+		}
+		x.backs(t)
+	}
 }
 
 // What cannot be told is not taken for the worst: as long as a device is not

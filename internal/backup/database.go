@@ -178,6 +178,8 @@ func (d *database) classify(err error) error {
 			kind = errs.Locked
 		case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY:
 			kind = errs.IO
+		case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+			return errs.WithHint(errs.New(kind, "%s is damaged: %w", d.path, err), "move that file away: it is made anew from what the mesh has")
 		}
 	}
 	return errs.New(kind, "%s: %w", d.path, err)

@@ -74,7 +74,8 @@ func (a *Archive) List(ctx context.Context, name string) (*List, error) {
 
 // Find returns the snapshot of a name, or of an id: the newest, or for a version
 // that is a number the one that has it, counted from the newest as 1; for one
-// that is a time the last that was made before. Kinds: FileNotFound, Invalid.
+// that is a time the last that was made before. If not all devices were heard it
+// is that of those that are known, which is noted. Kinds: FileNotFound, Invalid.
 func (a *Archive) Find(ctx context.Context, name string, version Version) (Snapshot, error) {
 	all, err := a.mesh.BackupObjects(ctx, true)
 	if err != nil {
@@ -93,6 +94,9 @@ func (a *Archive) Find(ctx context.Context, name string, version Version) (Snaps
 	i := slices.IndexFunc(list, version.is)
 	if i < 0 {
 		return Snapshot{}, errs.WithHint(errs.New(errs.FileNotFound, "the backup %s has no such version", name), `see which it has with "datamesh backups"`)
+	}
+	if !all.Complete && notID != nil && version.ID == (datamesh.ObjectID{}) {
+		a.Events.note("not all of your devices could be heard: there may be a later snapshot than that of " + list[i].Created.Local().Format(time.DateTime))
 	}
 	return list[i], nil
 }

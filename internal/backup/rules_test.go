@@ -180,6 +180,79 @@ func TestIndexThatIsHalfMadeIsMadeAnew(t *testing.T) {
 	}
 }
 
+func fileSize(t *testing.T, f *os.File) int64 {
+	t.Helper()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+// An index that is damaged further in says what helps, which it does.
+func TestIndexThatIsDamagedSaysWhatHelps(t *testing.T) {
+	x := newHome(t, newWorld(t, 1), 1)
+	for i := range 40 {
+		x.writes(t, fmt.Sprint("file", i), noise(byte(i), 3000))
+	}
+	x.backs(t)
+	path := filepath.Join(x.dir, "index.db")
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for at := int64(4096); at < fileSize(t, f); at += 4096 { // all but the first page, which has the mark
+		if _, err := f.WriteAt(noise(1, 4096), at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := x.open(t)
+	source, err := tree.Open(x.files, tree.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.Close()
+	_, err = a.Run(t.Context(), source, RunOptions{Name: "name"})
+	a.Close()
+	t.Log(err, errs.HintFor(err))
+	if errs.KindOf(err) != errs.Database || !strings.Contains(errs.HintFor(err), "move that file away") {
+		t.Errorf("got %v, and the hint %q", err, errs.HintFor(err))
+	}
+	if err := os.Rename(path, path+".damaged"); err != nil {
+		t.Fatal(err)
+	}
+	x.backs(t)
+}
+
+// Who asks for the newest snapshot is told if there may be a newer one.
+func TestNewestSnapshotThatIsKnownIsSaidToBeThat(t *testing.T) {
+	w := newWorld(t, 1)
+	x, other := newHome(t, w, 0), newHome(t, w, 1)
+	old, whole := x.backs(t), x.reach
+	finds := func(name string, v Version, want datamesh.ObjectID, notes int) {
+		t.Helper()
+		a := x.open(t)
+		defer a.Close()
+		var said []string
+		a.Events.Note = func(text string) { said = append(said, text) }
+		if s, err := a.Find(t.Context(), name, v); err != nil || s.ID != want || len(said) != notes {
+			t.Errorf("got %+v, %v, %q, want %v and %d notes", s, err, said, want, notes)
+		}
+	}
+	finds("name", Version{}, old.ID, 0)
+	w.pass(time.Hour)
+	other.writes(t, "file0", noise(9, 3000))
+	newer := other.backs(t)
+	x.reach = nil
+	finds("name", Version{}, old.ID, 1)
+	finds("name", Version{Number: 1}, old.ID, 1)
+	finds("name", Version{ID: old.ID}, old.ID, 0)
+	finds(old.ID.String(), Version{}, old.ID, 0)
+	x.reach = whole
+	finds("name", Version{}, newer.ID, 0)
+}
+
 // What cannot be told is not taken for the worst: as long as a device is not
 // heard, or a snapshot cannot be read, nothing goes.
 func TestNothingGoesAsLongAsNotAllIsKnown(t *testing.T) {

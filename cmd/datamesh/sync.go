@@ -53,6 +53,8 @@ With --two-way what has changed in the mesh comes here, too. Of what has changed
 on both sides the one that was modified last keeps the name, and the other is
 a version: "datamesh versions NAME" lists it. What was deleted on one side and
 has changed on the other stays, and so does what the mesh only does not list.
+A DIR that is another directory than the one that was synced last, as where a disk
+is not mounted, deletes nothing unless --max-delete is given.
 
 With --watch it goes on until it is interrupted: a second after something has
 changed in DIR, and every 2 minutes, both sides are looked at again. A line is

@@ -22,16 +22,35 @@ import (
 func (s *syncer) recall(ctx context.Context) (err error) {
 	s.kept = map[string]tree.Entry{}
 	if s.o.dryRun {
-		s.last, err = mirror.Look(ctx, s.o.memory, s.o.dir, s.o.name)
+		s.last, s.inode, err = mirror.Look(ctx, s.o.memory, s.o.dir, s.o.name)
 		return err
 	}
 	if s.memory, err = mirror.Open(ctx, s.o.memory, s.o.dir, s.o.name); err != nil {
 		return err
 	}
-	if s.last, err = s.memory.All(ctx); err != nil {
+	if s.inode, err = s.memory.Inode(ctx); err == nil {
+		s.last, err = s.memory.All(ctx)
+	}
+	if err != nil {
 		s.memory.Close()
 	}
 	return err
+}
+
+// isAnother reports whether what is here is another directory than the one that was
+// synced last.
+func (s *syncer) isAnother() bool {
+	is := s.tree.Inode()
+	return is != "" && s.inode != "" && is != s.inode
+}
+
+// recognize has the directory that is here be known by the next sync.
+func (s *syncer) recognize(ctx context.Context) error {
+	is := s.tree.Inode()
+	if s.memory == nil || is == "" || is == s.inode {
+		return nil
+	}
+	return s.memory.SetInode(ctx, is)
 }
 
 // readLink finds out where a symbolic link in the mesh leads, if it matters
@@ -195,6 +214,11 @@ func (s *syncer) here(ctx context.Context, steps []mirror.Step) {
 	var err error
 	if s.w, err = tree.Create(s.o.dir); err != nil {
 		s.stop(err)
+		return
+	}
+	if is := s.tree.Inode(); is != "" && is != s.w.Inode() {
+		s.stop(errs.WithHint(errs.New(errs.Exists, "%s became another directory meanwhile, and is left as it is", s.o.dir), "see that its disk is mounted, and type the same again"))
+		s.w.Close(nil)
 		return
 	}
 	s.w.Force = true

@@ -79,6 +79,7 @@ type syncHome struct {
 
 	partial bool               // not all that others have said is known
 	putting func(string) error // of each put, once all is read
+	guarded bool               // it is not said how much may be deleted
 }
 
 // at counts an operation, and reports whether the process is dead. Half of the
@@ -234,7 +235,7 @@ func (h *syncHome) sync(dies int) (*batch, error) {
 		h.left = -1000
 	}
 	c := &cli{out: io.Discard, err: io.Discard, json: true}
-	s := &syncer{tally: c.newTally("sync"), ops: h, o: syncOptions{dir: h.dir, name: "top", twoWay: true, limit: mirror.Limit{Percent: 100}, limited: true, memory: h.memory}}
+	s := &syncer{tally: c.newTally("sync"), ops: h, o: syncOptions{dir: h.dir, name: "top", twoWay: true, limit: mirror.Limit{Percent: 100}, limited: !h.guarded, memory: h.memory}}
 	err := s.run(ctx, func() func() { return func() {} })
 	return &s.batch, cmp.Or(err, s.stopped)
 }

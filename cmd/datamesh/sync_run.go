@@ -36,6 +36,7 @@ type syncer struct {
 	deleted  map[datamesh.ObjectID]bool // what the mesh had last: whether it is deleted, or still there by another name
 
 	memory *mirror.Memory         // of two ways; nil in a dry run
+	inode  string                 // of what was here when it was synced last; "": not known
 	last   map[string]mirror.Last // guarded by mu, and once it runs with what is the same by now
 	kept   map[string]tree.Entry  // what is here, of which the mesh has a version; guarded by mu
 	w      *tree.Writer
@@ -148,6 +149,10 @@ func (s *syncer) guard(steps []mirror.Step) error {
 		return errs.WithHint(errs.New(errs.Refused, "%s/ has no files in the mesh, and %s here would be deleted", s.o.name, count(here, "file")),
 			"see whether they can be brought back: datamesh list --deleted; to delete them all the same remove them here")
 	}
+	if n > 0 && s.isAnother() && !s.o.limited {
+		return errs.WithHint(errs.New(errs.Refused, "it is another directory than the one that was synced last, and %s in %s/ would be deleted", count(n, "file"), s.o.name),
+			"see that its disk is mounted; if that is meant: %s --max-delete %d", again, max(n, here))
+	}
 	if name, below := s.emptied(steps); below > 1 && !s.o.limited {
 		return errs.WithHint(errs.New(errs.Refused, "%s is empty here, and %s of it would be deleted in the mesh", filepath.Join(s.o.dir, name), count(below, "file")),
 			"see that no disk should be mounted there; if that is meant: %s --max-delete %d", again, max(n, here))
@@ -253,7 +258,7 @@ func (s *syncer) do(ctx context.Context, steps []mirror.Step) {
 		return
 	}
 	s.put = &putBatch{tally: s.tally, ops: s.ops}
-	if err := s.goOn(ctx); err != nil {
+	if err := errors.Join(s.recognize(ctx), s.goOn(ctx)); err != nil {
 		s.stop(err)
 		return
 	}

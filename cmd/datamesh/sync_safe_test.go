@@ -35,7 +35,7 @@ func twoInSync(t *testing.T, files ...string) (w *syncWorld, here, there *syncHo
 	if b := there.syncs(t); len(b.Warnings) > 0 || b.Stored != len(files)+1 {
 		t.Errorf("got %+v", b)
 	}
-	if last, err := mirror.Look(t.Context(), there.memory, there.dir, "top"); err != nil || len(last) != len(files)+1 {
+	if last, _, err := mirror.Look(t.Context(), there.memory, there.dir, "top"); err != nil || len(last) != len(files)+1 {
 		t.Errorf("it remembers %d of %d, %v", len(last), len(files)+1, err)
 	}
 	here.syncs(t)
@@ -197,7 +197,7 @@ func TestSyncRemembersWhatIsDurableHere(t *testing.T) {
 	if b := here.syncs(t); !warns(b, "compared again") {
 		t.Errorf("got %+v", b)
 	}
-	last, err := mirror.Look(t.Context(), here.memory, here.dir, "top")
+	last, _, err := mirror.Look(t.Context(), here.memory, here.dir, "top")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,6 +207,70 @@ func TestSyncRemembersWhatIsDurableHere(t *testing.T) {
 	here.putting = nil
 	here.syncs(t) // without a memory of it nothing is a deletion
 	here.wants(t, "it comes back", "b", true, true)
+}
+
+// Another directory in the place of the one that was synced, as when its disk is not
+// mounted and something has come to be there, deletes nothing unless its user says
+// that it may, and is the one that is known from then on.
+func TestSyncKnowsItsDirectory(t *testing.T) {
+	_, here, _ := twoInSync(t, "a", "b", "c")
+	here.guarded = true
+	here.syncs(t) // what it has made is known since
+	moved := here.dir + ".disk"
+	replace := func() {
+		t.Helper()
+		if err := os.Rename(here.dir, moved); err != nil {
+			t.Fatal(err)
+		}
+		writeAt(t, filepath.Join(here.dir, "a"), "content of a", 2e9)
+	}
+	replace()
+	for range 2 {
+		if b, err := here.sync(0); errs.KindOf(err) != errs.Refused || !strings.Contains(errs.HintFor(err), "--max-delete 2") || b.deleted > 0 {
+			t.Errorf("got %v, and the hint %q", err, errs.HintFor(err))
+		}
+	}
+	if err := os.RemoveAll(here.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(moved, here.dir); err != nil { // mounted again
+		t.Fatal(err)
+	}
+	here.deletes(t, "b")
+	here.wants(t, "deleted in the one that is known", "b", false, false)
+	replace()
+	here.w.deleted["c"], here.w.deletedText["content of c"] = true, true
+	here.guarded = false
+	if b := here.syncs(t); b.deleted != 1 {
+		t.Errorf("with --max-delete: %+v", b)
+	}
+	here.guarded = true
+	writeAt(t, filepath.Join(here.dir, "e"), "content of e", 2e9)
+	here.deletes(t, "a")
+	here.wants(t, "deleted once the other is known", "a", false, false)
+}
+
+// Nothing is written into a directory that took the place of the one that was looked at.
+func TestSyncWritesIntoTheDirectoryThatItLookedAt(t *testing.T) {
+	_, here, there := twoInSync(t, "a")
+	writeAt(t, filepath.Join(there.dir, "b"), "content of b", 2e9)
+	there.syncs(t)
+	writeAt(t, filepath.Join(here.dir, "c"), "content of c", 2e9)
+	moved := here.dir + ".disk"
+	here.putting = func(string) error {
+		here.putting = nil
+		return errors.Join(os.Rename(here.dir, moved), os.Mkdir(here.dir, 0o755))
+	}
+	if _, err := here.sync(0); errs.KindOf(err) != errs.Exists {
+		t.Errorf("got %v", err)
+	}
+	here.wants(t, "written", "b", false, true)
+	if err := errors.Join(os.Remove(here.dir), os.Rename(moved, here.dir)); err != nil {
+		t.Fatal(err)
+	}
+	here.syncs(t)
+	here.wants(t, "written", "b", true, true)
+	here.wants(t, "stored", "c", true, true)
 }
 
 // What backups keep in the mesh is no file: it is neither written here nor deleted.

@@ -23,15 +23,16 @@ import (
 
 const (
 	application = 0x444d7379 // "DMsy"
-	version     = 1
+	version     = 2          // since 2 the pair has an inode
 )
 
 // schema makes an empty memory. A row has a path of both sides as they were when
 // they were the same; times are nanoseconds since 1970 in UTC, or 0.
 const schema = `
 CREATE TABLE pair (
-	dir  TEXT NOT NULL, -- here
-	name TEXT NOT NULL  -- in the mesh
+	dir   TEXT NOT NULL, -- here
+	name  TEXT NOT NULL, -- in the mesh
+	inode TEXT NOT NULL  -- of the directory when it was synced last; "": not known
 ) STRICT;
 CREATE TABLE last (
 	path          TEXT    PRIMARY KEY, -- below the top
@@ -47,16 +48,17 @@ CREATE TABLE last (
 	mesh_modified INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 PRAGMA application_id = 0x444d7379;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 `
 
 // A Memory is what is known of how a directory and one of the catalog were when
 // they were last the same. One process at a time has it. It is safe for
 // concurrent use.
 type Memory struct {
-	db   *sql.DB
-	path string
-	lock *flock.Flock
+	db      *sql.DB
+	path    string
+	lock    *flock.Flock
+	version int // of the file
 }
 
 // Open opens the memory of the directory dir, an absolute path, and of name in
@@ -88,22 +90,25 @@ func fileOf(in, dir, name string) string {
 	return filepath.Join(in, hex.EncodeToString(sum[:16])+".db")
 }
 
-// Look returns what a memory has, without making one. Kinds: as Open, but for
-// Locked.
-func Look(ctx context.Context, in, dir, name string) (map[string]Last, error) {
+// Look returns what a memory has, as [Memory.All] and [Memory.Inode], without making
+// one. Kinds: as Open, but for Locked.
+func Look(ctx context.Context, in, dir, name string) (all map[string]Last, inode string, err error) {
 	path := fileOf(in, dir, name)
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+		return nil, "", nil
 	}
 	m := &Memory{path: path}
 	if err := m.connect("mode=ro&_pragma=busy_timeout(10000)"); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer m.Close()
 	if err := m.check(ctx); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return m.All(ctx)
+	if inode, err = m.Inode(ctx); err == nil {
+		all, err = m.All(ctx)
+	}
+	return all, inode, err
 }
 
 func (m *Memory) connect(query string) error {
@@ -131,17 +136,36 @@ func (m *Memory) open(ctx context.Context, dir, name string) error {
 	}
 	if info.Size() > 0 {
 		err = m.check(ctx)
-		if err == nil || !errors.Is(err, errNew) {
+		if err == nil {
+			return m.update(ctx)
+		}
+		if !errors.Is(err, errNew) {
 			return err
 		}
 	}
 	return m.write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, schema)
 		if err == nil {
-			_, err = tx.ExecContext(ctx, `INSERT INTO pair (dir, name) VALUES (?, ?)`, dir, name)
+			_, err = tx.ExecContext(ctx, `INSERT INTO pair (dir, name, inode) VALUES (?, ?, '')`, dir, name)
 		}
+		m.version = version
 		return err
 	})
+}
+
+// update makes a memory of an earlier version one of this.
+func (m *Memory) update(ctx context.Context) error {
+	if m.version == version {
+		return nil
+	}
+	err := m.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `ALTER TABLE pair ADD COLUMN inode TEXT NOT NULL DEFAULT ''; PRAGMA user_version = 2`)
+		return err
+	})
+	if err == nil {
+		m.version = version
+	}
+	return err
 }
 
 // errNew says that a process ended before it had made a memory.
@@ -160,7 +184,10 @@ func (m *Memory) check(ctx context.Context) error {
 		return errs.WithHint(errs.New(errs.Configuration, "%s is no memory of a sync", m.path), "move that file away: then both sides are compared as if for the first time")
 	case v > version:
 		return errs.WithHint(errs.New(errs.Configuration, "%s has version %d, this program knows %d", m.path, v, version), "update datamesh: the home was used by a newer version")
+	case v < 1:
+		return m.damaged("it has no version")
 	}
+	m.version = v
 	return nil
 }
 
@@ -204,6 +231,27 @@ func (m *Memory) All(ctx context.Context) (map[string]Last, error) {
 		all[path] = l
 	}
 	return all, m.classify(rows.Err())
+}
+
+// Inode returns what tells the directory from others, as it was when it was synced
+// last, or "" if that is not known.
+func (m *Memory) Inode(ctx context.Context) (inode string, err error) {
+	if m.version < version {
+		return "", nil
+	}
+	err = m.db.QueryRowContext(ctx, `SELECT inode FROM pair`).Scan(&inode)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", m.damaged("it has no pair")
+	}
+	return inode, m.classify(err)
+}
+
+// SetInode remembers what tells the directory from others, durably.
+func (m *Memory) SetInode(ctx context.Context, inode string) error {
+	return m.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE pair SET inode = ?`, inode)
+		return err
+	})
 }
 
 // Set remembers how both sides of a path are, durably.

@@ -26,7 +26,7 @@ func open(t *testing.T, in string) *Memory {
 
 func TestMemoryRemembersWhatItIsTold(t *testing.T) {
 	in := filepath.Join(t.TempDir(), "syncs")
-	if all, err := Look(t.Context(), in, "/dir", "name"); err != nil || len(all) != 0 {
+	if all, _, err := Look(t.Context(), in, "/dir", "name"); err != nil || len(all) != 0 {
 		t.Errorf("of none: %v, %v", all, err)
 	}
 	if _, err := os.Stat(in); !os.IsNotExist(err) {
@@ -46,6 +46,12 @@ func TestMemoryRemembersWhatItIsTold(t *testing.T) {
 	if err := m.Update(t.Context(), map[string]Last{"b": want["a"], "c": want["a"]}, []string{"b", "c", "never"}); err != nil {
 		t.Fatal(err)
 	}
+	if inode, err := m.Inode(t.Context()); inode != "" || err != nil {
+		t.Errorf("a new one has the inode %q, %v", inode, err)
+	}
+	if err := m.SetInode(t.Context(), "7"); err != nil {
+		t.Fatal(err)
+	}
 	check := func(what string, got map[string]Last, err error) {
 		t.Helper()
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
@@ -54,7 +60,10 @@ func TestMemoryRemembersWhatItIsTold(t *testing.T) {
 	}
 	got, err := m.All(t.Context())
 	check("open", got, err)
-	got, err = Look(t.Context(), in, "/dir", "name")
+	got, inode, err := Look(t.Context(), in, "/dir", "name")
+	if inode != "7" {
+		t.Errorf("the inode is %q", inode)
+	}
 	check("looked at beside", got, err)
 	if _, err := Open(t.Context(), in, "/dir", "name"); !errors.Is(err, errs.Locked) {
 		t.Errorf("twice: %v", err)
@@ -99,7 +108,7 @@ func TestMemoryThatIsNotUnderstoodIsLeftAlone(t *testing.T) {
 				}
 				return err
 			},
-			"look": func() error { _, err := Look(t.Context(), in, "/dir", "name"); return err },
+			"look": func() error { _, _, err := Look(t.Context(), in, "/dir", "name"); return err },
 		} {
 			if err := open(); errs.KindOf(err) != kind || kind != errs.Other && errs.HintFor(err) == "" {
 				t.Errorf("%s: %s: %v", what, how, err)
@@ -112,7 +121,7 @@ func TestMemoryThatIsNotUnderstoodIsLeftAlone(t *testing.T) {
 	if err := m.connect(""); err != nil {
 		t.Fatal(err)
 	}
-	exec(`PRAGMA user_version = 2`)
+	exec(`PRAGMA user_version = 3`)
 	try("a newer version", errs.Configuration)
 	if err := os.WriteFile(m.path, []byte("no database, but as long as the head of one would be at the very least, and a little more than that"), 0o600); err != nil {
 		t.Fatal(err)
@@ -130,5 +139,36 @@ func TestMemoryOfNothingIsMade(t *testing.T) {
 	m := open(t, in)
 	if err := m.Set(t.Context(), "a", Last{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// What a program of before has remembered is kept, and the inode is not known.
+func TestMemoryOfTheFirstVersionIsUpdated(t *testing.T) {
+	in := t.TempDir()
+	m := open(t, in)
+	want := map[string]Last{"a": {Local: State{Size: 1}, Mesh: State{Size: 1}}}
+	if err := m.Update(t.Context(), want, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.db.ExecContext(t.Context(), `ALTER TABLE pair DROP COLUMN inode; PRAGMA user_version = 1`); err != nil {
+		t.Fatal(err)
+	}
+	m.Close()
+	if all, inode, err := Look(t.Context(), in, "/dir", "name"); err != nil || inode != "" || !cmp.Equal(all, want) {
+		t.Errorf("it has %v, %q, %v", all, inode, err)
+	}
+	for range 2 {
+		m = open(t, in)
+		all, err := m.All(t.Context())
+		if err != nil || !cmp.Equal(all, want) {
+			t.Errorf("it has %v, %v", all, err)
+		}
+		if err := m.SetInode(t.Context(), "8"); err != nil {
+			t.Fatal(err)
+		}
+		m.Close()
+	}
+	if _, inode, err := Look(t.Context(), in, "/dir", "name"); err != nil || inode != "8" {
+		t.Errorf("the inode is %q, %v", inode, err)
 	}
 }

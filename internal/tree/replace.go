@@ -28,6 +28,9 @@ func (w *Writer) Stat(path string) (Entry, error) {
 	return e, nil
 }
 
+// Inode is that of the directory at the top, as [Tree.Inode].
+func (w *Writer) Inode() string { return inodeAt(w.root) }
+
 // still reports that at a path is what was there, nothing if that is nil. Of a
 // directory only that it is one. Kinds: Exists (something else is), IO.
 func (w *Writer) still(path string, was *Entry) error {

@@ -76,6 +76,24 @@ func (t *Tree) Close() error {
 	return t.root.Close()
 }
 
+// Inode returns what tells the directory at the top from others at its path, such as
+// the one that is there when its disk is not mounted: the number of its inode, or ""
+// if the system has none.
+func (t *Tree) Inode() string {
+	if t.root == nil {
+		return ""
+	}
+	return inodeAt(t.root)
+}
+
+func inodeAt(root *os.Root) string {
+	info, err := root.Lstat(".")
+	if err != nil {
+		return ""
+	}
+	return inodeOf(info)
+}
+
 // File opens a regular file that a walk has yielded. Kinds: FileNotFound, IO
 // (also when it is another file by now).
 func (t *Tree) File(e Entry) (*os.File, error) {

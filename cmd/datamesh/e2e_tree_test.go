@@ -301,6 +301,44 @@ func partly(t *testing.T, o outcome) api.Problem {
 	return document[api.Problem](t, o.stderr)
 }
 
+// Files of the beginning of 1970, as those of packages that are the same for all who
+// build them, and of times that no 64 bits of nanoseconds reach, are stored once, too.
+func TestFilesOfOddTimesAreStoredOnce(t *testing.T) {
+	t.Parallel()
+	u := &user{mesh: emptyMesh(t)}
+	u.home = filepath.Join(u.mesh.dir, "u")
+	dir := filepath.Join(t.TempDir(), "odd")
+	for name, at := range map[string]time.Time{"first": time.Unix(0, 0), "early": time.Date(1901, 12, 14, 0, 0, 0, 0, time.UTC), "late": time.Date(2400, 1, 1, 0, 0, 0, 0, time.UTC)} {
+		writeAt(t, filepath.Join(dir, name), name, 1)
+		if err := os.Chtimes(filepath.Join(dir, name), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	states := func(want int, state string, args ...string) {
+		t.Helper()
+		o := u.run(t, args...)
+		got := 0
+		for _, f := range document[batch](t, o.stdout).Files {
+			if f.State == state {
+				got++
+			}
+		}
+		if o.code != 0 || got != want {
+			t.Errorf("%v: %d are %s, want %d: %s%s", args, got, state, want, o.stdout, o.stderr)
+		}
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	states(4, fileStored, "put", "-r", dir)
+	states(4, fileUnchanged, "put", "-r", dir)
+	states(4, fileWritten, "get", "odd", out)
+	states(4, fileUnchanged, "get", "odd", out)
+	states(4, fileUnchanged, "sync", out, "odd")
+	wantTree(t, treeOf(t, dir), out)
+	for range 2 {
+		states(4, fileUnchanged, "sync", dir, "odd", "--two-way")
+	}
+}
+
 func TestOneFileThatCannotBeReadFailsAlone(t *testing.T) {
 	t.Parallel()
 	u := &user{mesh: emptyMesh(t)}

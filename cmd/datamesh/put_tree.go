@@ -194,7 +194,7 @@ func (t top) uploads(ctx context.Context, yield func(putItem, error) bool) {
 			yield(putItem{name: t.name, path: t.path}, errs.New(errs.IO, "%w", err))
 			return
 		}
-		e := tree.Entry{Path: ".", Size: fi.Size(), Mode: datamesh.ModeOf(fi.Mode()), ModTime: fi.ModTime().UTC()}
+		e := tree.Entry{Path: ".", Size: fi.Size(), Mode: datamesh.ModeOf(fi.Mode()), ModTime: tree.Time(fi.ModTime())}
 		yield(putItem{name: t.name, path: t.path, entry: e, open: func(ctx context.Context) (content, error) { return openContent(ctx, t.path) }}, nil)
 		return
 	}

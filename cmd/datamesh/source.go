@@ -14,6 +14,7 @@ import (
 
 	"datamesh"
 	"datamesh/internal/errs"
+	"datamesh/internal/tree"
 )
 
 // A source reads a file that must not change meanwhile. Where the end of the
@@ -128,5 +129,5 @@ func (s *source) modTime() time.Time {
 	if !s.regular() {
 		return time.Time{}
 	}
-	return s.began.ModTime().UTC()
+	return tree.Time(s.began.ModTime())
 }

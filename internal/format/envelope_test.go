@@ -2,6 +2,7 @@ package format
 
 import (
 	"bytes"
+	"math"
 	"testing"
 	"time"
 
@@ -180,6 +181,11 @@ func TestTimesComeBack(t *testing.T) {
 	for _, want := range []time.Time{{}, time.Unix(0, 1).UTC(), time.Unix(-5, 0).UTC(), time.Date(2026, 7, 1, 12, 0, 0, 123, time.UTC)} {
 		if got := Time(UnixNano(want)); !got.Equal(want) || got.IsZero() != want.IsZero() {
 			t.Errorf("%v: got %v", want, got)
+		}
+	}
+	for ns, at := range map[int64]time.Time{1: time.Unix(0, 0), math.MaxInt64: time.Date(2400, 1, 1, 0, 0, 0, 0, time.UTC), math.MinInt64: time.Date(1600, 1, 1, 0, 0, 0, 0, time.UTC)} {
+		if got := UnixNano(at); got != ns {
+			t.Errorf("%v: got %d, want %d", at, got, ns)
 		}
 	}
 }

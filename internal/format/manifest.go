@@ -3,6 +3,7 @@ package format
 import (
 	"bytes"
 	"crypto/subtle"
+	"math"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -312,12 +313,22 @@ func checkRefs(refs []SegmentRef) error {
 	return nil
 }
 
-// UnixNano returns a time as a manifest has it, the zero time as 0.
+// UnixNano returns a time as a manifest has it, the zero time as 0. The beginning of
+// 1970 is a nanosecond later, since 0 says that there is no time, and what 64 bits do
+// not reach is the nearest that they do.
 func UnixNano(t time.Time) int64 {
-	if t.IsZero() {
+	switch ns := t.UnixNano(); {
+	case t.IsZero():
 		return 0
+	case t.Before(time.Unix(0, math.MinInt64)):
+		return math.MinInt64
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
+	case ns == 0:
+		return 1
+	default:
+		return ns
 	}
-	return t.UnixNano()
 }
 
 // Time returns the time of Unix nanoseconds, and the zero time for 0.

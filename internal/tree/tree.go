@@ -12,6 +12,7 @@ package tree
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"runtime"
 	"strings"
 	"time"
@@ -101,6 +102,21 @@ func Reserved(name string) bool {
 // SameTime reports whether two times of a file are one: no file system keeps
 // more than nanoseconds, and some keep less.
 func SameTime(a, b time.Time) bool { return a.Sub(b).Abs() < time.Microsecond }
+
+// Time returns the time of a file as it is kept: in UTC, and in the nanoseconds since
+// 1970 that 64 bits reach. 0 of those is no time, so the file has the next.
+func Time(t time.Time) time.Time {
+	first, last := time.Unix(0, math.MinInt64), time.Unix(0, math.MaxInt64)
+	switch {
+	case t.Before(first):
+		t = first
+	case t.After(last):
+		t = last
+	case t.Equal(time.Unix(0, 0)):
+		t = time.Unix(0, 1)
+	}
+	return t.UTC()
+}
 
 // problem says what went wrong with a path of the tree, without the path that
 // the system was given.

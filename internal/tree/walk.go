@@ -354,7 +354,7 @@ func (t *Tree) excluded(levels []level, full string, isDir bool) bool {
 }
 
 func entryOf(name string, info fs.FileInfo) Entry {
-	e := Entry{Path: name, Mode: datamesh.ModeOf(info.Mode()), ModTime: info.ModTime().UTC(), info: info}
+	e := Entry{Path: name, Mode: datamesh.ModeOf(info.Mode()), ModTime: Time(info.ModTime()), info: info}
 	switch {
 	case info.IsDir():
 		e.Type = Directory

@@ -90,7 +90,7 @@ func (w *Writer) Same(e Entry) bool {
 	if e.Type == Directory {
 		right = info.IsDir()
 	}
-	return right && SameTime(info.ModTime(), e.ModTime) &&
+	return right && SameTime(Time(info.ModTime()), e.ModTime) &&
 		(e.Mode == 0 || runtime.GOOS == "windows" || datamesh.ModeOf(info.Mode()) == e.Mode)
 }
 

@@ -78,6 +78,7 @@ Nodes that are away are told when they return.`,
 
 // rmEach deletes what is within a directory.
 func (c *cli) rmEach(ctx context.Context, ops api.Operations, dir string, all []node.Object, o node.DeleteOptions) error {
+	o.Heard = true // when all was listed
 	err := c.doEach(ctx, "rm", fileDeleted, dir, all, o.DryRun, func(x node.Object) ([]string, error) {
 		o.Name = x.Name
 		r, err := ops.Delete(ctx, x.ID.String(), o)

@@ -276,7 +276,7 @@ func (s *syncer) do(ctx context.Context, steps []mirror.Step) {
 		return
 	}
 	slices.SortFunc(by[mirror.DeleteMesh], mirror.Depth)
-	s.each(ctx, 1, by[mirror.DeleteMesh], s.deleteOne)
+	s.deleteAll(ctx, by[mirror.DeleteMesh])
 }
 
 // goOn goes on with deletions that were interrupted: the catalog has them, and the
@@ -406,6 +406,24 @@ func (s *syncer) store(ctx context.Context, st mirror.Step, created time.Time) (
 	return &u.entry, stored.ID, nil
 }
 
+// deleteAll deletes in the mesh. It hears first, once for all, what other homes have
+// said since it was looked at: one may have pinned some of it.
+func (s *syncer) deleteAll(ctx context.Context, steps []mirror.Step) {
+	if len(steps) == 0 {
+		return
+	}
+	heard, err := s.ops.Hear(ctx)
+	if err != nil {
+		s.stop(err)
+		return
+	}
+	if heard.Partial {
+		s.warn(fmt.Sprintf("not all is known that your homes have said, and nothing is deleted: %s stay as they are", count(len(steps), "file")))
+		return
+	}
+	s.each(ctx, 1, steps, s.deleteOne)
+}
+
 // deleteOne deletes all versions of a name in the mesh that were there when it
 // was looked at, unless something has come to be here since. The newest goes last: until then no earlier one stands for it, and
 // it is the one that undelete brings back by the name.
@@ -416,7 +434,7 @@ func (s *syncer) deleteOne(ctx context.Context, st mirror.Step) error {
 		return nil
 	}
 	for _, o := range slices.Backward(s.versions[st.Path.Path]) {
-		_, err := s.ops.Delete(ctx, o.ID.String(), node.DeleteOptions{Name: o.Name})
+		_, err := s.ops.Delete(ctx, o.ID.String(), node.DeleteOptions{Name: o.Name, Heard: true})
 		if err == nil || errors.Is(err, errs.Deleted) {
 			continue
 		}

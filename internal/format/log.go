@@ -61,6 +61,8 @@ type Change struct {
 	Epoch   int               `cbor:"21,keyasint,omitempty"` // of the recipient that its manifest is sealed to
 	Share   *Share            `cbor:"24,keyasint,omitempty"` // nil: it is no share
 	Contact *Contact          `cbor:"25,keyasint,omitempty"` // nil: it is no contact
+
+	Succession *Succession `cbor:"26,keyasint,omitempty"` // nil: it is no succession
 }
 
 // A Run names an object that has the changes of a device which are in no

@@ -215,6 +215,7 @@ func FuzzDecodeLogBlock(f *testing.F) {
 	f.Add(read(f, "log-block-of-files.cbor"))
 	f.Add(read(f, "log-block-of-names.cbor"))
 	f.Add(read(f, "log-block-rotation.cbor"))
+	f.Add(read(f, "log-block-succession.cbor"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		block, err := DecodeBlock(b)
 		if err != nil {

@@ -45,18 +45,20 @@ func ContactID(owner datamesh.OwnerKey) datamesh.ObjectID {
 	return datamesh.ObjectID(hash.Derive("datamesh v1 contact in a catalog", owner[:]))
 }
 
-// checkShared sees that a change is of an object, of a share, or of a contact,
-// and of one alone.
+// checkShared sees that a change is of an object, of a share, of a contact, or of
+// a succession, and of one alone.
 func (c *Change) checkShared() error {
 	switch {
-	case c.Share == nil && c.Contact == nil:
+	case c.Share == nil && c.Contact == nil && c.Succession == nil:
 		return nil
-	case c.Share != nil && c.Contact != nil, len(c.Tags) > 0, c.State == Forgotten:
+	case c.Share != nil && c.Contact != nil, c.Succession != nil && (c.Share != nil || c.Contact != nil), len(c.Tags) > 0, c.State == Forgotten:
 		return errs.New(errs.Serialization, "change: it is of two things")
 	case c.Share != nil && (c.State == Deleted || c.Share.Expires < 0):
 		return errs.New(errs.Serialization, "change: a share of state %d until %d", c.State, c.Share.Expires)
 	case c.Share != nil:
 		return nil
+	case c.Succession != nil:
+		return c.checkSuccession()
 	case c.State != Listed, c.Object != ContactID(c.Contact.Owner):
 		return errs.New(errs.Serialization, "change: it is of no contact")
 	}
@@ -101,6 +103,10 @@ type Card struct {
 	Version    uint64   `cbor:"1,keyasint"`
 	Clock      uint64   `cbor:"2,keyasint"` // see [ClockOf]
 	Recipients []string `cbor:"3,keyasint"` // in age's text; the first that a program knows is used
+
+	// Successor is who the owner goes on as; nil: as himself. Programs that do not
+	// know it pass it over.
+	Successor *Successor `cbor:"65,keyasint,omitempty"`
 }
 
 // EncodeCard returns the payload of a record that is a card. Kind: Invalid.

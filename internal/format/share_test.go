@@ -2,6 +2,7 @@ package format
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"errors"
 	"slices"
 	"strings"
@@ -26,6 +27,27 @@ func goldenSharedBlock() *LogBlock {
 
 func goldenCard() *Card {
 	return &Card{Version: 1, Clock: 9, Recipients: []string{"age1pq1…", "age1newer"}}
+}
+
+// goldenSuccessor is a key of its own, so that its signature is always the same.
+func goldenSuccessor() Successor {
+	from := seed(0x61)
+	return Succeed(seed(0x31), ed25519.NewKeyFromSeed(from[:]))
+}
+
+func goldenSuccession() *LogBlock {
+	to := goldenSuccessor()
+	id := SuccessionID(seed(0x31), to.Owner)
+	return &LogBlock{Version: 1, Changes: []Change{
+		{Object: id, Clock: 5, Created: 6, Succession: &Succession{From: seed(0x31), To: to, Learnt: 4}},
+		{Object: id, Clock: 7, Created: 6, Succession: &Succession{From: seed(0x31), To: to, Learnt: 4, Recipient: "age1pq1…", Card: 8}},
+	}}
+}
+
+func goldenCardOfSuccessor() *Card {
+	c, to := goldenCard(), goldenSuccessor()
+	c.Successor = &to
+	return c
 }
 
 func goldenLetter() *Letter {
@@ -60,6 +82,25 @@ func TestV1Sharing(t *testing.T) {
 	}
 	if b, err := EncodeCard(goldenCard()); !bytes.Equal(b, file) || err != nil {
 		t.Errorf("the card is written otherwise: %v", err)
+	}
+	file = read(t, "card-successor.bin")
+	card, err = DecodeCard(file)
+	if diff := cmp.Diff(goldenCardOfSuccessor(), card); diff != "" || err != nil {
+		t.Errorf("card with a successor: %v (-want +got):\n%s", err, diff)
+	}
+	if err := card.Successor.Verify(seed(0x31)); err != nil {
+		t.Error(err)
+	}
+	if b, err := EncodeCard(goldenCardOfSuccessor()); !bytes.Equal(b, file) || err != nil {
+		t.Errorf("the card with a successor is written otherwise: %v", err)
+	}
+	file = read(t, "log-block-succession.cbor")
+	block, err = DecodeBlock(file)
+	if diff := cmp.Diff(goldenSuccession(), block); diff != "" || err != nil {
+		t.Errorf("block with a succession: %v (-want +got):\n%s", err, diff)
+	}
+	if b, err := EncodeBlock(goldenSuccession()); !bytes.Equal(b, file) || err != nil {
+		t.Errorf("the block with a succession is written otherwise: %v", err)
 	}
 	file = read(t, "letter.cbor")
 	letter, err := decodeLetter(file)
@@ -158,6 +199,26 @@ func TestSharingThatMakesNoSenseIsRefused(t *testing.T) {
 			t.Errorf("%s: it is read", what)
 		}
 	}
+	for what, change := range map[string]func(*Change){
+		"a contact, too":       func(c *Change) { c.Contact = goldenSharedBlock().Changes[2].Contact },
+		"a share, too":         func(c *Change) { c.Share = &Share{Of: seed(1)} },
+		"forgotten":            func(c *Change) { c.State = Forgotten },
+		"a succession's name":  func(c *Change) { c.Name = "x" },
+		"a succession's id":    func(c *Change) { c.Object = seed(1) },
+		"of himself":           func(c *Change) { c.Succession.To.Owner, c.Object = seed(0x31), SuccessionID(seed(0x31), seed(0x31)) },
+		"not agreed":           func(c *Change) { c.Succession.To.Consent[5] ^= 1 },
+		"never learnt":         func(c *Change) { c.Succession.Learnt = 0 },
+		"learnt too late":      func(c *Change) { c.Succession.Learnt = 1 << 63 },
+		"no card":              func(c *Change) { c.Succession.Card = 0 },
+		"card of no recipient": func(c *Change) { c.Succession.Recipient = "" },
+		"long recipient":       func(c *Change) { c.Succession.Recipient = strings.Repeat("r", 5000) },
+	} {
+		b := goldenSuccession()
+		change(&b.Changes[1])
+		if _, err := DecodeBlock(Marshal(b)); !errors.Is(err, errs.Serialization) {
+			t.Errorf("succession, %s: %v", what, err)
+		}
+	}
 	for what, change := range map[string]func(*Letter){
 		"clock": func(l *Letter) { l.Clock = 0 }, "none": func(l *Letter) { l.Of = 0 }, "of many": func(l *Letter) { l.Of = MaxLetters + 1 },
 		"name": func(l *Letter) { l.Shares[0].Name = "\xff" }, "size": func(l *Letter) { l.Shares[0].Size = -1 },
@@ -180,8 +241,54 @@ func TestSharingThatMakesNoSenseIsRefused(t *testing.T) {
 	}
 }
 
+// Nobody is a successor who has not signed that he is the one of that owner.
+func TestSuccessorsHaveAgreed(t *testing.T) {
+	from := datamesh.OwnerKey(seed(0x31))
+	for what, change := range map[string]func(*Successor){
+		"consent": func(s *Successor) { s.Consent[3] ^= 1 },
+		"none":    func(s *Successor) { s.Consent = [ed25519.SignatureSize]byte{} },
+		"another": func(s *Successor) { s.Owner[3] ^= 1 },
+		"himself": func(s *Successor) { s.Owner = from },
+	} {
+		s := goldenSuccessor()
+		if err := s.Verify(from); err != nil {
+			t.Fatal(err)
+		}
+		change(&s)
+		if err := s.Verify(from); !errors.Is(err, errs.Authentication) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	s, mine := goldenSuccessor(), seed(0x61)
+	if err := s.Verify(seed(0x32)); !errors.Is(err, errs.Authentication) {
+		t.Errorf("of another owner: %v", err)
+	}
+	own := Succeed(s.Owner, ed25519.NewKeyFromSeed(mine[:]))
+	if err := own.Verify(s.Owner); !errors.Is(err, errs.Authentication) {
+		t.Errorf("of himself, signed: %v", err)
+	}
+}
+
+// A program of before passes the successor over, and reads the rest of the card.
+func TestCardsOfBeforeAndOfNow(t *testing.T) {
+	type before struct {
+		Version    uint64   `cbor:"1,keyasint"`
+		Clock      uint64   `cbor:"2,keyasint"`
+		Recipients []string `cbor:"3,keyasint"`
+	}
+	var old before
+	if err := unmarshalOpen("card", read(t, "card-successor.bin")[1:], maxCard, &old); err != nil || old.Clock != goldenCard().Clock {
+		t.Errorf("got %+v, %v", old, err)
+	}
+	card, err := DecodeCard(read(t, "card.bin"))
+	if err != nil || card.Successor != nil {
+		t.Errorf("got %+v, %v", card, err)
+	}
+}
+
 func FuzzDecodeCard(f *testing.F) {
 	f.Add(read(f, "card.bin"))
+	f.Add(read(f, "card-successor.bin"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := DecodeCard(b)
 		if err != nil || c == nil {

@@ -482,6 +482,9 @@ func (w *writing) learn(device DeviceID, change *format.Change) (holds bool, err
 		if err == nil && (change.State == format.Deleted || change.State == format.DeletedFinal) {
 			err = w.disputeReplaced(change.Object)
 		}
+		if err == nil && change.Succession != nil { // of which all counts that was ever said
+			err = w.learnHeir(change.Object, heirOf(change))
+		}
 		return false, err
 	}
 	if err := w.enter(change); err != nil {
@@ -517,7 +520,7 @@ func (w *writing) enter(change *format.Change) error {
 		}
 		return w.disputeReplaced(change.Object)
 	}
-	if change.Share != nil || change.Contact != nil {
+	if change.Share != nil || change.Contact != nil || change.Succession != nil {
 		return w.enterShared(change)
 	}
 	e := entryOf(change)

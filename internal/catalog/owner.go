@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS owner (
 `
 
 func (c *Catalog) addOwner(ctx context.Context) error {
-	for table, statement := range map[string]string{"owner": ownerTable, "former": formerTables, "rekeyed": rekeyTable} {
+	for table, statement := range map[string]string{"owner": ownerTable, "former": formerTables, "rekeyed": rekeyTable, "succession": successionTable} {
 		if has, err := c.has(ctx, table); err != nil || has {
 			if err != nil {
 				return err

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"errors"
+	"slices"
 	"time"
 
 	"datamesh"
@@ -178,7 +179,7 @@ func (p *posting) key() []byte { return append([]byte{}, p.owner...) }
 // postings returns the card, and what is to be said to each contact with whom
 // anything is, or was, shared. Kind: Full.
 func (w *writing) postings(p Postmaster, clock uint64, now time.Time) ([]posting, error) {
-	rows, err := w.tx.QueryContext(w.ctx, shareColumns+`WHERE owner IN (SELECT owner FROM contact) ORDER BY created DESC, id`)
+	rows, err := w.tx.QueryContext(w.ctx, shareColumns+`WHERE owner IN (`+reached+`) ORDER BY created DESC, id`)
 	if err != nil {
 		return nil, err
 	}
@@ -202,12 +203,23 @@ func (w *writing) postings(p Postmaster, clock uint64, now time.Time) ([]posting
 			gone[*s.To] = append(gone[*s.To], s.ID)
 		}
 	}
-	all := []posting{{digest: digestOf(p.Card, nil, nil), card: &format.Card{Clock: clock, Recipients: p.Card}}}
+	card := &format.Card{Clock: clock, Recipients: p.Card}
+	says := p.Card
+	if card.Successor, err = w.successor(p.Owner); err != nil {
+		return nil, err
+	}
+	if card.Successor != nil {
+		says = append(slices.Clone(says), card.Successor.Owner.String())
+	}
+	all := []posting{{digest: digestOf(says, nil, nil), card: card}}
 	total := 1
 	for _, owner := range order {
 		said := posting{owner: owner[:]}
-		if err := w.row([]any{&said.recipient}, `SELECT recipient FROM contact WHERE owner = ?`, owner[:]); err != nil {
+		if said.recipient, err = w.recipientOf(owner); err != nil {
 			return nil, err
+		}
+		if said.recipient == "" {
+			continue // a successor with whom another home has shared, of whom nothing else is known
 		}
 		said.digest = digestOf([]string{said.recipient}, listed[owner], gone[owner])
 		if said.letters, err = format.Letters(p.Owner, clock, listed[owner], gone[owner]); err != nil {
@@ -221,6 +233,15 @@ func (w *writing) postings(p Postmaster, clock uint64, now time.Time) ([]posting
 			`share less: see "datamesh list --shared"`)
 	}
 	return all, nil
+}
+
+// SayCardAgain has the card be among what is said next, though it was said before:
+// the mesh may have lost it.
+func (c *Catalog) SayCardAgain(ctx context.Context) error {
+	return c.write(ctx, func(tx *writing) error {
+		_, err := tx.exec(`DELETE FROM posted WHERE owner = ?`, (&posting{}).key())
+		return err
+	})
 }
 
 func digestOf(recipients []string, shares []format.Shared, gone []datamesh.ObjectID) [32]byte {

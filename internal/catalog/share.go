@@ -45,6 +45,10 @@ type Contact struct {
 	Recipient string // that is sealed to, in age's text
 	Card      uint64 // the clock of the card that it is from
 	Created   time.Time
+
+	Heirs    []Heir              // who have succeeded one another from him: he is the last by now
+	Others   []datamesh.OwnerKey // who are said to have, and are not followed
+	Disputed bool                // several are said to have succeeded one of them
 }
 
 // A Share is a second manifest of an object, for a contact or whoever has a link.
@@ -111,7 +115,7 @@ func (c *Catalog) RemoveContact(ctx context.Context, owner datamesh.OwnerKey) er
 	id := format.ContactID(owner)
 	return c.write(ctx, func(tx *writing) error {
 		var shares int
-		if err := tx.row([]any{&shares}, `SELECT count(*) FROM share WHERE owner = ? AND withdrawn IS NULL`, owner[:]); err != nil {
+		if err := tx.row([]any{&shares}, `SELECT count(*) FROM share WHERE owner IN (`+reachedFrom+`) AND withdrawn IS NULL`, owner[:]); err != nil {
 			return err
 		}
 		if shares > 0 {
@@ -128,9 +132,13 @@ func (c *Catalog) RemoveContact(ctx context.Context, owner datamesh.OwnerKey) er
 	})
 }
 
-// Contacts returns all contacts, by name.
+// Contacts returns all contacts, by name, with those who have succeeded them.
 func (c *Catalog) Contacts(ctx context.Context) (all []Contact, err error) {
 	if has, err := c.has(ctx, "contact"); err != nil || !has {
+		return nil, err
+	}
+	of, err := c.claims(ctx)
+	if err != nil {
 		return nil, err
 	}
 	rows, err := c.db.QueryContext(ctx, `SELECT owner, name, recipient, card, created FROM contact ORDER BY name, owner`)
@@ -147,6 +155,7 @@ func (c *Catalog) Contacts(ctx context.Context) (all []Contact, err error) {
 		}
 		copy(k.Owner[:], owner)
 		k.Card, k.Created = uint64(card), time.Unix(0, created).UTC()
+		k.follow(of)
 		all = append(all, k)
 	}
 	return all, c.classify(ctx, rows.Err())
@@ -258,8 +267,8 @@ func (c *Catalog) IsShare(ctx context.Context, id datamesh.ObjectID) (is bool, e
 	return is, c.classify(ctx, err)
 }
 
-// sharedState adds to a change what there is to say of a share or a contact, if
-// its id is that of one.
+// sharedState adds to a change what there is to say of a share, a contact or a
+// succession, if its id is that of one.
 func (w *writing) sharedState(change *format.Change) (*format.Change, error) {
 	id := change.Object
 	var object, owner []byte
@@ -283,8 +292,11 @@ func (w *writing) sharedState(change *format.Change) (*format.Change, error) {
 	contact, card := new(format.Contact), int64(0)
 	err = w.row([]any{&owner, &change.Name, &contact.Recipient, &card, &change.Created}, `SELECT owner, name, recipient, card, created FROM contact WHERE id = ?`, id[:])
 	if errors.Is(err, sql.ErrNoRows) {
-		change.State = format.Forgotten
-		return change, nil
+		is, err := w.heirState(change)
+		if err == nil && !is {
+			change.State = format.Forgotten
+		}
+		return change, err
 	}
 	contact.Card = uint64(card)
 	copy(contact.Owner[:], owner)
@@ -292,11 +304,15 @@ func (w *writing) sharedState(change *format.Change) (*format.Change, error) {
 	return change, err
 }
 
-// enterShared makes the catalog have of a share or a contact what a change says.
+// enterShared makes the catalog have of a share, a contact or a succession what a
+// change says.
 func (w *writing) enterShared(change *format.Change) error {
 	id := change.Object
 	if k := change.Contact; k != nil {
 		return w.enterContact(id, k.Owner, change.Name, k.Recipient, k.Card, change.Created)
+	}
+	if change.Succession != nil {
+		return w.learnHeir(id, heirOf(change))
 	}
 	s := change.Share
 	withdrawn := sql.NullInt64{Int64: change.At, Valid: change.State != format.Listed}

@@ -40,7 +40,7 @@ func TestConsoleOffersWhatAShellDoes(t *testing.T) {
 		{"--home=s", "", []string{"--home=sub/"}},
 		{"put one.txt --co", "put one.txt ", []string{"--code "}},
 		{"put --code=10", "put ", []string{"--code=10+4 "}},
-		{"keys ", "keys ", []string{"export", "import", "init", "list", "new", "passphrase", "rotate", "show", "use", "verify"}},
+		{"keys ", "keys ", []string{"export", "import", "init", "list", "new", "passphrase", "rotate", "show", "succeed", "use", "verify"}},
 		{"list ", "list ", nil},
 		{"nonsense x", "nonsense ", nil},
 	} {

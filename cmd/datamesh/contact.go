@@ -27,7 +27,8 @@ func (c *cli) contactAddCommand() *cobra.Command {
 you want to share: what "datamesh id" prints as address in his home. What files
 are sealed to for him is read from his card in the mesh, which he has signed, and
 which "datamesh inbox" puts there when he first types that. Whoever gives you the
-address decides who reads: get it from himself.
+address decides who reads: get it from himself. If he goes on as another identity
+by now, and the one of ADDRESS has signed that, he is followed to it.
 
 What he shares with you is in your inbox from now on.`,
 		Args:              arity(2, 2),
@@ -51,8 +52,10 @@ What he shares with you is in your inbox from now on.`,
 
 func (c *cli) contactListCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:               "list",
-		Short:             "list those with whom you share",
+		Use:   "list",
+		Short: "list those with whom you share",
+		Long: `Lists your contacts, with the address that each has by now, and those of who he was,
+as far as this home has heard: "inbox" and "share" read it from their cards.`,
 		Args:              arity(0, 0),
 		ValidArgsFunction: positional(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -61,12 +64,12 @@ func (c *cli) contactListCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return c.print(all, func(w io.Writer) {
-					row(w, "NAME", "SINCE", "ADDRESS")
-					for _, k := range all.Contacts {
-						row(w, k.Name, localTime(k.Created), k.Address)
+				for _, k := range all.Contacts {
+					if k.Disputed {
+						c.warn("two identities are claimed to succeed %s: ask him by another way which is his", k.Name)
 					}
-				})
+				}
+				return c.print(all, func(w io.Writer) { contactsText(w, all) })
 			})
 		},
 	}
@@ -92,9 +95,22 @@ inbox any more. Take back first what you share with him.`,
 	}
 }
 
+func contactsText(w io.Writer, all *node.Contacts) {
+	row(w, "NAME", "SINCE", "ADDRESS")
+	for _, k := range all.Contacts {
+		row(w, k.Name, localTime(k.Created), k.Address)
+		for _, former := range k.Former {
+			row(w, "", "formerly", former)
+		}
+	}
+}
+
 func contactText(w io.Writer, k *node.Contact) {
 	row(w, "name", k.Name)
 	row(w, "address", k.Address)
+	for _, former := range k.Former {
+		row(w, "formerly", former)
+	}
 }
 
 // warnAll tells of what an operation has warned of.

@@ -423,7 +423,7 @@ func TestPowerCutAtEachStepLosesNothing(t *testing.T) {
 	m.complete(t, v.segments)
 
 	left := slices.DeleteFunc(allSteps(t), func(step string) bool {
-		return ofPassphrase(step) || ofRotation(step) || ofRevocation(step) || ofSync(step)
+		return ofPassphrase(step) || ofRotation(step) || ofRevocation(step) || ofSync(step) || ofSuccession(step)
 	})
 	for _, s := range steppings {
 		t.Run(s.name, func(t *testing.T) {

@@ -31,6 +31,7 @@ you as a contact.`,
 				if len(box.Unreached) > 0 {
 					c.warn("not all can be read of what these share with you: %s", strings.Join(box.Unreached, ", "))
 				}
+				c.warnAll(box.Warnings)
 				return c.print(box, func(w io.Writer) {
 					row(w, "FROM", "NAME", "SIZE", "SHARED", "UNTIL", "ID")
 					for _, o := range box.Objects {

@@ -19,7 +19,7 @@ func (c *cli) keysCommand() *cobra.Command {
 		Use:   "keys",
 		Short: "write your identity down, or carry it to another home",
 	})
-	keys.AddCommand(c.keysListCommand(), c.keysShowCommand(), c.keysNewCommand(), c.keysUseCommand(), c.keysRotateCommand(),
+	keys.AddCommand(c.keysListCommand(), c.keysShowCommand(), c.keysNewCommand(), c.keysUseCommand(), c.keysRotateCommand(), c.keysSucceedCommand(),
 		c.keysInitCommand(), c.keysVerifyCommand(), c.keysPassphraseCommand(), c.keysExportCommand(), c.keysImportCommand())
 	return keys
 }

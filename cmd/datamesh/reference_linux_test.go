@@ -82,6 +82,7 @@ var documents = map[string]any{
 	"datamesh keys passphrase":   passphraseSet{},
 	"datamesh keys rotate":       node.Rotated{},
 	"datamesh keys show":         identityShown{},
+	"datamesh keys succeed":      node.Succeeded{},
 	"datamesh keys use":          identityUsed{},
 	"datamesh keys verify":       phraseVerified{},
 	"datamesh recover":           node.Recovered{},
@@ -486,6 +487,8 @@ func TestDocumentedJSONIsWhatCommandsPrint(t *testing.T) {
 		{filepath.Join(dir, "user"), []string{"unshare", "file", "--from", "friend"}},
 		{filepath.Join(dir, "user"), []string{"unshare", "DIR/x", "--from", "friend"}},
 		{filepath.Join(dir, "user"), []string{"contact", "remove", "friend"}},
+		{filepath.Join(dir, "user"), []string{"keys", "new", "next"}},
+		{filepath.Join(dir, "user"), []string{"keys", "succeed", "next", "--yes"}},
 		{filepath.Join(dir, "user"), []string{"discover"}},
 		{filepath.Join(dir, "user"), []string{"bandwidth", "--size", "1K"}},
 	} {

@@ -25,11 +25,16 @@ func (n *Node) Contacts(ctx context.Context) (*Contacts, error) {
 }
 
 func contactOf(k catalog.Contact) Contact {
-	return Contact{Name: k.Name, Address: k.Owner.Address(), Created: k.Created}
+	all := k.Owners()
+	c := Contact{Name: k.Name, Address: all[len(all)-1].Address(), Created: k.Created, Disputed: k.Disputed}
+	for _, owner := range all[:len(all)-1] {
+		c.Former = append(c.Former, owner.Address())
+	}
+	return c
 }
 
 // AddContact notes under a name whose address that is, and what is sealed to him,
-// as his card in the mesh says. Kinds: Invalid, Exists, Unavailable (the card
+// as his card in the mesh says, or that of whoever he goes on as. Kinds: Invalid, Exists, Unavailable (the card
 // cannot be had), FileNotFound (he has none).
 func (n *Node) AddContact(ctx context.Context, name, address string) (*Contact, error) {
 	if err := format.CheckContactName(name); err != nil {
@@ -54,8 +59,11 @@ func (n *Node) AddContact(ctx context.Context, name, address string) (*Contact, 
 		return nil, err
 	}
 	for _, k := range known {
-		if k.Owner == owner && k.Name != name {
+		if k.Follows(owner) && k.Name != name {
 			return nil, errs.WithHint(errs.New(errs.Exists, "he is a contact already, of the name %s", k.Name), "datamesh contact remove %s", errs.Word(k.Name))
+		}
+		if k.Follows(owner) {
+			owner = k.Owner
 		}
 	}
 	l, err := n.connectToShare(ctx)
@@ -75,7 +83,12 @@ func (n *Node) AddContact(ctx context.Context, name, address string) (*Contact, 
 	if err := n.catalog.SetContact(ctx, k); err != nil {
 		return nil, err
 	}
-	added := contactOf(k)
+	f, err := n.latestOf(ctx, l, k, found.Records)
+	if err != nil {
+		return nil, err
+	}
+	added := contactOf(f.contact)
+	added.Warnings = f.told()
 	if err := n.publish(ctx, l); err != nil {
 		added.Warnings = append(added.Warnings, unnamed(err))
 	}
@@ -123,6 +136,12 @@ func (n *Node) contact(ctx context.Context, who string) (found catalog.Contact, 
 	matches := 0
 	for _, k := range known {
 		if k.Name == who || notAddress == nil && k.Owner == owner {
+			found = k
+			matches++
+		}
+	}
+	for _, k := range known {
+		if matches == 0 && notAddress == nil && k.Follows(owner) {
 			found = k
 			matches++
 		}

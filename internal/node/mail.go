@@ -110,13 +110,25 @@ func (n *Node) Inbox(ctx context.Context) (*Inbox, error) {
 	n.posted(ctx, l) // so that others find the card of whoever looks whether something came
 	box := &Inbox{Objects: []Received{}, Unreached: []string{}}
 	var failed []error
+	seen := map[datamesh.ObjectID]bool{} // one may be another's successor, and a contact himself
+	more := false
 	for _, k := range known {
-		objects, err := n.received(ctx, l, k, keys.Identities)
+		f, objects, err := n.received(ctx, l, k, keys.Identities)
 		if err != nil {
 			box.Unreached = append(box.Unreached, k.Name)
 			failed = append(failed, err)
 		}
-		box.Objects = append(box.Objects, objects...)
+		for _, o := range objects {
+			if !seen[o.ID] {
+				box.Objects = append(box.Objects, o)
+			}
+			seen[o.ID] = true
+		}
+		box.Warnings = append(box.Warnings, f.told()...)
+		more = more || f.more
+	}
+	if more {
+		n.published(ctx, l)
 	}
 	if len(known) > 0 && len(failed) == len(known) && len(box.Objects) == 0 {
 		return nil, errors.Join(failed...)
@@ -125,23 +137,21 @@ func (n *Node) Inbox(ctx context.Context) (*Inbox, error) {
 	return box, nil
 }
 
-// received returns what a contact shares with whoever has these identities. A
-// letter that cannot be read does not keep others from it.
-func (n *Node) received(ctx context.Context, l *link, k catalog.Contact, ids []crypt.Identity) ([]Received, error) {
-	found, err := l.objects.Records(ctx, k.Owner)
-	if err != nil {
-		return nil, err
-	}
-	if k, err = n.refresh(ctx, k, found.Records); err != nil {
-		return nil, err
-	}
-	shared, err := sharedIn(found.Records, ids, time.Now())
+// received returns what a contact shares with whoever has these identities, as
+// whoever he was and is. A letter that cannot be read does not keep others from it.
+func (n *Node) received(ctx context.Context, l *link, k catalog.Contact, ids []crypt.Identity) (followed, []Received, error) {
+	f, err := n.latest(ctx, l, k)
+	failed := []error{err, f.failed}
 	var all []Received
-	for _, s := range shared {
-		all = append(all, Received{ID: s.Object, From: k.Name, Address: k.Owner.Address(), Name: s.Name, Size: s.Size,
-			Created: time.Unix(0, s.Created).UTC(), Until: format.Time(s.Expires)})
+	for _, from := range f.read {
+		shared, err := sharedIn(from.records, ids, time.Now())
+		failed = append(failed, err)
+		for _, s := range shared {
+			all = append(all, Received{ID: s.Object, From: k.Name, Address: from.owner.Address(), Name: s.Name, Size: s.Size,
+				Created: time.Unix(0, s.Created).UTC(), Until: format.Time(s.Expires)})
+		}
 	}
-	return all, err
+	return f, all, errors.Join(failed...)
 }
 
 // A mailing is what one home has said at one time.
@@ -231,7 +241,8 @@ func (n *Node) receivedAs(ctx context.Context, ref string) (id datamesh.ObjectID
 	if err != nil {
 		return id, err
 	}
-	objects, err := n.received(ctx, l, k, keys.Identities)
+	_, objects, err := n.received(ctx, l, k, keys.Identities)
+	slices.SortStableFunc(objects, func(a, b Received) int { return b.Created.Compare(a.Created) })
 	for _, o := range objects {
 		if o.Name == name {
 			return o.ID, nil

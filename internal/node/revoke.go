@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"datamesh"
@@ -198,7 +199,9 @@ func (n *Node) keepers(ctx context.Context, id datamesh.ObjectID, taken []datame
 	}
 	byOwner := map[datamesh.OwnerKey]catalog.Contact{}
 	for _, k := range known {
-		byOwner[k.Owner] = k
+		for _, owner := range slices.Concat(k.Others, k.Owners()) {
+			byOwner[owner] = k
+		}
 	}
 	gone := map[datamesh.ObjectID]bool{}
 	for _, id := range taken {
@@ -217,7 +220,9 @@ func (n *Node) keepers(ctx context.Context, id datamesh.ObjectID, taken []datame
 			return errs.WithHint(errs.New(errs.FileNotFound, "it is shared with %s, who is no contact any more", s.To.Address()),
 				"take that back first: datamesh unshare %s --from %s", id, s.To.Address())
 		}
-		all = append(all, k)
+		if !slices.ContainsFunc(all, func(x catalog.Contact) bool { return x.Owner == k.Owner }) {
+			all = append(all, k)
+		}
 		return nil
 	})
 	return all, err
@@ -413,7 +418,9 @@ func (n *Node) passOn(ctx context.Context, l *link, r *catalog.Rekeyed) error {
 	}
 	byOwner := map[datamesh.OwnerKey]catalog.Contact{}
 	for _, k := range contacts {
-		byOwner[k.Owner] = k
+		for _, owner := range slices.Concat(k.Others, k.Owners()) {
+			byOwner[owner] = k
+		}
 	}
 	var old []datamesh.ObjectID
 	err = n.eachShare(ctx, r.Old, func(s catalog.Share) error {
@@ -428,16 +435,20 @@ func (n *Node) passOn(ctx context.Context, l *link, r *catalog.Rekeyed) error {
 		if err != nil && !errors.Is(err, errs.FileNotFound) {
 			return l.absent(err)
 		}
-		has, err := n.sharedWith(ctx, r.Now, s.To)
-		if err != nil || has != nil {
-			return err
-		}
-		k, err := n.latest(ctx, l, byOwner[*s.To])
+		f, err := n.latest(ctx, l, byOwner[*s.To])
 		if err != nil {
 			return err
 		}
-		s.Object, s.Withdrawn, s.Own = r.Now, false, true
-		_, err = n.putShare(ctx, l, s, k.Recipient)
+		to, recipient, err := f.sealedTo()
+		if err != nil {
+			return err
+		}
+		has, err := n.sharedWith(ctx, r.Now, &to)
+		if err != nil || has != nil {
+			return err
+		}
+		s.Object, s.To, s.Withdrawn, s.Own = r.Now, &to, false, true
+		_, err = n.putShare(ctx, l, s, recipient)
 		step.At("node: revoke: a contact has a manifest of the new object")
 		return err
 	})

@@ -52,17 +52,22 @@ func (n *Node) Share(ctx context.Context, ref string, o ShareOptions) (*Share, e
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now().UTC()
-	s := catalog.Share{Object: id, Name: e.Name, Size: e.Size, Created: now}
+	s := catalog.Share{Object: id, Name: e.Name, Size: e.Size, Created: time.Now().UTC()}
 	if o.Expires > 0 {
-		s.Expires = now.Add(o.Expires)
+		s.Expires = s.Created.Add(o.Expires)
 	}
 	text := o.Recipient
+	var told []string
+	var now datamesh.OwnerKey
 	if o.To != "" {
-		if k, err = n.latest(ctx, l, k); err != nil {
+		f, err := n.latest(ctx, l, k)
+		if err != nil {
 			return nil, err
 		}
-		s.To, text = &k.Owner, k.Recipient
+		if now, text, err = f.sealedTo(); err != nil {
+			return nil, err
+		}
+		s.To, told = &now, f.told()
 	}
 	if err := n.settleShares(ctx, l); err != nil {
 		n.log.Warn("a share that is over could not be taken back yet", "error", err)
@@ -81,7 +86,8 @@ func (n *Node) Share(ctx context.Context, ref string, o ShareOptions) (*Share, e
 		return nil, err
 	}
 	step.At("node: share: the catalog has it")
-	shared := shareOf(s, map[datamesh.OwnerKey]string{k.Owner: k.Name})
+	shared := shareOf(s, map[datamesh.OwnerKey]string{now: k.Name})
+	shared.Warnings = told
 	if err := n.publish(ctx, l); err != nil {
 		shared.Warnings = append(shared.Warnings, unnamed(err))
 	}
@@ -90,16 +96,6 @@ func (n *Node) Share(ctx context.Context, ref string, o ShareOptions) (*Share, e
 	}
 	step.At("node: share: the contact can read of it")
 	return &shared, nil
-}
-
-// latest takes over what a contact's card says by now, if that can be had: else
-// what is known of him holds.
-func (n *Node) latest(ctx context.Context, l *link, k catalog.Contact) (catalog.Contact, error) {
-	found, err := l.objects.Records(ctx, k.Owner)
-	if err != nil {
-		return k, nil
-	}
-	return n.refresh(ctx, k, found.Records)
 }
 
 // putShare stores the second manifest of a share, and has the catalog note it.
@@ -162,7 +158,9 @@ func (n *Node) Shares(ctx context.Context) (*Shares, error) {
 	}
 	names := map[datamesh.OwnerKey]string{}
 	for _, k := range known {
-		names[k.Owner] = k.Name
+		for _, owner := range slices.Concat(k.Others, k.Owners()) {
+			names[owner] = k.Name
+		}
 	}
 	all, err := n.catalog.Shares(ctx)
 	if err != nil {
@@ -274,7 +272,7 @@ func (n *Node) toTakeBack(ctx context.Context, id datamesh.ObjectID, o UnshareOp
 		if !slices.Contains(ids, s.Object) {
 			continue
 		}
-		if o.From != "" && s.To != nil && *s.To == k.Owner || o.Link != "" && s.To == nil && s.ID.String() == o.Link {
+		if o.From != "" && s.To != nil && (k.Follows(*s.To) || slices.Contains(k.Others, *s.To)) || o.Link != "" && s.To == nil && s.ID.String() == o.Link {
 			picked = append(picked, s)
 		}
 	}

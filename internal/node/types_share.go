@@ -14,7 +14,9 @@ type Contacts struct {
 // A Contact is somebody with whom the user shares.
 type Contact struct {
 	Name     string    `json:"name"`
-	Address  string    `json:"address"`
+	Address  string    `json:"address"`            // of who he is by now
+	Former   []string  `json:"former,omitempty"`   // addresses of who he was, the first one first
+	Disputed bool      `json:"disputed,omitempty"` // several identities are said to have succeeded one of his
 	Created  time.Time `json:"created"`
 	Warnings []string  `json:"warnings,omitempty"`
 }
@@ -81,6 +83,7 @@ type Revoked struct {
 type Inbox struct {
 	Objects   []Received `json:"objects"`
 	Unreached []string   `json:"unreached"` // contacts of whom too little could be read
+	Warnings  []string   `json:"warnings,omitempty"`
 }
 
 // A Received is an object that a contact shares with the user.
@@ -92,4 +95,12 @@ type Received struct {
 	Size    int64             `json:"size"`
 	Created time.Time         `json:"created"` // when it was shared
 	Until   time.Time         `json:"until,omitzero"`
+}
+
+// Succeeded is the result of naming a successor.
+type Succeeded struct {
+	Owner     datamesh.OwnerKey `json:"owner"`     // of the identity of before
+	Successor datamesh.OwnerKey `json:"successor"` // of that of from now on
+	Address   string            `json:"address"`   // of the successor
+	Warnings  []string          `json:"warnings,omitempty"`
 }

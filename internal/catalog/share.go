@@ -114,19 +114,20 @@ func (w *writing) enterContact(id datamesh.ObjectID, owner datamesh.OwnerKey, na
 func (c *Catalog) RemoveContact(ctx context.Context, owner datamesh.OwnerKey) error {
 	id := format.ContactID(owner)
 	return c.write(ctx, func(tx *writing) error {
-		var shares int
-		if err := tx.row([]any{&shares}, `SELECT count(*) FROM share WHERE owner IN (`+reachedFrom+`) AND withdrawn IS NULL`, owner[:]); err != nil {
-			return err
-		}
-		if shares > 0 {
-			return errs.New(errs.Exists, "there is something shared with him, %d in all", shares)
-		}
 		n, err := tx.exec(`DELETE FROM contact WHERE id = ?`, id[:])
 		if err == nil && n == 0 {
 			err = errs.New(errs.FileNotFound, "there is no such contact")
 		}
 		if err != nil {
 			return err
+		}
+		var shares int // with him, or whoever no other contact goes on as
+		if err := tx.row([]any{&shares}, `SELECT count(*) FROM share WHERE withdrawn IS NULL AND
+			(owner = ?1 OR owner IN (`+reachedFrom+`) AND owner NOT IN (`+reached+`))`, owner[:]); err != nil {
+			return err
+		}
+		if shares > 0 {
+			return errs.New(errs.Exists, "there is something shared with him, %d in all", shares)
 		}
 		return tx.say(id)
 	})

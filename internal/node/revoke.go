@@ -191,18 +191,14 @@ func (n *Node) describe(ctx context.Context, now datamesh.ObjectID, v *Revoked) 
 // keepers returns the contacts with whom an object is shared otherwise than by what
 // is taken back. Kinds: Refused (so it is by a link, which would not open what
 // comes in its place: a link names a manifest, and only who has it has the key that
-// another could be sealed to), FileNotFound.
+// another could be sealed to; or with one who is said to have succeeded a contact
+// and is not followed), FileNotFound.
 func (n *Node) keepers(ctx context.Context, id datamesh.ObjectID, taken []datamesh.ObjectID) (all []catalog.Contact, err error) {
 	known, err := n.catalog.Contacts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	byOwner := map[datamesh.OwnerKey]catalog.Contact{}
-	for _, k := range known {
-		for _, owner := range slices.Concat(k.Others, k.Owners()) {
-			byOwner[owner] = k
-		}
-	}
+	of := byOwner(known)
 	gone := map[datamesh.ObjectID]bool{}
 	for _, id := range taken {
 		gone[id] = true
@@ -215,10 +211,14 @@ func (n *Node) keepers(ctx context.Context, id datamesh.ObjectID, taken []datame
 			return errs.WithHint(errs.New(errs.Refused, "another link opens it, which would not open it under other keys"),
 				"take that link back first, and make one anew afterwards: datamesh unshare %s --link %s", id, s.ID)
 		}
-		k, is := byOwner[*s.To]
+		k, is := of[*s.To]
 		if !is {
 			return errs.WithHint(errs.New(errs.FileNotFound, "it is shared with %s, who is no contact any more", s.To.Address()),
 				"take that back first: datamesh unshare %s --from %s", id, s.To.Address())
+		}
+		if !k.Follows(*s.To) { // what was for him alone is not to reach another who is said to be
+			return errs.WithHint(errs.New(errs.Refused, "it is shared with %s, who is said to have succeeded %s and is not followed", s.To.Address(), k.Name),
+				"if that one is right: datamesh contact add NAME %s; else take it back first: datamesh unshare %s --from %s", s.To.Address(), id, k.Name)
 		}
 		if !slices.ContainsFunc(all, func(x catalog.Contact) bool { return x.Owner == k.Owner }) {
 			all = append(all, k)
@@ -416,12 +416,7 @@ func (n *Node) passOn(ctx context.Context, l *link, r *catalog.Rekeyed) error {
 	if err != nil || len(contacts) == 0 {
 		return err
 	}
-	byOwner := map[datamesh.OwnerKey]catalog.Contact{}
-	for _, k := range contacts {
-		for _, owner := range slices.Concat(k.Others, k.Owners()) {
-			byOwner[owner] = k
-		}
-	}
+	of := byOwner(contacts)
 	var old []datamesh.ObjectID
 	err = n.eachShare(ctx, r.Old, func(s catalog.Share) error {
 		if s.To == nil || s.Expired(time.Now()) {
@@ -435,7 +430,7 @@ func (n *Node) passOn(ctx context.Context, l *link, r *catalog.Rekeyed) error {
 		if err != nil && !errors.Is(err, errs.FileNotFound) {
 			return l.absent(err)
 		}
-		f, err := n.latest(ctx, l, byOwner[*s.To])
+		f, err := n.latest(ctx, l, of[*s.To])
 		if err != nil {
 			return err
 		}

@@ -157,10 +157,8 @@ func (n *Node) Shares(ctx context.Context) (*Shares, error) {
 		return nil, err
 	}
 	names := map[datamesh.OwnerKey]string{}
-	for _, k := range known {
-		for _, owner := range slices.Concat(k.Others, k.Owners()) {
-			names[owner] = k.Name
-		}
+	for owner, k := range byOwner(known) {
+		names[owner] = k.Name
 	}
 	all, err := n.catalog.Shares(ctx)
 	if err != nil {
@@ -243,10 +241,16 @@ func (n *Node) withdraw(ctx context.Context, l *link, u *Unshared, only bool) er
 // FileNotFound.
 func (n *Node) toTakeBack(ctx context.Context, id datamesh.ObjectID, o UnshareOptions) (picked []catalog.Share, err error) {
 	var k catalog.Contact
+	var of map[datamesh.OwnerKey]catalog.Contact
 	if o.From != "" {
 		if k, err = n.contact(ctx, o.From); err != nil {
 			return nil, err
 		}
+		known, err := n.catalog.Contacts(ctx)
+		if err != nil {
+			return nil, err
+		}
+		of = byOwner(known)
 	}
 	ids := []datamesh.ObjectID{id}
 	begun, err := n.rekeyed(ctx, id)
@@ -272,7 +276,7 @@ func (n *Node) toTakeBack(ctx context.Context, id datamesh.ObjectID, o UnshareOp
 		if !slices.Contains(ids, s.Object) {
 			continue
 		}
-		if o.From != "" && s.To != nil && (k.Follows(*s.To) || slices.Contains(k.Others, *s.To)) || o.Link != "" && s.To == nil && s.ID.String() == o.Link {
+		if o.From != "" && s.To != nil && (k.Follows(*s.To) || of[*s.To].Owner == k.Owner) || o.Link != "" && s.To == nil && s.ID.String() == o.Link {
 			picked = append(picked, s)
 		}
 	}

@@ -199,6 +199,25 @@ func (n *Node) contactNow(ctx context.Context, k catalog.Contact) (catalog.Conta
 	return k, err
 }
 
+// byOwner returns whose an owner is of those who are contacts. Who is one himself
+// comes before whom others have gone on as, and that before who is only said to
+// have succeeded one: he may have been added to put that right.
+func byOwner(known []catalog.Contact) map[datamesh.OwnerKey]catalog.Contact {
+	all := map[datamesh.OwnerKey]catalog.Contact{}
+	for _, of := range []func(*catalog.Contact) []datamesh.OwnerKey{
+		func(k *catalog.Contact) []datamesh.OwnerKey { return k.Others },
+		(*catalog.Contact).Owners,
+		func(k *catalog.Contact) []datamesh.OwnerKey { return []datamesh.OwnerKey{k.Owner} },
+	} {
+		for _, k := range known {
+			for _, owner := range of(&k) {
+				all[owner] = k
+			}
+		}
+	}
+	return all
+}
+
 // sealedTo returns who a contact is, and what is sealed to him. Kind: FileNotFound
 // (he goes on as somebody whose card could not be had yet).
 func (f *followed) sealedTo() (owner datamesh.OwnerKey, recipient string, err error) {

@@ -1,0 +1,72 @@
+package node
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"datamesh"
+	"datamesh/internal/catalog"
+	"datamesh/internal/errs"
+	"datamesh/internal/format"
+)
+
+// A thief was first, and the user has added the true successor as another contact,
+// whose name sorts before or after: what is shared with that one is his, is not
+// passed on to the thief, and is not taken back with what the thief has.
+func TestWhoIsAddedInsteadOfAThiefsIsHimself(t *testing.T) {
+	ctx := t.Context()
+	old, thief, next := ringOf(t, 1), ringOf(t, 2), ringOf(t, 3)
+	to := next.OwnerKey()
+	for _, name := range []string{"a", "z"} {
+		c, err := catalog.Open(ctx, filepath.Join(t.TempDir(), "user.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		n := &Node{catalog: c}
+		add := func(name string, owner datamesh.OwnerKey) {
+			t.Helper()
+			if err := c.SetContact(ctx, catalog.Contact{Owner: owner, Name: name, Recipient: "his", Card: 1, Created: time.Unix(1, 0)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		add("m", old.OwnerKey())
+		for _, s := range []format.Successor{format.Succeed(old.OwnerKey(), thief.Owner), format.Succeed(old.OwnerKey(), next.Owner)} {
+			if _, err := c.Claim(ctx, old.OwnerKey(), []format.Successor{s}, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		id := datamesh.ObjectID{9}
+		if err := c.AddShare(ctx, catalog.Share{ID: datamesh.ObjectID{8}, Object: id, To: &to, Created: time.Unix(1, 0)}); err != nil {
+			t.Fatal(err)
+		}
+		if kept, err := n.keepers(ctx, id, nil); !errors.Is(err, errs.Refused) {
+			t.Errorf("what is shared with who is not followed is passed on to %+v, %v", kept, err)
+		}
+		add(name, to)
+		kept, err := n.keepers(ctx, id, nil)
+		if err != nil || len(kept) != 1 || kept[0].Name != name {
+			t.Errorf("%s: it is passed on to %+v, %v", name, kept, err)
+		}
+		if k := byOwner(kept)[to]; k.Owner != to {
+			t.Errorf("%s: it is sealed to %+v", name, k)
+		}
+		if picked, err := n.toTakeBack(ctx, id, UnshareOptions{From: "m"}); !errors.Is(err, errs.FileNotFound) {
+			t.Errorf("%s: with the thief's, %+v is taken back, %v", name, picked, err)
+		}
+		if picked, err := n.toTakeBack(ctx, id, UnshareOptions{From: name}); err != nil || len(picked) != 1 {
+			t.Errorf("%s: got %+v, %v", name, picked, err)
+		}
+		if shares, err := n.Shares(ctx); err != nil || len(shares.Shares) != 1 || shares.Shares[0].Contact != name {
+			t.Errorf("%s: listed %+v, %v", name, shares, err)
+		}
+		if err := c.RemoveContact(ctx, to); !errors.Is(err, errs.Exists) {
+			t.Errorf("%s: who has something shared is removed: %v", name, err)
+		}
+		if err := c.RemoveContact(ctx, old.OwnerKey()); err != nil {
+			t.Errorf("%s: the one of the thief stays: %v", name, err)
+		}
+	}
+}

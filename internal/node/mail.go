@@ -110,7 +110,6 @@ func (n *Node) Inbox(ctx context.Context) (*Inbox, error) {
 	n.posted(ctx, l) // so that others find the card of whoever looks whether something came
 	box := &Inbox{Objects: []Received{}, Unreached: []string{}}
 	var failed []error
-	seen := map[datamesh.ObjectID]bool{} // one may be another's successor, and a contact himself
 	more := false
 	for _, k := range known {
 		f, objects, err := n.received(ctx, l, k, keys.Identities)
@@ -118,12 +117,7 @@ func (n *Node) Inbox(ctx context.Context) (*Inbox, error) {
 			box.Unreached = append(box.Unreached, k.Name)
 			failed = append(failed, err)
 		}
-		for _, o := range objects {
-			if !seen[o.ID] {
-				box.Objects = append(box.Objects, o)
-			}
-			seen[o.ID] = true
-		}
+		box.add(objects)
 		box.Warnings = append(box.Warnings, f.told()...)
 		more = more || f.more
 	}
@@ -135,6 +129,25 @@ func (n *Node) Inbox(ctx context.Context) (*Inbox, error) {
 	}
 	slices.SortStableFunc(box.Objects, func(a, b Received) int { return b.Created.Compare(a.Created) })
 	return box, nil
+}
+
+// add adds what a contact shares, but for what is there from the same owner, who
+// may be another's successor, and a contact himself. An id alone tells nothing: a
+// contact can list what is another's, who is to be seen for all that.
+func (b *Inbox) add(objects []Received) {
+	type sent struct {
+		from string
+		id   datamesh.ObjectID
+	}
+	has := map[sent]bool{}
+	for _, o := range b.Objects {
+		has[sent{o.Address, o.ID}] = true
+	}
+	for _, o := range objects {
+		if !has[sent{o.Address, o.ID}] {
+			b.Objects = append(b.Objects, o)
+		}
+	}
 }
 
 // received returns what a contact shares with whoever has these identities, as
@@ -222,7 +235,8 @@ func sharedIn(records []*datamesh.Record, ids []crypt.Identity, now time.Time) (
 }
 
 // receivedAs returns the id of what a contact shares, of what is written as
-// CONTACT/NAME: the newest of that name. Kind: FileNotFound.
+// CONTACT/NAME: the newest of that name of who he is by now, or else of who he was.
+// Kind: FileNotFound.
 func (n *Node) receivedAs(ctx context.Context, ref string) (id datamesh.ObjectID, err error) {
 	none := errs.New(errs.FileNotFound, "%s is not in the inbox", ref)
 	who, name, both := strings.Cut(ref, "/")
@@ -241,12 +255,9 @@ func (n *Node) receivedAs(ctx context.Context, ref string) (id datamesh.ObjectID
 	if err != nil {
 		return id, err
 	}
-	_, objects, err := n.received(ctx, l, k, keys.Identities)
-	slices.SortStableFunc(objects, func(a, b Received) int { return b.Created.Compare(a.Created) })
-	for _, o := range objects {
-		if o.Name == name {
-			return o.ID, nil
-		}
+	f, objects, err := n.received(ctx, l, k, keys.Identities)
+	if o := f.named(objects, name); o != nil {
+		return o.ID, nil
 	}
 	return id, cmp.Or(err, errs.WithHint(none, `see what is there: datamesh inbox`))
 }

@@ -229,6 +229,20 @@ func (f *followed) sealedTo() (owner datamesh.OwnerKey, recipient string, err er
 	return owner, recipient, err
 }
 
+// named returns what of a contact's is of a name, or nil. What he shares as who he
+// is by now comes first, however new the other: whoever has the keys of who he was
+// can still share as that one. Of each the newest is first in objects.
+func (f *followed) named(objects []Received, name string) *Received {
+	for _, from := range slices.Backward(f.read) {
+		for i := range objects {
+			if objects[i].Name == name && objects[i].Address == from.owner.Address() {
+				return &objects[i]
+			}
+		}
+	}
+	return nil
+}
+
 // told returns what the user is to know of it.
 func (f *followed) told() (all []string) {
 	now, _ := f.contact.Now()

@@ -70,3 +70,30 @@ func TestWhoIsAddedInsteadOfAThiefsIsHimself(t *testing.T) {
 		}
 	}
 }
+
+// An id that a letter lists is anybody's word: it hides nothing that another has
+// sent, and who a contact was does not speak for who he is.
+func TestLettersOfOthersHideNothing(t *testing.T) {
+	old, next := ringOf(t, 1).OwnerKey(), ringOf(t, 2).OwnerKey()
+	of := func(owner datamesh.OwnerKey, id byte, at int64) Received {
+		return Received{ID: datamesh.ObjectID{id}, Address: owner.Address(), Name: "x", Created: time.Unix(at, 0)}
+	}
+	box := new(Inbox)
+	box.add([]Received{of(old, 1, 9)})
+	box.add([]Received{of(next, 1, 1)})
+	box.add([]Received{of(next, 1, 1)})
+	if len(box.Objects) != 2 || box.Objects[1].Address != next.Address() {
+		t.Errorf("got %+v", box.Objects)
+	}
+	f := followed{read: []recordsOf{{owner: old}, {owner: next}}}
+	all := []Received{of(old, 1, 9), of(next, 3, 5), of(next, 2, 1)}
+	if o := f.named(all, "x"); o == nil || o.ID != (datamesh.ObjectID{3}) {
+		t.Errorf("got %+v", o)
+	}
+	if o := f.named(all[:1], "x"); o == nil || o.ID != (datamesh.ObjectID{1}) {
+		t.Errorf("of before: %+v", o)
+	}
+	if o := f.named(all, "y"); o != nil {
+		t.Errorf("got %+v", o)
+	}
+}

@@ -24,7 +24,7 @@ func (c *cli) keysSucceedCommand() *cobra.Command {
 successor: for when somebody may know the words of your identity, or have its file.
 Whoever has the identity of before as a contact shares with NEW from then on, and
 finds in his inbox what NEW shares, under the same name. He is asked nothing, and
-told so once. Make NEW first: datamesh keys new NEW.
+told so once by each of his homes. Make NEW first: datamesh keys new NEW.
 
 This cannot be taken back. Nothing that is stored moves: it stays readable for the
 identity of before, and for whoever has its words. Store it anew as NEW, and delete

@@ -26,6 +26,9 @@ CREATE TABLE IF NOT EXISTS succession (
 	card      INTEGER NOT NULL, -- the clock of the card that it is from
 	created   INTEGER NOT NULL  -- nanoseconds since 1970 in UTC
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS told ( -- of which this home has told its user
+	id BLOB PRIMARY KEY -- see format.SuccessionID
+) STRICT, WITHOUT ROWID;
 `
 
 // MaxHeirs is how many owners are followed, one after the other, from one.
@@ -188,6 +191,18 @@ func (c *Catalog) SetHeir(ctx context.Context, h Heir) error {
 		}
 		return tx.say(id)
 	})
+}
+
+// Tell notes that the user is told whom a contact goes on as, and reports whether
+// this home had not told him.
+func (c *Catalog) Tell(ctx context.Context, h Heir) (anew bool, err error) {
+	id := format.SuccessionID(h.From, h.To.Owner)
+	err = c.write(ctx, func(tx *writing) error {
+		n, err := tx.exec(`INSERT INTO told (id) VALUES (?) ON CONFLICT DO NOTHING`, id[:])
+		anew = n > 0
+		return err
+	})
+	return anew, err
 }
 
 func (w *writing) enterHeir(id datamesh.ObjectID, h Heir) error {

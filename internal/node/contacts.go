@@ -88,7 +88,7 @@ func (n *Node) AddContact(ctx context.Context, name, address string) (*Contact, 
 		return nil, err
 	}
 	added := contactOf(f.contact)
-	added.Warnings = f.told()
+	added.Warnings = n.tell(ctx, &f)
 	if err := n.publish(ctx, l); err != nil {
 		added.Warnings = append(added.Warnings, unnamed(err))
 	}

@@ -118,7 +118,7 @@ func (n *Node) Inbox(ctx context.Context) (*Inbox, error) {
 			failed = append(failed, err)
 		}
 		box.add(objects)
-		box.Warnings = append(box.Warnings, f.told()...)
+		box.Warnings = append(box.Warnings, n.tell(ctx, &f)...)
 		more = more || f.more
 	}
 	if more {

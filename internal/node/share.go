@@ -57,17 +57,16 @@ func (n *Node) Share(ctx context.Context, ref string, o ShareOptions) (*Share, e
 		s.Expires = s.Created.Add(o.Expires)
 	}
 	text := o.Recipient
-	var told []string
+	var f followed
 	var now datamesh.OwnerKey
 	if o.To != "" {
-		f, err := n.latest(ctx, l, k)
-		if err != nil {
+		if f, err = n.latest(ctx, l, k); err != nil {
 			return nil, err
 		}
 		if now, text, err = f.sealedTo(); err != nil {
 			return nil, err
 		}
-		s.To, told = &now, f.told()
+		s.To = &now
 	}
 	if err := n.settleShares(ctx, l); err != nil {
 		n.log.Warn("a share that is over could not be taken back yet", "error", err)
@@ -87,7 +86,7 @@ func (n *Node) Share(ctx context.Context, ref string, o ShareOptions) (*Share, e
 	}
 	step.At("node: share: the catalog has it")
 	shared := shareOf(s, map[datamesh.OwnerKey]string{now: k.Name})
-	shared.Warnings = told
+	shared.Warnings = n.tell(ctx, &f)
 	if err := n.publish(ctx, l); err != nil {
 		shared.Warnings = append(shared.Warnings, unnamed(err))
 	}

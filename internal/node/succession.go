@@ -129,7 +129,6 @@ type followed struct {
 	contact catalog.Contact
 	read    []recordsOf // of whoever he was, and is, as far as they could be read
 	more    bool        // something was learnt that other homes are to know
-	moved   bool        // he is another than was known
 	failed  error       // why some could not be read
 }
 
@@ -149,7 +148,6 @@ func (n *Node) latest(ctx context.Context, l *link, k catalog.Contact) (followed
 
 // latestOf is latest for one whose own records were read.
 func (n *Node) latestOf(ctx context.Context, l *link, k catalog.Contact, records []*datamesh.Record) (f followed, err error) {
-	before := len(k.Heirs)
 	if k, err = n.refresh(ctx, k, records); err != nil {
 		return f, err
 	}
@@ -181,7 +179,6 @@ func (n *Node) latestOf(ctx context.Context, l *link, k catalog.Contact, records
 		}
 		f.more = true
 	}
-	f.moved = len(f.contact.Heirs) > before
 	if f.more {
 		step.At("node: follow: the catalog has it")
 	}
@@ -243,10 +240,16 @@ func (f *followed) named(objects []Received, name string) *Received {
 	return nil
 }
 
-// told returns what the user is to know of it.
-func (f *followed) told() (all []string) {
+// tell returns what the user is to know of it: that a contact is followed once in
+// each home, whatever has learnt of it, which may have told nobody.
+func (n *Node) tell(ctx context.Context, f *followed) (all []string) {
 	now, _ := f.contact.Now()
-	if f.moved {
+	moved := false
+	for _, h := range f.contact.Heirs {
+		anew, err := n.catalog.Tell(ctx, h)
+		moved = moved || anew || err != nil
+	}
+	if moved {
 		all = append(all, fmt.Sprintf("%s has a new identity, which the one of before has signed, and is followed to it: %s", f.contact.Name, now.Address()))
 	}
 	if f.contact.Disputed {

@@ -97,3 +97,36 @@ func TestLettersOfOthersHideNothing(t *testing.T) {
 		t.Errorf("got %+v", o)
 	}
 }
+
+// Each home tells once that a contact is followed, whoever has learnt of it: a get,
+// a revocation or another home, which tell nobody.
+func TestWhoIsFollowedIsToldOnce(t *testing.T) {
+	ctx := t.Context()
+	old, next := ringOf(t, 1), ringOf(t, 2)
+	c, err := catalog.Open(ctx, filepath.Join(t.TempDir(), "user.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	n := &Node{catalog: c}
+	k := catalog.Contact{Owner: old.OwnerKey(), Name: "ann", Recipient: "his", Card: 1, Created: time.Unix(1, 0)}
+	if err := c.SetContact(ctx, k); err != nil {
+		t.Fatal(err)
+	}
+	told := func(want int) {
+		t.Helper()
+		now, err := n.contactNow(ctx, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := n.tell(ctx, &followed{contact: now}); len(got) != want {
+			t.Errorf("told %q, want %d", got, want)
+		}
+	}
+	told(0)
+	if _, err := c.Claim(ctx, old.OwnerKey(), []format.Successor{format.Succeed(old.OwnerKey(), next.Owner)}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	told(1)
+	told(0)
+}

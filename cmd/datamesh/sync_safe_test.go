@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -257,9 +258,10 @@ func TestSyncWritesIntoTheDirectoryThatItLookedAt(t *testing.T) {
 	there.syncs(t)
 	writeAt(t, filepath.Join(here.dir, "c"), "content of c", 2e9)
 	moved := here.dir + ".disk"
-	here.putting = func(string) error {
-		here.putting = nil
-		return errors.Join(os.Rename(here.dir, moved), os.Mkdir(here.dir, 0o755))
+	var once sync.Once // of several that are put at a time
+	here.putting = func(string) (err error) {
+		once.Do(func() { err = errors.Join(os.Rename(here.dir, moved), os.Mkdir(here.dir, 0o755)) })
+		return err
 	}
 	if _, err := here.sync(0); errs.KindOf(err) != errs.Exists {
 		t.Errorf("got %v", err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"datamesh"
@@ -25,8 +26,9 @@ type File struct {
 
 	Plugins *crypt.UI // through which the programs of plugins talk; nil: none is run, and what they open stays closed
 
-	mu     sync.Mutex
-	passed passed
+	mu      sync.Mutex
+	passed  passed
+	derived *Ring // of the root that was read last; is not changed
 }
 
 // passed is what came of the last passphrase that was tried.
@@ -49,7 +51,7 @@ func (f *File) Load() (*Ring, error) {
 	if err != nil {
 		return nil, err
 	}
-	ring, err := New(root)
+	ring, err := f.ringOf(root)
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +76,22 @@ func (f *File) Load() (*Ring, error) {
 		ring.Identities = append(ring.Identities, id)
 	}
 	return ring, nil
+}
+
+// ringOf derives the ring of a root, but the same again only once.
+func (f *File) ringOf(root Root) (*Ring, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.derived == nil || f.derived.root != root {
+		derived, err := New(root)
+		if err != nil {
+			return nil, err
+		}
+		f.derived = derived
+	}
+	ring := *f.derived
+	ring.Identities = slices.Clip(ring.Identities) // the caller's get a place of their own
+	return &ring, nil
 }
 
 // LoadOrNew reads the ring of the identity, or makes a new identity when there

@@ -40,6 +40,40 @@ func wantHas(t *testing.T, d *Disk, s *storetest.Sample, when string, want ...bo
 	}
 }
 
+// A caller who checks what he gets is given it as it lies there, until the store
+// itself has seen that it is damaged.
+func TestShardIsCheckedByWhoeverSaysSo(t *testing.T) {
+	d := openDisk(t, t.TempDir(), Options{})
+	s, row := storetest.Segment(t, 1, 2, 1, 2*large), storetest.Segment(t, 2, 2, 1, 1000)
+	s.Put(t, d, 0)
+	row.Put(t, d, 0)
+	path := d.path(s.Key(0))
+	edit(t, path, func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
+	ctx := datamesh.WithUnchecked(t.Context())
+	for range 2 {
+		if _, b, err := d.Get(ctx, s.Key(0), nil); err != nil || bytes.Equal(b, s.Bytes[0]) {
+			t.Errorf("get without a check: got %v, and the bytes that were put: %v", err, bytes.Equal(b, s.Bytes[0]))
+		}
+		if has, err := d.Has(t.Context(), []datamesh.ShardKey{s.Key(0)}); err != nil || !has[0] {
+			t.Errorf("has: got %v, %v, although nobody has looked", has, err)
+		}
+	}
+	if _, _, err := d.Get(t.Context(), s.Key(0), nil); !errors.Is(err, errs.Integrity) {
+		t.Errorf("get with a check: got %v, want kind Integrity", err)
+	}
+	if _, _, err := d.Get(ctx, s.Key(0), nil); !errors.Is(err, errs.Integrity) {
+		t.Errorf("get without a check of what is known to be damaged: got %v, want kind Integrity", err)
+	}
+	wantHas(t, d, s, "read without a check after one with", false, false)
+	edit(t, path, func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
+	if _, _, err := d.Get(ctx, s.Key(0), nil); err != nil {
+		t.Errorf("get of a shard that is good again: %v", err)
+	}
+	if _, b, err := d.Get(ctx, row.Key(0), nil); err != nil || !bytes.Equal(b, row.Bytes[0]) {
+		t.Errorf("get of a row: %v", err)
+	}
+}
+
 func TestDamagedFileIsIntegrityAndPutHealsIt(t *testing.T) {
 	d := openDisk(t, t.TempDir(), Options{})
 	s := storetest.Segment(t, 1, 2, 1, 2*large)
@@ -174,7 +208,7 @@ func TestDamageFoundTooLateIsNotThatOfTheNewShard(t *testing.T) {
 	s.Put(t, d, 0)
 	edit(t, d.path(s.Key(0)), func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
 	began := d.damaged.begin()
-	_, _, err := d.get(s.Key(0), nil)
+	_, _, err := d.get(s.Key(0), nil, true)
 	s.Put(t, d, 0)
 	d.damaged.note(s.Key(0), began, err)
 	wantHas(t, d, s, "put again", true, false)

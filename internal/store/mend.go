@@ -105,7 +105,7 @@ func (d *Disk) Mend(ctx context.Context, key datamesh.ShardKey) (Fate, error) {
 	defer d.leave()
 	d.healing.Lock()
 	defer d.healing.Unlock()
-	desc, shard, err := d.get(key, nil)
+	desc, shard, err := d.get(key, nil, true)
 	if errors.Is(err, errs.Integrity) {
 		if err := d.remove(key); err != nil {
 			return Kept, err

@@ -88,7 +88,7 @@ func (d *Disk) known(key datamesh.ShardKey) (k known, err error) {
 // file may be that of a put which is not yet committed, after a removal: so the
 // index has the last word. Kinds: Integrity, FileNotFound (removed since).
 func (d *Disk) wholeYet(key datamesh.ShardKey) error {
-	if _, _, err := d.get(key, nil); err != nil {
+	if _, _, err := d.get(key, nil, true); err != nil {
 		return err
 	}
 	now, err := d.known(key)

@@ -1,15 +1,20 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"io/fs"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"datamesh"
+	"datamesh/internal/errs"
 	"datamesh/internal/format"
 	"datamesh/internal/mesh"
 	"datamesh/internal/ring"
@@ -98,6 +103,47 @@ func TestDiskOfAPeerConforms(t *testing.T) {
 		})
 		return p.dialServer(t, disk, onDisk{disk}).Shards(p.member.ID())
 	})
+}
+
+// What has rotted is found by whoever reads it, and then its holder knows, too.
+func TestHolderHearsOfRotFromWhoReads(t *testing.T) {
+	p := newPair(t)
+	dir := t.TempDir()
+	disk, err := store.Open(dir, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	s := storetest.Segment(t, 1, 2, 1, 600_000)
+	shards := p.dialServer(t, disk, onDisk{disk}).Shards(p.member.ID())
+	s.Put(t, shards, 0)
+	rotten := 0
+	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		at := bytes.Index(b, s.Bytes[0])
+		if at < 0 {
+			return nil
+		}
+		rotten++
+		b[at+len(s.Bytes[0])/2] ^= 1
+		return os.WriteFile(path, b, 0o600)
+	})
+	if err != nil || rotten != 1 {
+		t.Fatalf("%d files have the shard: %v", rotten, err)
+	}
+	_, _, err = shards.Get(t.Context(), s.Key(0), nil)
+	wantKind(t, "get", err, errs.Integrity)
+	if has, err := disk.Has(t.Context(), []datamesh.ShardKey{s.Key(0)}); err != nil || has[0] {
+		t.Errorf("the holder has it: %v, %v", has, err)
+	}
+	s.Put(t, shards, 0)
+	s.Check(t, shards, 0)
 }
 
 func TestLargestShardPasses(t *testing.T) {

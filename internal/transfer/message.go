@@ -60,7 +60,7 @@ type request struct {
 	Op         uint64   `cbor:"2,keyasint"`
 	Keys       []key    `cbor:"3,keyasint,omitempty"`  // one for get and range, more for has and holds; list: after this one
 	Offset     int      `cbor:"4,keyasint,omitempty"`  // range
-	Count      int      `cbor:"5,keyasint,omitempty"`  // range: bytes; list: keys; put: 1 if a receipt is wanted
+	Count      int      `cbor:"5,keyasint,omitempty"`  // range: bytes; list: keys; put: 1 if a receipt is wanted; get: 1 if the server is to check the shard
 	Descriptor []byte   `cbor:"6,keyasint,omitempty"`  // put
 	Deletion   []byte   `cbor:"7,keyasint,omitempty"`  // drop
 	Reports    []report `cbor:"8,keyasint,omitempty"`  // report

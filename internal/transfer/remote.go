@@ -36,10 +36,24 @@ func (r *remote) Put(ctx context.Context, d *datamesh.Descriptor, index int, sha
 }
 
 // Get takes no shard that is longer than a buf that has room: its length is
-// the word of whoever made the descriptor.
+// the word of whoever made the descriptor. A peer whose bytes are wrong is asked
+// once more, and to look at them itself: it may not know yet that they have rotted.
 func (r *remote) Get(ctx context.Context, k datamesh.ShardKey, buf []byte) (*datamesh.Descriptor, []byte, error) {
+	d, shard, err := r.get(ctx, k, buf, 0)
+	if err == nil && hash.Shard(shard) != d.Shards[k.Index] {
+		d, shard, err = r.get(ctx, k, shard, 1)
+		if err == nil && hash.Shard(shard) != d.Shards[k.Index] {
+			return nil, nil, errs.New(errs.Integrity, "the bytes are not those of the shard")
+		}
+	}
+	return d, shard, err
+}
+
+// get returns a shard whose bytes may be anything. check is 1 if the peer is to
+// look at them, or 0.
+func (r *remote) get(ctx context.Context, k datamesh.ShardKey, buf []byte, check int) (*datamesh.Descriptor, []byte, error) {
 	var d *datamesh.Descriptor
-	req := request{Op: opGet, Keys: wireKeys([]datamesh.ShardKey{k})}
+	req := request{Op: opGet, Keys: wireKeys([]datamesh.ShardKey{k}), Count: check}
 	_, shard, err := r.c.call(ctx, r.peer, req, exchange{silence: getSilence, into: func(resp *response) ([]byte, error) {
 		var err error
 		if d, err = descriptorOf(resp.Descriptor, k.Segment); err != nil {
@@ -56,13 +70,7 @@ func (r *remote) Get(ctx context.Context, k datamesh.ShardKey, buf []byte) (*dat
 		}
 		return buf[:resp.Length], nil
 	}})
-	if err != nil {
-		return d, nil, err
-	}
-	if hash.Shard(shard) != d.Shards[k.Index] {
-		return nil, nil, errs.New(errs.Integrity, "the bytes are not those of the shard")
-	}
-	return d, shard, nil
+	return d, shard, err
 }
 
 func (r *remote) GetRange(ctx context.Context, k datamesh.ShardKey, off, n int) (*datamesh.Descriptor, []byte, error) {

@@ -94,6 +94,9 @@ func (s *Server) get(ctx context.Context, g *guest, stream mesh.Stream, req *req
 		return respondShard(stream, d, slice, err)
 	}
 	buf := s.buffers.take(0)
+	if req.Count == 0 {
+		ctx = datamesh.WithUnchecked(ctx)
+	}
 	d, shard, err := s.shards.Get(ctx, key, buf)
 	if cap(shard) > cap(buf) {
 		buf = shard

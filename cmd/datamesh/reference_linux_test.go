@@ -431,6 +431,7 @@ func TestDocumentedJSONIsWhatCommandsPrint(t *testing.T) {
 		{home, []string{"receipts", "file"}},
 		{home, []string{"get", "file", file + ".copy", "--dry-run"}},
 		{home, []string{"get", "file", file + ".copy"}},
+		{home, []string{"get", "file", file + ".part", "--offset", "1", "--length", "2"}},
 		{home, []string{"transfers"}},
 		{home, []string{"health"}},
 		{home, []string{"rm", "file"}},

@@ -26,6 +26,7 @@ type target struct {
 	path  string // "" until the stored name is known
 	force bool
 	info  node.ObjectInfo
+	part  bool         // it is but a part of the object
 	get   *partial.Get // set by begin
 }
 
@@ -68,8 +69,13 @@ func (t *target) exists() error {
 	return errs.WithHint(errs.New(errs.Exists, "%s exists", t.path), "overwrite it with --force, or give another OUT")
 }
 
-// begin looks for an interrupted get that this one goes on with.
-func (t *target) begin(home config.Home) {
+// begin looks for an interrupted get that this one goes on with, unless it is of
+// a part.
+func (t *target) begin(home config.Home, part bool) {
+	if t.part = part; part {
+		t.get = new(partial.Get)
+		return
+	}
 	t.get = partial.Begin(home.Gets(), t.ref, cmp.Or(t.path, t.dir))
 }
 
@@ -91,7 +97,11 @@ func (t *target) open(info node.ObjectInfo) (io.Writer, error) {
 		return nil, err
 	}
 	t.info = info
-	return t.get, t.get.Open(info.ID, info.Name, info.Size, info.From, t.path, fileMode(info))
+	there := info.From
+	if t.part {
+		there = 0
+	}
+	return t.get, t.get.Open(info.ID, info.Name, info.Size, there, t.path, fileMode(info))
 }
 
 // settle finds out the path, if it is the stored name.
@@ -118,7 +128,7 @@ func typable(ref string, id datamesh.ObjectID) string {
 
 // commit gives the file, now whole, its time and its name.
 func (t *target) commit() error {
-	if !t.info.ModTime.IsZero() {
+	if !t.info.ModTime.IsZero() && !t.part {
 		if err := t.get.SetTime(t.info.ModTime); err != nil {
 			return err
 		}

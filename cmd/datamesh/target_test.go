@@ -8,9 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"datamesh"
 	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
+	"datamesh/internal/partial"
 )
 
 func TestStoredNamesNeverLeaveTheDirectory(t *testing.T) {
@@ -46,7 +48,7 @@ func TestStoredNamesNeverLeaveTheDirectory(t *testing.T) {
 // fetch does with a target what a get does.
 func fetch(t *testing.T, out *target, info node.ObjectInfo, content string) error {
 	t.Helper()
-	out.begin(config.Home(t.TempDir()))
+	out.begin(config.Home(t.TempDir()), false)
 	defer out.abort()
 	w, err := out.open(info)
 	if err != nil {
@@ -138,7 +140,7 @@ func TestAbortedTargetLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out.begin(config.Home(t.TempDir()))
+	out.begin(config.Home(t.TempDir()), false)
 	w, err := out.open(node.ObjectInfo{})
 	if err != nil {
 		t.Fatal(err)
@@ -149,5 +151,52 @@ func TestAbortedTargetLeavesNothing(t *testing.T) {
 	out.abort()
 	if left, err := os.ReadDir(dir); len(left) > 0 || err != nil {
 		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+// A part goes on with no interrupted get of the whole, and that can still be gone on
+// with.
+func TestAPartLeavesAnInterruptedGetAlone(t *testing.T) {
+	home, path := config.Home(t.TempDir()), filepath.Join(t.TempDir(), "out")
+	begin := func(part bool) *target {
+		out, err := newTarget("ref", path, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.begin(home, part)
+		return out
+	}
+	info := node.ObjectInfo{ID: datamesh.ObjectID{1}, Size: 2 * partial.Worth, ModTime: time.Unix(1, 0)}
+	whole := begin(false)
+	w, err := whole.open(info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte("beginning")); err != nil || !whole.leave() {
+		t.Fatalf("got %v, want a get that can be gone on with", err)
+	}
+	part := begin(true)
+	defer part.abort()
+	if part.before() != nil {
+		t.Errorf("a part goes on with %+v", part.before())
+	}
+	info.From = 1000
+	if w, err = part.open(info); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte("part")); err != nil {
+		t.Fatal(err)
+	}
+	if err := part.commit(); err != nil {
+		t.Fatal(err)
+	}
+	fi, err := os.Stat(path)
+	if got, _ := os.ReadFile(path); err != nil || string(got) != "part" || fi.ModTime().Equal(info.ModTime) {
+		t.Errorf("got %q of %v, %v", got, fi, err)
+	}
+	again := begin(false)
+	defer again.abort()
+	if b := again.before(); b == nil || b.ID != info.ID || b.From != int64(len("beginning")) {
+		t.Errorf("the whole goes on with %+v", b)
 	}
 }

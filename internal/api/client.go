@@ -408,8 +408,12 @@ func (c *Client) end(ctx context.Context, trailer http.Header, n int64) (*node.F
 	if err := fromHeader(trailer.Get(fetchedTrailer), fetched); err != nil {
 		return nil, c.broken(ctx, err)
 	}
-	if fetched.Size != n {
-		return nil, c.broken(ctx, fmt.Errorf("%d of %d bytes came", n, fetched.Size))
+	all := fetched.Size
+	if fetched.Range != nil {
+		all = fetched.Range.Offset + fetched.Range.Length
+	}
+	if all != n {
+		return nil, c.broken(ctx, fmt.Errorf("it came up to byte %d, not %d", n, all))
 	}
 	return fetched, nil
 }

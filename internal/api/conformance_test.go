@@ -239,6 +239,12 @@ func testContent(t *testing.T, connect func(*testing.T, Operations) Operations) 
 		if err != nil || !bytes.Equal(got.Bytes(), content[half:]) {
 			t.Errorf("get of %d bytes from %d: %v, %d bytes that may be wrong", size, half, err, got.Len())
 		}
+		got.Reset()
+		part := node.Range{Offset: half / 2, Length: half}
+		ranged, err := ops.Get(t.Context(), put.ID.String(), node.GetOptions{Range: &part}, func(i node.ObjectInfo) (io.Writer, error) { return &got, nil })
+		if err != nil || !bytes.Equal(got.Bytes(), content[half/2:half/2+half]) || ranged.Range == nil || *ranged.Range != part {
+			t.Errorf("get of %+v: %+v, %v, %d bytes that may be wrong", part, ranged, err, got.Len())
+		}
 		want := node.ObjectInfo{ID: put.ID, Name: options.Name, Size: int64(size), Mode: options.Mode, ModTime: options.ModTime}
 		if diff := cmp.Diff(want, info); diff != "" {
 			t.Errorf("info (-want +got):\n%s", diff)

@@ -65,15 +65,19 @@ func (m *memory) Get(ctx context.Context, ref string, options node.GetOptions, o
 	if options.Resume != nil && options.Resume.ID == o.ID {
 		info.From = options.Resume.From
 	}
+	end := o.Size
+	if r := options.Range; r != nil {
+		info.From, end = r.Offset, r.Offset+r.Length
+	}
 	w, err := open(info)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := io.Copy(w, bytes.NewReader(o.content[info.From:])); err != nil {
+	if _, err := io.Copy(w, bytes.NewReader(o.content[info.From:end])); err != nil {
 		return nil, err
 	}
 	bad := []node.BadShard{{Segment: datamesh.SegmentID(o.ID), Index: 3, Peer: datamesh.PeerID{7}, Reason: "wrong bytes"}}
-	return &node.Fetched{ID: o.ID, Name: o.Name, Size: o.Size, Bad: bad}, nil
+	return &node.Fetched{ID: o.ID, Name: o.Name, Size: o.Size, Bad: bad, Range: options.Range}, nil
 }
 
 func (m *memory) List(ctx context.Context, o node.ListOptions, each func(node.Object) error) error {

@@ -128,7 +128,7 @@ func (w *cleanupWorld) intact(t *testing.T) {
 	}
 	l, _ := w.user.objects()
 	var got bytes.Buffer
-	_, err := l.objects.GetWith(t.Context(), w.shared, []crypt.Identity{w.opens}, func(*format.Manifest) (io.Writer, int64, error) { return &got, 0, nil })
+	_, err := l.objects.GetRangeWith(t.Context(), w.shared, []crypt.Identity{w.opens}, func(m *format.Manifest) (io.Writer, int64, int64, error) { return &got, 0, m.Size, nil })
 	if err != nil || !bytes.Equal(got.Bytes(), w.contents["small"]) {
 		t.Errorf("what is shared: %d bytes, %v", got.Len(), err)
 	}

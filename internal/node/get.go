@@ -14,9 +14,9 @@ import (
 	"datamesh/internal/object"
 )
 
-// Get reads the object that ref means and writes it to what open returns,
-// from where it is to be resumed if it still is the same object. Kinds: as
-// [object.Objects.Get].
+// Get reads the object that ref means and writes it, or a range of it, to what open
+// returns, from where it is to be resumed if it still is the same object. Kinds: as
+// [object.Objects.GetRange].
 func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(ObjectInfo) (io.Writer, error)) (fetched *Fetched, err error) {
 	began := time.Now()
 	var id datamesh.ObjectID
@@ -51,22 +51,30 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 	var result Fetched
 	end := func() {}
 	defer func() { end() }()
-	begin := func(m *format.Manifest) (io.Writer, int64, error) {
+	begin := func(m *format.Manifest) (io.Writer, int64, int64, error) {
 		name := cmp.Or(name, m.Name)
 		info := ObjectInfo{ID: id, Name: name, Size: m.Size, Mode: m.Mode, ModTime: format.Time(m.ModTime), Type: m.Type}
-		if o.Resume != nil && o.Resume.ID == id {
-			info.From = o.Resume.From
+		p := &progress{kind: GetTransfer, name: name}
+		p.size.Store(m.Size)
+		result = Fetched{ID: id, Name: name, Size: m.Size}
+		length := m.Size
+		if o.Range != nil {
+			r, err := o.Range.Within(m.Size)
+			if err != nil {
+				return nil, 0, 0, err
+			}
+			info.From, length, result.Range = r.Offset, r.Length, &r
+			p.size.Store(r.Length)
+		} else if o.Resume != nil && o.Resume.ID == id {
+			info.From, result.Resumed = o.Resume.From, o.Resume.From
+			p.received.Store(info.From)
 		}
-		result = Fetched{ID: id, Name: name, Size: m.Size, Resumed: info.From}
 		if named > 1 {
 			result.Named = named
 		}
-		p := &progress{kind: GetTransfer, name: name}
-		p.size.Store(m.Size)
-		p.received.Store(info.From)
 		end = n.board.begin(o.Transfer, p)
 		w, err := open(info)
-		return receiver{w, p}, info.From, err
+		return receiver{w, p}, info.From, length, err
 	}
 	read := n.openerOf(l, o)
 	bad, err := read(ctx, id, begin)
@@ -84,16 +92,16 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 
 // openerOf returns how an object is read: by the user's identities, or by the
 // secret of a link alone.
-func (n *Node) openerOf(l *link, o GetOptions) func(context.Context, datamesh.ObjectID, func(*format.Manifest) (io.Writer, int64, error)) ([]object.BadShard, error) {
+func (n *Node) openerOf(l *link, o GetOptions) func(context.Context, datamesh.ObjectID, func(*format.Manifest) (w io.Writer, from, n int64, err error)) ([]object.BadShard, error) {
 	if o.Link == nil {
-		return l.objects.Get
+		return l.objects.GetRange
 	}
-	return func(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (io.Writer, int64, error)) ([]object.BadShard, error) {
+	return func(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (io.Writer, int64, int64, error)) ([]object.BadShard, error) {
 		identity, _, err := crypt.NewIdentity(*o.Link)
 		if err != nil {
 			return nil, err
 		}
-		bad, err := l.objects.GetWith(ctx, id, []crypt.Identity{identity}, open)
+		bad, err := l.objects.GetRangeWith(ctx, id, []crypt.Identity{identity}, open)
 		if errors.Is(err, errs.Decryption) {
 			err = errs.WithHint(errs.New(errs.Decryption, "wrong password, or not this link"), "copy the link again, all of it, and mind the password")
 		}

@@ -121,8 +121,8 @@ func (n *Node) getEnded(began time.Time, id datamesh.ObjectID, f *Fetched, err e
 		n.failed("a get failed", took, err, object...)
 		return
 	}
-	n.metrics.GetEnded(f.Size-f.Resumed, took, nil)
-	n.log.Info("an object was got", "object", id, "bytes", f.Size, "bad", len(f.Bad), "seconds", took.Seconds())
+	n.metrics.GetEnded(f.Bytes(), took, nil)
+	n.log.Info("an object was got", "object", id, "bytes", f.Bytes(), "bad", len(f.Bad), "seconds", took.Seconds())
 }
 
 // failed logs an operation that its user has been told the error of. The

@@ -213,7 +213,7 @@ func TestOldIDsNameTheObject(t *testing.T) {
 	opens := func(r *running) error {
 		l, _ := r.objects()
 		var got bytes.Buffer
-		_, err := l.objects.GetWith(ctx, w.shared, []crypt.Identity{w.opens}, func(*format.Manifest) (io.Writer, int64, error) { return &got, 0, nil })
+		_, err := l.objects.GetRangeWith(ctx, w.shared, []crypt.Identity{w.opens}, func(m *format.Manifest) (io.Writer, int64, int64, error) { return &got, 0, m.Size, nil })
 		if err == nil && !bytes.Equal(got.Bytes(), w.contents["small"]) {
 			t.Errorf("what is shared has %d bytes", got.Len())
 		}

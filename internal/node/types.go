@@ -86,6 +86,16 @@ type Fetched struct {
 	Named   int   `json:"named,omitempty"`   // objects that have the name which was asked for, if there are others
 	Resumed int64 `json:"resumed,omitempty"` // bytes that an interrupted get had brought before
 	DryRun  bool  `json:"dry_run,omitempty"` // nothing was written
+
+	Range *Range `json:"range,omitempty"` // what came of the content, if it was not to be all
+}
+
+// Bytes returns how many bytes of content came.
+func (f *Fetched) Bytes() int64 {
+	if f.Range != nil {
+		return f.Range.Length
+	}
+	return f.Size - f.Resumed
 }
 
 // A BadShard is one that a peer should have served and did not, or served wrong.

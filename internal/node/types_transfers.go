@@ -6,12 +6,14 @@ import (
 	"time"
 
 	"datamesh"
+	"datamesh/internal/errs"
 )
 
 // GetOptions says how an object is read. The zero value is the default.
 type GetOptions struct {
 	Transfer string  `json:"transfer,omitempty"` // the id that it is listed under
 	Resume   *Resume `json:"resume,omitempty"`   // nil: from the beginning
+	Range    *Range  `json:"range,omitempty"`    // nil: all of it; else nothing is resumed
 	Link     *Secret `json:"link,omitempty"`     // that opens the object of a link; nil: the user's identities do
 }
 
@@ -25,6 +27,25 @@ func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, "(secret)") }
 type Resume struct {
 	ID   datamesh.ObjectID `json:"id"`
 	From int64             `json:"from"` // bytes
+}
+
+// A Range is n bytes of an object's content from an offset on, or as many of them as
+// there are.
+type Range struct {
+	Offset int64 `json:"offset"` // bytes before it
+	Length int64 `json:"length"` // bytes of it
+}
+
+// Within returns what of the range an object of a size has. Kind: Invalid.
+func (r Range) Within(size int64) (Range, error) {
+	switch {
+	case r.Offset < 0 || r.Length < 0:
+		return r, errs.New(errs.Invalid, "there is no range of %d bytes from byte %d on", r.Length, r.Offset)
+	case r.Offset > size:
+		return r, errs.New(errs.Invalid, "there is no byte %d: it has %d bytes", r.Offset, size)
+	}
+	r.Length = min(r.Length, size-r.Offset)
+	return r, nil
 }
 
 // Planned is what a put would come to: nothing was stored.

@@ -104,10 +104,10 @@ func (o *Objects) UndeleteManifest(ctx context.Context, id datamesh.ObjectID) er
 	return u.bringBack(ctx, []*sentence{{d: last.Descriptor, last: last}})
 }
 
-// GetWith is as [Objects.Get] for whoever has these identities, and no others.
-func (o *Objects) GetWith(ctx context.Context, id datamesh.ObjectID, ids []crypt.Identity, open func(*format.Manifest) (w io.Writer, from int64, err error)) ([]BadShard, error) {
+// GetRangeWith is as [Objects.GetRange] for whoever has these identities, and no others.
+func (o *Objects) GetRangeWith(ctx context.Context, id datamesh.ObjectID, ids []crypt.Identity, open func(*format.Manifest) (w io.Writer, from, n int64, err error)) ([]BadShard, error) {
 	g := o.newGet(ctx)
 	g.ids = ids
-	err := g.run(ctx, id, toTheEnd(open))
+	err := g.run(ctx, id, open)
 	return g.findings(), ofObject(id, err)
 }

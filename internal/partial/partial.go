@@ -53,7 +53,8 @@ type Note struct {
 }
 
 // A Get is one get of an object into a file. It ends with Commit, Leave or
-// Abort, and is not safe for concurrent use.
+// Abort, and is not safe for concurrent use. The zero Get is one that cannot be
+// resumed, and goes on with none.
 type Get struct {
 	path string       // of the note, without its ending
 	lock *flock.Flock // nil: this get cannot be resumed

@@ -31,6 +31,13 @@ type lab struct {
 	nodes  []*process // none before they are needed
 	client string     // home of the user whose commands are measured
 	large  string     // a file of o.size random bytes; "" before it is needed
+	traced bool       // what each process syncs is written down, in a file .trace beside its home
+}
+
+// beside returns a lab of its own for one work, whose nodes and files are in dir.
+// It ends with close.
+func (l *lab) beside(dir string) *lab {
+	return &lab{o: l.o, dir: dir, report: l.report, client: filepath.Join(dir, "client")}
 }
 
 // A process is one node.
@@ -46,7 +53,6 @@ func (l *lab) start(ctx context.Context) error {
 	if l.nodes != nil {
 		return nil
 	}
-	l.client = filepath.Join(l.dir, "client")
 	for i := range labNodes {
 		l.nodes = append(l.nodes, &process{home: filepath.Join(l.dir, fmt.Sprintf("node-%d", i+1))})
 		if err := l.launch(ctx, l.nodes[i]); err != nil {
@@ -72,8 +78,8 @@ func (l *lab) launch(ctx context.Context, p *process) error {
 		return err
 	}
 	defer log.Close()
-	p.cmd = exec.Command(l.o.exe, append([]string{"--json", "--home", p.home}, args...)...)
-	p.cmd.Env, p.cmd.Stderr = labEnv("DATAMESH_MEMBER_HOST="+filepath.Base(p.home)), log
+	p.cmd = l.command(context.WithoutCancel(ctx), p.home, args...)
+	p.cmd.Env, p.cmd.Stderr = append(p.cmd.Env, "DATAMESH_MEMBER_HOST="+filepath.Base(p.home)), log
 	out, err := p.cmd.StdoutPipe()
 	if err == nil {
 		err = p.cmd.Start()
@@ -165,13 +171,15 @@ type cost struct {
 	cpu   time.Duration // of the command
 	nodes time.Duration // processor time of all nodes meanwhile
 	peak  int64         // bytes of memory of the command
+
+	read, written int64 // bytes that all nodes have read from the disk, and written
 }
 
 // measure runs a command of the client, and returns what it took. out gets what it
 // prints, and may be nil.
 func (l *lab) measure(ctx context.Context, out io.Writer, args ...string) (c cost, err error) {
 	cmd := l.command(ctx, l.client, args...)
-	before, err := l.nodeTime()
+	before, err := l.nodesUsed()
 	if err != nil {
 		return c, err
 	}
@@ -199,8 +207,8 @@ func (l *lab) measure(ctx context.Context, out io.Writer, args ...string) (c cos
 		return c, err
 	}
 	c.wall = time.Since(began)
-	after, err := l.nodeTime()
-	c.nodes = after - before
+	after, err := l.nodesUsed()
+	c.nodes, c.read, c.written = after.cpu-before.cpu, after.read-before.read, after.written-before.written
 	c.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	c.peak = cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
 	return c, err
@@ -224,14 +232,18 @@ func (l *lab) doIn(ctx context.Context, home string, doc any, args ...string) er
 }
 
 func (l *lab) command(ctx context.Context, home string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, l.o.exe, append([]string{"--json", "--home", home}, args...)...)
+	line := append([]string{l.o.exe, "--json", "--home", home}, args...)
+	if l.traced {
+		line = append(tracer(home+traceSuffix), line...)
+	}
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Env, cmd.Stderr = labEnv(), new(bytes.Buffer)
 	return cmd
 }
 
 // labEnv is this process's environment with the settings of a lab alone.
-func labEnv(settings ...string) []string {
-	env := append(settings, "DATAMESH_MESH_LISTEN=127.0.0.1")
+func labEnv() []string {
+	env := []string{"DATAMESH_MESH_LISTEN=127.0.0.1"}
 	for _, entry := range os.Environ() {
 		if !strings.HasPrefix(entry, "DATAMESH_") {
 			env = append(env, entry)
@@ -240,15 +252,17 @@ func labEnv(settings ...string) []string {
 	return env
 }
 
-// nodeTime is the processor time that all nodes have used that run.
-func (l *lab) nodeTime() (all time.Duration, err error) {
+// nodesUsed is what all nodes that run have used since they began.
+func (l *lab) nodesUsed() (all used, err error) {
 	for _, p := range l.nodes {
 		if p.runs() {
-			t, err := cpuTime(p.cmd.Process.Pid)
+			u, err := usedBy(p.cmd.Process.Pid)
 			if err != nil {
-				return 0, err
+				return all, err
 			}
-			all += t
+			all.cpu += u.cpu
+			all.read += u.read
+			all.written += u.written
 		}
 	}
 	return all, nil

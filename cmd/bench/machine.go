@@ -5,6 +5,7 @@ package main
 import (
 	"crypto/rand"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -30,7 +31,7 @@ type Machine struct {
 func thisMachine() Machine {
 	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version()}
 	m.CPU = after("/proc/cpuinfo", "model name\t: ")
-	if kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(after("/proc/meminfo", "MemTotal:")), " kB"), 10, 64); err == nil {
+	if kib, err := parseNumber(after("/proc/meminfo", "MemTotal:")); err == nil {
 		m.Memory = kib << 10
 	}
 	b, _ := os.ReadFile("/proc/sys/kernel/osrelease")
@@ -48,12 +49,26 @@ func after(file, begin string) string {
 	return line
 }
 
-// A Store is where all nodes and files are.
+// A Store is where all nodes and files are. Of each latency there is the median,
+// and what 1 % take longer than.
 type Store struct {
 	Filesystem string  `json:"filesystem"`
-	SyncMS     float64 `json:"sync_ms"`    // median to write and sync 4 KiB
-	WriteMBps  float64 `json:"write_mbps"` // one after the other, synced each 4 MiB
+	SyncMS     float64 `json:"sync_ms"`         // to append 4 KiB and fsync
+	SyncP99MS  float64 `json:"sync_p99_ms"`     //
+	DataMS     float64 `json:"datasync_ms"`     // to write 4 KiB over others and fdatasync
+	DataP99MS  float64 `json:"datasync_p99_ms"` //
+	WriteMBps  float64 `json:"write_mbps"`      // one after the other, synced each 4 MiB
 }
+
+func (s Store) String() string {
+	return fmt.Sprintf("%s: 4 KiB are synced in %.2f ms (p99 %.2f), over others in %.2f ms (p99 %.2f), 4 MiB one after the other at %.0f MB/s",
+		s.Filesystem, s.SyncMS, s.SyncP99MS, s.DataMS, s.DataP99MS, s.WriteMBps)
+}
+
+// inMemory reports whether there is no disk behind the file system.
+func (s Store) inMemory() bool { return s.Filesystem == "tmpfs" }
+
+const syncs = 256 // whose latency is measured
 
 // measureStore finds out what a directory's file system does.
 func measureStore(dir string) (s Store, err error) {
@@ -75,14 +90,26 @@ func measureStore(dir string) (s Store, err error) {
 	default:
 		s.Filesystem = fmt.Sprintf("%#x", fs.Type)
 	}
-	file := filepath.Join(dir, "sync")
-	defer os.Remove(file)
-	small, err := writeSynced(file, 4<<10, 32)
+	f, err := os.Create(filepath.Join(dir, "sync"))
 	if err != nil {
 		return s, err
 	}
-	s.SyncMS = median(small) * 1000
-	large, err := writeSynced(file, 4<<20, 64)
+	defer os.Remove(f.Name())
+	defer f.Close()
+	small, err := writeSynced(f, 4<<10, syncs, f.Sync)
+	if err != nil {
+		return s, err
+	}
+	s.SyncMS, s.SyncP99MS = median(small)*1000, percentile(small, 99)*1000
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return s, err
+	}
+	over, err := writeSynced(f, 4<<10, syncs, func() error { return unix.Fdatasync(int(f.Fd())) })
+	if err != nil {
+		return s, err
+	}
+	s.DataMS, s.DataP99MS = median(over)*1000, percentile(over, 99)*1000
+	large, err := writeSynced(f, 4<<20, 64, f.Sync)
 	if err != nil {
 		return s, err
 	}
@@ -92,20 +119,15 @@ func measureStore(dir string) (s Store, err error) {
 
 // writeSynced writes n pieces of size bytes, and returns how many seconds each
 // took until it was synced.
-func writeSynced(file string, size, n int) (seconds []float64, err error) {
+func writeSynced(f *os.File, size, n int, sync func() error) (seconds []float64, err error) {
 	b := make([]byte, size)
 	rand.Read(b)
-	f, err := os.Create(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
 	for range n {
 		began := time.Now()
 		if _, err := f.Write(b); err != nil {
 			return nil, err
 		}
-		if err := f.Sync(); err != nil {
+		if err := sync(); err != nil {
 			return nil, err
 		}
 		seconds = append(seconds, time.Since(began).Seconds())
@@ -144,14 +166,39 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * time.Second / 100, nil // which Linux fixes for these files
 }
 
-// peakMemory is the most memory in bytes that a running process has used.
-func peakMemory(pid int) (int64, error) {
-	line := after(fmt.Sprintf("/proc/%d/status", pid), "VmHWM:")
-	kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(line), " kB"), 10, 64)
+// used is what a process has used since it began.
+type used struct {
+	cpu           time.Duration
+	read, written int64 // bytes from and to disks, as far as the kernel tells: none of a file system in memory
+}
+
+func usedBy(pid int) (u used, err error) {
+	if u.cpu, err = cpuTime(pid); err != nil {
+		return u, err
+	}
+	file := fmt.Sprintf("/proc/%d/io", pid)
+	if u.read, err = parseNumber(after(file, "\nread_bytes: ")); err == nil {
+		u.written, err = parseNumber(after(file, "\nwrite_bytes: "))
+	}
+	return u, err
+}
+
+// memoryNow and memoryPeak are how many bytes of memory a running process has,
+// and had at most.
+func memoryNow(pid int) (int64, error)  { return memoryLine(pid, "VmRSS:") }
+func memoryPeak(pid int) (int64, error) { return memoryLine(pid, "VmHWM:") }
+
+func memoryLine(pid int, begin string) (int64, error) {
+	kib, err := parseNumber(after(fmt.Sprintf("/proc/%d/status", pid), begin))
 	if err != nil {
 		return 0, fmt.Errorf("process %d has ended", pid)
 	}
 	return kib << 10, nil
+}
+
+// parseNumber reads a number as files of /proc have it, which may say "kB".
+func parseNumber(s string) (int64, error) {
+	return strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(s, "kB")), 10, 64)
 }
 
 func sum(values []float64) (all float64) {
@@ -165,4 +212,9 @@ func sum(values []float64) (all float64) {
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	return (sorted[len(sorted)/2] + sorted[(len(sorted)-1)/2]) / 2
+}
+
+// percentile is the nearest rank of values, of which there is at least one.
+func percentile(values []float64, percent int) float64 {
+	return slices.Sorted(slices.Values(values))[(percent*len(values)+99)/100-1]
 }

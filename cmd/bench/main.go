@@ -29,19 +29,22 @@ import (
 
 // options are the flags.
 type options struct {
-	dir    string // holds all that is stored; "": memory
-	exe    string // of DataMesh; "": built from this source
-	only   string // names of works, with commas; "": all
-	runs   int    // of each command
-	size   int64  // bytes of the large file
-	json   string // file for the report
-	plots  string // directory for the plots
-	rivals bool   // measure other systems, too
+	dir    string        // holds all that is stored; "": memory
+	disk   string        // a directory on the disk of the work "disk"; "": dir, or one of the user's
+	exe    string        // of DataMesh; "": built from this source
+	only   string        // names of works, with commas; "": all
+	runs   int           // of each command
+	size   int64         // bytes of the large file
+	json   string        // file for the report
+	plots  string        // directory for the plots
+	rivals bool          // measure other systems, too
+	rest   time.Duration // of nodes whose rest is measured
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.dir, "dir", "", "`DIR` on the disk to measure (default: a directory in memory, /dev/shm)")
+	flag.StringVar(&o.disk, "disk", "", "`DIR` on the disk that the work disk measures (default: that of -dir, or the user's cache directory)")
 	flag.StringVar(&o.exe, "datamesh", "", "`FILE` of the program to measure (default: it is built)")
 	flag.StringVar(&o.only, "only", "", "`WORKS` to do, with commas between them (default: all: "+strings.Join(workNames(), ",")+")")
 	flag.IntVar(&o.runs, "runs", 5, "`N` runs of each command")
@@ -49,6 +52,7 @@ func main() {
 	flag.StringVar(&o.json, "json", "", "`FILE` for the report")
 	flag.StringVar(&o.plots, "plots", "", "`DIR` for plots (SVG)")
 	flag.BoolVar(&o.rivals, "rivals", true, "measure ipfs, and minio with rclone, where they are on the PATH")
+	flag.DurationVar(&o.rest, "rest", time.Minute, "`TIME` for which nodes at rest are looked at")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := bench(ctx, o, flag.Args())
@@ -76,7 +80,7 @@ func bench(ctx context.Context, o options, args []string) (err error) {
 	if parent == "" {
 		parent = "/dev/shm"
 	}
-	dir, err := os.MkdirTemp(parent, "datamesh-bench-")
+	dir, err := os.MkdirTemp(parent, tempPattern)
 	if err != nil {
 		return fmt.Errorf("make a directory in %s: %w", parent, err)
 	}
@@ -91,7 +95,7 @@ func bench(ctx context.Context, o options, args []string) (err error) {
 		return err
 	}
 	r.printHead(os.Stdout)
-	l := &lab{o: o, dir: dir, report: r}
+	l := (&lab{o: o, report: r}).beside(dir)
 	defer l.close()
 	for _, w := range chosen {
 		fmt.Fprintf(os.Stderr, "%s …\n", w.name)
@@ -100,6 +104,7 @@ func bench(ctx context.Context, o options, args []string) (err error) {
 		}
 	}
 	r.Seconds = time.Since(r.Began).Seconds()
+	r.judge()
 	r.print(os.Stdout)
 	if o.plots != "" {
 		if err := r.plot(o.plots); err != nil {
@@ -110,6 +115,20 @@ func bench(ctx context.Context, o options, args []string) (err error) {
 		return writeReport(o.json, r)
 	}
 	return nil
+}
+
+const tempPattern = "datamesh-bench-" // of directories, which are removed in the end
+
+// notMeasured says, where a reader of figures sees it, that some are missing.
+func notMeasured(format string, args ...any) {
+	fmt.Fprintln(os.Stderr, "NOT MEASURED: "+fmt.Sprintf(format, args...))
+}
+
+// timed returns how long f takes.
+func timed(f func() error) (time.Duration, error) {
+	began := time.Now()
+	err := f()
+	return time.Since(began), err
 }
 
 // build makes the program from the source that this command stands in.

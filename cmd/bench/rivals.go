@@ -38,7 +38,7 @@ func (l *lab) found(programs ...string) bool {
 	}
 	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
-			fmt.Fprintf(os.Stderr, "NOT MEASURED: there is no %s on the PATH\n", program)
+			notMeasured("there is no %s on the PATH", program)
 			return false
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // How the works on small objects are done.
@@ -37,11 +38,13 @@ type benchmarked struct {
 
 // moving is what it tells of puts, or of gets.
 type moving struct {
-	Operations int     `json:"operations"`
-	Failures   int     `json:"failures"`
-	Error      string  `json:"error"`
-	Rate       float64 `json:"operations_per_second"`
-	Speed      float64 `json:"bytes_per_second"`
+	Operations int       `json:"operations"`
+	Failures   int       `json:"failures"`
+	Error      string    `json:"error"`
+	Began      time.Time `json:"began"`
+	Seconds    float64   `json:"seconds"`
+	Rate       float64   `json:"operations_per_second"`
+	Speed      float64   `json:"bytes_per_second"`
 	Latency    struct {
 		P50 *float64 `json:"p50_ms"`
 		P99 *float64 `json:"p99_ms"` // nil: they are too few
@@ -86,10 +89,15 @@ func measureSizes(ctx context.Context, l *lab) error {
 	return nil
 }
 
+// benchmarkSmall runs the program's own benchmark with many small objects at once.
+func (l *lab) benchmarkSmall(ctx context.Context) (benchmarked, error) {
+	return l.benchmark(ctx, "--size", strconv.Itoa(smallSize), "--count", strconv.Itoa(smallCount), "--in-flight", strconv.Itoa(inFlight))
+}
+
 // measureSmall puts and gets many small objects at once.
 func measureSmall(ctx context.Context, l *lab) error {
 	for range l.o.runs {
-		b, err := l.benchmark(ctx, "--size", strconv.Itoa(smallSize), "--count", strconv.Itoa(smallCount), "--in-flight", strconv.Itoa(inFlight))
+		b, err := l.benchmarkSmall(ctx)
 		if err != nil {
 			return err
 		}

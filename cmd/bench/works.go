@@ -33,10 +33,13 @@ type work struct {
 
 var works = []work{
 	{"floors", measureFloors},
+	{"idle", measureIdle},
 	{"large", measureLarge},
+	{"disk", measureDisk},
 	{"losses", measureLosses},
 	{"sizes", measureSizes},
 	{"small", measureSmall},
+	{"syncs", measureSyncs},
 	{"command", measureCommand},
 	{"memory", measureMemory},
 	{"minio", measureMinio},
@@ -245,21 +248,6 @@ func measureCommand(ctx context.Context, l *lab) error {
 			return err
 		}
 		l.report.add(onePut, datameshIt, took, time.Since(began).Seconds()*1000)
-	}
-	return nil
-}
-
-// measureMemory looks what the nodes have used at most in all works before.
-func measureMemory(_ context.Context, l *lab) error {
-	for _, p := range l.nodes {
-		if !p.runs() {
-			continue
-		}
-		n, err := peakMemory(p.cmd.Process.Pid)
-		if err != nil {
-			return err
-		}
-		l.report.add("nodes", datameshIt, nodePeak, float64(n)/(1<<20))
 	}
 	return nil
 }

@@ -40,6 +40,8 @@ type Measured struct {
 	Latency   Latency  `json:"latency"`
 	FirstByte *Latency `json:"first_byte"` // nil: of a put
 
+	Began time.Time `json:"began"` // the first operation
+
 	first error
 }
 
@@ -89,9 +91,11 @@ func (m *Measured) fail(err error) {
 	}
 }
 
-// conclude counts what went well of operations with objects of a size, which took
-// so long together.
-func (m *Measured) conclude(samples []sample, size int64, took time.Duration) {
+// conclude counts what went well of operations with objects of a size, which began
+// then and have just ended.
+func (m *Measured) conclude(samples []sample, size int64, began time.Time) {
+	took := time.Since(began)
+	m.Began = began.UTC()
 	m.Operations = len(samples)
 	m.Bytes = times(size, m.Operations)
 	m.Seconds = round(took.Seconds())

@@ -98,7 +98,7 @@ func (b *Benchmark) phase(ctx context.Context, what string, size int64, objects 
 	}
 	close(queue)
 	workers.Wait()
-	m.conclude(samples, size, time.Since(began))
+	m.conclude(samples, size, began)
 	if err := context.Cause(ctx); err != errEnough {
 		return err
 	}

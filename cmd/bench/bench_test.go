@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // A short run does all that it says with real nodes, leaves nothing behind, and
@@ -21,7 +24,7 @@ func TestBenchMeasuresRealNodes(t *testing.T) {
 	if err := os.Mkdir(store, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	o := options{dir: store, only: "floors,large,losses,command,memory", runs: 1, size: 5 << 20, json: file, plots: plots}
+	o := options{dir: store, only: "floors,idle,large,disk,losses,command,memory", runs: 1, size: 5 << 20, rest: 2 * time.Second, json: file, plots: plots}
 	if err := bench(t.Context(), o, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +40,8 @@ func TestBenchMeasuresRealNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range r.Figures {
-		if f.Median <= 0 || len(f.Runs) == 0 || slices.Min(f.Runs) <= 0 {
+		few := f.Unit == restCores || f.Unit == fromDisk || f.Unit == toDisk // may be nothing of what is counted
+		if len(f.Runs) == 0 || slices.Min(f.Runs) < 0 || slices.Min(f.Runs) == 0 && !few {
 			t.Errorf("%s of %s: %v %s", f.Work, f.By, f.Runs, f.Unit)
 		}
 	}
@@ -45,6 +49,13 @@ func TestBenchMeasuresRealNodes(t *testing.T) {
 		if !slices.ContainsFunc(r.Figures, func(f *Figure) bool { return f.Work == want && f.By == datameshIt }) {
 			t.Errorf("nothing was measured of %q", want)
 		}
+	}
+	onDisk := func(f *Figure) bool { return f.Work == diskGet && f.By == copyFile }
+	if r.Disk == nil && !r.Store.inMemory() || r.Disk != nil && !slices.ContainsFunc(r.Figures, onDisk) {
+		t.Errorf("of the disk there is %+v, in a store of %+v", r.Disk, r.Store)
+	}
+	if !slices.ContainsFunc(r.Goals, func(g Goal) bool { return g.Work == onePut && g.Most == 50 && g.Value > 0 && g.Met == (g.Value <= 50) }) {
+		t.Errorf("the goals are %+v", r.Goals)
 	}
 	svg, err := os.ReadFile(filepath.Join(plots, "losses.svg"))
 	if err != nil || !bytes.Contains(svg, []byte("<svg")) {
@@ -61,8 +72,10 @@ func TestBenchRefusesWhatItCannotDo(t *testing.T) {
 		{options{runs: 1, size: 1 << 20, only: "large,nothing"}, nil, `there is no work "nothing"`},
 		{options{runs: 0, size: 1 << 20}, nil, "-runs 0"},
 		{options{runs: 1, size: 1}, nil, "-size 1"},
-		{options{runs: 1, size: 1 << 20}, []string{"x"}, `unknown argument "x"`},
-		{options{runs: 1, size: 1 << 20, dir: "/nowhere"}, nil, "/nowhere"},
+		{options{runs: 1, size: 1 << 20, rest: time.Minute}, []string{"x"}, `unknown argument "x"`},
+		{options{runs: 1, size: 1 << 20}, nil, "-rest 0s"},
+		{options{runs: 1, size: 1 << 20, rest: time.Minute, dir: "/nowhere"}, nil, "/nowhere"},
+		{options{runs: 1, size: 1 << 20, rest: time.Minute, exe: "/bin/true", disk: "/nowhere", only: "disk"}, nil, "/nowhere"},
 	} {
 		if err := bench(t.Context(), c.o, c.args); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %q", c.o, err, c.want)
@@ -75,17 +88,15 @@ func TestGoalsAreRatiosOrBounds(t *testing.T) {
 	r.add(largePut, datameshIt, speed, 100, 300, 200)
 	r.add(largePut, floorTLS, speed, 500)
 	r.add(largePut, datameshIt, effort, 12)
-	for _, c := range []struct {
-		unit  string
-		value float64
-		met   bool
-	}{{speed, 0.4, false}, {effort, 12, false}} {
-		for _, g := range goals {
-			value, ok := g.value(r)
-			if g.work == largePut && g.unit == c.unit && ok && (value != c.value || g.met(value) != c.met) {
-				t.Errorf("%s: %v, met %v, want %v, %v", g, value, g.met(value), c.value, c.met)
-			}
-		}
+	r.add(smallPut, aNode, synced, 0.1, 0.2, 0.4)
+	r.judge()
+	want := []Goal{
+		{Work: largePut, What: "MB/s of floor over TLS, at least 0.5", Least: 0.5, Value: 0.4},
+		{Work: largePut, What: "core-s/GB, at most 10", Most: 10, Value: 12},
+		{Work: smallPut, What: "syncs for each object of a node, the most, at most 0.3", Most: 0.3, Value: 0.4},
+	}
+	if diff := cmp.Diff(want, r.Goals); diff != "" {
+		t.Errorf("the goals (-want +got):\n%s", diff)
 	}
 	var out bytes.Buffer
 	r.print(&out)
@@ -93,6 +104,23 @@ func TestGoalsAreRatiosOrBounds(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it prints no %q:\n%s", want, &out)
 		}
+	}
+}
+
+func TestTracedSyncsAreCounted(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "trace")
+	const trace = `7 1795731484.703553 fsync(9) = 0
+7 1795731485.100000 fdatasync(9 <unfinished ...>
+8 1795731485.200000 fsync(4) = 0
+7 1795731485.300000 <... fdatasync resumed>) = 0
+8 1795731486.500000 +++ exited with 0 +++
+7 1795731487.000000 fsync(9) = 0
+`
+	if err := os.WriteFile(file, []byte(trace), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := countTraced(file, time.Unix(1795731485, 0), time.Unix(1795731487, 0)); n != 2 || err != nil {
+		t.Errorf("got %d, %v, want 2", n, err)
 	}
 }
 
@@ -104,5 +132,8 @@ func TestMedian(t *testing.T) {
 		if got := median(c.of); got != c.want {
 			t.Errorf("the median of %v is %v, want %v", c.of, got, c.want)
 		}
+	}
+	if got := percentile([]float64{4, 1, 3, 2}, 99); got != 4 {
+		t.Errorf("99 %% are at most %v, want 4", got)
 	}
 }

@@ -75,6 +75,8 @@ func bench(ctx context.Context, o options, args []string) (err error) {
 		return fmt.Errorf("-runs %d: give from 1 to 100", o.runs)
 	case o.size < 1<<20:
 		return fmt.Errorf("-size %d: give at least %d", o.size, 1<<20)
+	case o.rest < time.Second:
+		return fmt.Errorf("-rest %v: give at least a second", o.rest)
 	}
 	parent := o.dir
 	if parent == "" {

@@ -60,7 +60,9 @@ type Catalog struct {
 	aliases bool         // objects have further names
 	adding  sync.RWMutex // held for reading by Add, and for writing by Close
 
-	turn chan struct{} // of one place, which the goroutine has that writes
+	waiting waiting
+	turn    chan struct{} // of one place, which the goroutine has that writes
+	writer  writer        // of whoever has the turn
 }
 
 // Close closes the catalog, once no Add is under way: what is not there then
@@ -68,8 +70,11 @@ type Catalog struct {
 func (c *Catalog) Close() error {
 	c.adding.Lock()
 	defer c.adding.Unlock()
-	return c.classify(context.Background(), c.db.Close())
+	return c.classify(context.Background(), c.close())
 }
+
+// close is Close where there is no Add.
+func (c *Catalog) close() error { return errors.Join(c.writer.close(), c.db.Close()) }
 
 // Add adds an object. Kinds: Invalid (the name, the type or a tag is not valid UTF-8 or
 // too long), Exists (the id is there).

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"datamesh"
-	"datamesh/internal/errs"
 	"datamesh/internal/format"
 )
 
@@ -93,104 +92,6 @@ type DeviceID = [16]byte
 
 func newDevice() (id DeviceID) {
 	rand.Read(id[:]) // never fails
-	return id
-}
-
-// A writing is a transaction that changes the catalog.
-type writing struct {
-	c        *Catalog
-	ctx      context.Context
-	tx       *sql.Tx
-	prepared map[string]*sql.Stmt // by their text, until the transaction ends
-}
-
-// write makes changes that are all there, or none is.
-func (c *Catalog) write(ctx context.Context, change func(*writing) error) error {
-	c.adding.RLock()
-	defer c.adding.RUnlock()
-	select { // SQLite has one writer at a time, and lets the others look again and again whose turn it is
-	case c.turn <- struct{}{}:
-		defer func() { <-c.turn }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	tx, err := c.db.BeginTx(ctx, nil)
-	if err != nil {
-		return c.classify(ctx, err)
-	}
-	defer tx.Rollback()
-	if err = change(&writing{c, ctx, tx, map[string]*sql.Stmt{}}); err == nil {
-		err = tx.Commit()
-	}
-	if errs.KindOf(err) != 0 {
-		return err
-	}
-	return c.classify(ctx, err)
-}
-
-func (w *writing) exec(statement string, args ...any) (changed int64, err error) {
-	var result sql.Result
-	if len(args) == 0 { // it may be several
-		result, err = w.tx.ExecContext(w.ctx, statement)
-	} else {
-		var s *sql.Stmt
-		if s, err = w.prepare(statement); err == nil {
-			result, err = s.ExecContext(w.ctx, args...)
-		}
-	}
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-// prepare returns a statement, which is compiled once, however many objects the
-// transaction is about.
-func (w *writing) prepare(statement string) (s *sql.Stmt, err error) {
-	if s = w.prepared[statement]; s == nil {
-		s, err = w.tx.PrepareContext(w.ctx, statement)
-		w.prepared[statement] = s
-	}
-	return s, err
-}
-
-func (w *writing) row(into []any, query string, args ...any) error {
-	s, err := w.prepare(query)
-	if err != nil {
-		return err
-	}
-	return s.QueryRowContext(w.ctx, args...).Scan(into...)
-}
-
-// each calls scan with each row of a query.
-func (w *writing) each(scan func(*sql.Rows) error, query string, args ...any) error {
-	rows, err := w.tx.QueryContext(w.ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
-// ids returns the ids that a query yields.
-func (w *writing) ids(query string, args ...any) (ids []datamesh.ObjectID, err error) {
-	err = w.each(func(rows *sql.Rows) error {
-		var id []byte
-		err := rows.Scan(&id)
-		ids = append(ids, idOf(id))
-		return err
-	}, query, args...)
-	return ids, err
-}
-
-// idOf returns an id that a row has; one that makes no sense is that of nothing.
-func idOf(b []byte) (id datamesh.ObjectID) {
-	copy(id[:], b)
 	return id
 }
 

@@ -80,7 +80,7 @@ func checkFurther(e Entry) error {
 
 // entry returns an object that is not deleted. Kind: FileNotFound.
 func (w *writing) entry(id datamesh.ObjectID) (Entry, error) {
-	e, err := w.c.scan(w.ctx, w.tx.QueryRowContext(w.ctx, w.c.query(`WHERE id = ? AND `+w.c.live), id[:]))
+	e, err := w.c.scan(w.ctx, w.on.conn.QueryRowContext(context.Background(), w.c.query(`WHERE id = ? AND `+w.c.live), id[:]))
 	if errors.Is(err, sql.ErrNoRows) {
 		return e, errs.New(errs.FileNotFound, "object %v is not in the catalog", id)
 	}

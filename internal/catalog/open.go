@@ -115,7 +115,7 @@ func openWith(ctx context.Context, path, additions string, values url.Values) (*
 		err = c.prepare(ctx, additions)
 	}
 	if err != nil {
-		c.db.Close()
+		c.close()
 		return nil, err
 	}
 	return c, nil
@@ -223,7 +223,7 @@ func create(ctx context.Context, path string) error {
 	if err == nil {
 		err = c.addShares(ctx)
 	}
-	if err := c.classify(ctx, errors.Join(err, c.db.Close())); err != nil {
+	if err := c.classify(ctx, errors.Join(err, c.close())); err != nil {
 		return err
 	}
 	err = durable.WriteFile(path, 0o600, false, func(w io.Writer) error {

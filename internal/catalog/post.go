@@ -179,7 +179,7 @@ func (p *posting) key() []byte { return append([]byte{}, p.owner...) }
 // postings returns the card, and what is to be said to each contact with whom
 // anything is, or was, shared. Kind: Full.
 func (w *writing) postings(p Postmaster, clock uint64, now time.Time) ([]posting, error) {
-	rows, err := w.tx.QueryContext(w.ctx, shareColumns+`WHERE owner IN (`+reached+`) ORDER BY created DESC, id`)
+	rows, err := w.query(shareColumns + `WHERE owner IN (` + reached + `) ORDER BY created DESC, id`)
 	if err != nil {
 		return nil, err
 	}

@@ -3,13 +3,22 @@ package store
 import (
 	"context"
 	"errors"
+	"time"
 
 	"datamesh/internal/errs"
 	"datamesh/internal/step"
 )
 
-// maxBatch bounds how many changes one transaction makes.
-const maxBatch = 256
+// How the committer gathers changes. One that comes alone is committed at once.
+const (
+	maxBatch = 256 // changes of one transaction
+
+	// A batch of so many is a crowd: the next one waits until as many have come, and
+	// on while they come that fast, but no longer than patience.
+	crowd    = 4
+	pause    = time.Millisecond
+	patience = 20 * time.Millisecond
+)
 
 // A change is one thing to be done to the index and the files.
 type change struct {
@@ -38,8 +47,10 @@ func (d *Disk) wait(c *change) error {
 // batch, so that those in flight together share a sync.
 func (d *Disk) commitAll() {
 	defer close(d.committed)
+	last := 0
 	for first := range d.changes {
-		changes := d.gather(first)
+		changes := d.gather(first, last)
+		last = len(changes)
 		if d.apply(changes) != nil {
 			for _, c := range changes { // let no change suffer for another
 				d.applyAlone(c, len(changes) > 1)
@@ -65,9 +76,11 @@ func (d *Disk) applyAlone(c *change, again bool) {
 	d.makeSpare()
 }
 
-// gather returns first and what else waits already.
-func (d *Disk) gather(first *change) []*change {
+// gather returns first and what else waits already, and, if the batch before, of
+// last, was a crowd, what a moment brings.
+func (d *Disk) gather(first *change, last int) []*change {
 	changes := []*change{first}
+	began := time.Now()
 	for len(changes) < maxBatch {
 		select {
 		case c, ok := <-d.changes:
@@ -75,7 +88,23 @@ func (d *Disk) gather(first *change) []*change {
 				return changes
 			}
 			changes = append(changes, c)
+			continue
 		default:
+		}
+		wait := patience - time.Since(began)
+		if len(changes) >= last {
+			wait = min(wait, pause)
+		}
+		if last < crowd || wait <= 0 {
+			return changes
+		}
+		select {
+		case c, ok := <-d.changes:
+			if !ok {
+				return changes
+			}
+			changes = append(changes, c)
+		case <-time.After(wait):
 			return changes
 		}
 	}

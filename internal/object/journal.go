@@ -53,6 +53,7 @@ type journalFile struct {
 	lock    *flock.Flock
 	file    *os.File // nil before the first record
 	active  int      // puts that have not ended
+	waiting int      // records that are to be on the disk, and may not be yet
 	written int64    // bytes of the file
 	failed  error    // the file is no longer to be trusted
 }
@@ -278,11 +279,14 @@ func (f *journalFile) record(list ...record) error {
 		return err
 	}
 	step.At("object: journal: a record is written")
+	f.wait(1)
+	defer f.wait(-1)
 	f.syncing.Lock() // whoever waits here may find its record synced by another
 	defer f.syncing.Unlock()
 	if f.synced >= upto {
 		return nil
 	}
+	f.gather()
 	f.mu.Lock()
 	all, file := f.written, f.file
 	f.mu.Unlock()
@@ -295,6 +299,34 @@ func (f *journalFile) record(list ...record) error {
 	f.synced = all
 	step.At("object: journal: a record is durable")
 	return nil
+}
+
+// When many puts are on their way, a sync is for one in journalCrowd of them at
+// least, unless that takes longer than journalPatience.
+const (
+	journalCrowd    = 8
+	journalPatience = 20 * time.Millisecond
+)
+
+// gather waits until enough wait for a sync.
+func (f *journalFile) gather() {
+	for began := time.Now(); f.lonely() && time.Since(began) < journalPatience; {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// lonely reports whether fewer wait than should.
+func (f *journalFile) lonely() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.waiting < f.active/journalCrowd
+}
+
+// wait counts who waits for a sync.
+func (f *journalFile) wait(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.waiting += n
 }
 
 // write appends records and returns how long the file is with them.

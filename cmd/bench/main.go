@@ -35,6 +35,7 @@ type options struct {
 	only   string        // names of works, with commas; "": all
 	runs   int           // of each command
 	size   int64         // bytes of the large file
+	many   int64         // objects of the work "many"
 	json   string        // file for the report
 	plots  string        // directory for the plots
 	rivals bool          // measure other systems, too
@@ -49,6 +50,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "`WORKS` to do, with commas between them (default: all: "+strings.Join(workNames(), ",")+")")
 	flag.IntVar(&o.runs, "runs", 5, "`N` runs of each command")
 	flag.Int64Var(&o.size, "size", 512<<20, "`BYTES` of the large file")
+	flag.Int64Var(&o.many, "many", 20_000, "`N` objects of the work many; 100000 may take five minutes more")
 	flag.StringVar(&o.json, "json", "", "`FILE` for the report")
 	flag.StringVar(&o.plots, "plots", "", "`DIR` for plots (SVG)")
 	flag.BoolVar(&o.rivals, "rivals", true, "measure ipfs, and minio with rclone, where they are on the PATH")
@@ -75,6 +77,8 @@ func bench(ctx context.Context, o options, args []string) (err error) {
 		return fmt.Errorf("-runs %d: give from 1 to 100", o.runs)
 	case o.size < 1<<20:
 		return fmt.Errorf("-size %d: give at least %d", o.size, 1<<20)
+	case o.many < 10:
+		return fmt.Errorf("-many %d: give at least 10", o.many)
 	case o.rest < time.Second:
 		return fmt.Errorf("-rest %v: give at least a second", o.rest)
 	}

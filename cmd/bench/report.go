@@ -49,6 +49,7 @@ const (
 	memory   = "MiB at most in the client"
 	nodePeak = "MiB at most in a node"
 	took     = "ms"
+	seconds  = "s"
 	first    = "ms to the first byte"
 	rate     = "1/s"
 	p50, p99 = "ms p50", "ms p99"
@@ -179,6 +180,10 @@ var goals = []goal{
 	{work: smallPut, by: aNode, unit: synced, most: 0.3, every: true},
 	{work: smallGet, by: datameshIt, unit: rate, least: 1000},
 	{work: smallGet, by: datameshIt, unit: p99, over: over(smallGet, datameshIt, p50), most: 10},
+	{work: manyPuts, by: datameshIt, unit: storedOver, most: 4},
+	{work: manyPuts, by: datameshIt, unit: atShare(100), over: over(manyPuts, datameshIt, atShare(10)), most: 1.25},
+	{work: manyPuts, by: datameshIt, unit: nodePeak, most: 256, every: true},
+	{work: manyList, by: datameshIt, unit: seconds, most: 1},
 	{work: largePut, by: datameshIt, unit: memory, most: 256, every: true},
 	{work: largeGet, by: datameshIt, unit: memory, most: 256, every: true},
 	{work: "nodes", by: datameshIt, unit: nodePeak, most: 256, every: true},

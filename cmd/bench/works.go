@@ -40,6 +40,7 @@ var works = []work{
 	{"sizes", measureSizes},
 	{"small", measureSmall},
 	{"syncs", measureSyncs},
+	{"many", measureMany},
 	{"command", measureCommand},
 	{"memory", measureMemory},
 	{"minio", measureMinio},

@@ -24,7 +24,7 @@ func TestBenchMeasuresRealNodes(t *testing.T) {
 	if err := os.Mkdir(store, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	o := options{dir: store, only: "floors,idle,large,disk,losses,many,command,memory", runs: 1, size: 5 << 20, many: 20, rest: 2 * time.Second, json: file, plots: plots}
+	o := options{dir: store, only: "floors,idle,large,disk,losses,many,command,backup,memory", runs: 1, size: 5 << 20, many: 20, rest: 2 * time.Second, json: file, plots: plots}
 	if err := bench(t.Context(), o, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestBenchMeasuresRealNodes(t *testing.T) {
 			t.Errorf("%s of %s: %v %s", f.Work, f.By, f.Runs, f.Unit)
 		}
 	}
-	for _, want := range []string{largePut, largeGet, lossy(0), lossy(1), lostGet, manyPuts, manyList, onePut} {
+	for _, want := range []string{largePut, largeGet, lossy(0), lossy(1), lostGet, manyPuts, manyList, onePut, backupSame, restored} {
 		if !slices.ContainsFunc(r.Figures, func(f *Figure) bool { return f.Work == want && f.By == datameshIt }) {
 			t.Errorf("nothing was measured of %q", want)
 		}

@@ -53,7 +53,7 @@ func main() {
 	flag.Int64Var(&o.many, "many", 20_000, "`N` objects of the work many; 100000 may take five minutes more")
 	flag.StringVar(&o.json, "json", "", "`FILE` for the report")
 	flag.StringVar(&o.plots, "plots", "", "`DIR` for plots (SVG)")
-	flag.BoolVar(&o.rivals, "rivals", true, "measure ipfs, and minio with rclone, where they are on the PATH")
+	flag.BoolVar(&o.rivals, "rivals", true, "measure ipfs, minio with rclone, and restic, where they are on the PATH")
 	flag.DurationVar(&o.rest, "rest", time.Minute, "`TIME` for which nodes at rest are looked at")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -66,6 +66,13 @@ func (r *Report) add(work, by, unit string, runs ...float64) {
 	f.Median = median(f.Runs)
 }
 
+// moved notes what it took to move n bytes: time, and processor time of all processes.
+func (r *Report) moved(work, by string, n int64, wall, worked time.Duration) {
+	gigabytes := float64(n) / 1e9
+	r.add(work, by, speed, gigabytes*1000/wall.Seconds())
+	r.add(work, by, effort, worked.Seconds()/gigabytes)
+}
+
 // figure returns what was measured, or nil.
 func (r *Report) figure(work, by, unit string) *Figure {
 	for _, f := range r.Figures {

@@ -76,9 +76,9 @@ func (v *rival) close() {
 	}
 }
 
-// timed runs a program that moves the large file, and notes what it took; as no
-// work nothing is noted.
-func (v *rival) timed(ctx context.Context, work, name string, args ...string) (string, error) {
+// timed runs a program that moves n bytes, and notes what it took; as no work
+// nothing is noted.
+func (v *rival) timed(ctx context.Context, work string, n int64, name string, args ...string) (string, error) {
 	before, err := v.serverTime()
 	if err != nil {
 		return "", err
@@ -94,13 +94,9 @@ func (v *rival) timed(ctx context.Context, work, name string, args ...string) (s
 	if err != nil {
 		return "", err
 	}
-	if work == "" {
-		return strings.TrimSpace(string(out)), nil
+	if work != "" {
+		v.l.report.moved(work, v.name, n, wall, after-before+cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
 	}
-	gigabytes := float64(v.l.o.size) / 1e9
-	worked := after - before + cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	v.l.report.add(work, v.name, speed, gigabytes*1000/wall.Seconds())
-	v.l.report.add(work, v.name, effort, worked.Seconds()/gigabytes)
 	return strings.TrimSpace(string(out)), nil
 }
 
@@ -170,10 +166,10 @@ func measureMinio(ctx context.Context, l *lab) error {
 		if i == 0 {
 			put, get = "", "" // to warm up
 		}
-		if _, err := v.timed(ctx, put, "rclone", "copyto", file, "m:bench/large"); err != nil {
+		if _, err := v.timed(ctx, put, l.o.size, "rclone", "copyto", file, "m:bench/large"); err != nil {
 			return err
 		}
-		if _, err := v.timed(ctx, get, "rclone", "copyto", "m:bench/large", out); err != nil {
+		if _, err := v.timed(ctx, get, l.o.size, "rclone", "copyto", "m:bench/large", out); err != nil {
 			return err
 		}
 		if err := sameFile(file, out); err != nil {
@@ -226,11 +222,11 @@ func measureKubo(ctx context.Context, l *lab) error {
 		if i == 0 {
 			put, get = "", "" // to warm up
 		}
-		id, err := from.timed(ctx, put, "ipfs", "add", "-Q", file)
+		id, err := from.timed(ctx, put, l.o.size, "ipfs", "add", "-Q", file)
 		if err != nil {
 			return err
 		}
-		if _, err := to.timed(ctx, get, "ipfs", "get", "-o", out, id); err != nil {
+		if _, err := to.timed(ctx, get, l.o.size, "ipfs", "get", "-o", out, id); err != nil {
 			return err
 		}
 		if err := sameFile(file, out); err != nil {

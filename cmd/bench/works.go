@@ -42,6 +42,7 @@ var works = []work{
 	{"syncs", measureSyncs},
 	{"many", measureMany},
 	{"command", measureCommand},
+	{"backup", measureBackup},
 	{"memory", measureMemory},
 	{"minio", measureMinio},
 	{"kubo", measureKubo},
@@ -142,10 +143,8 @@ func measureLarge(ctx context.Context, l *lab) error {
 
 // moved notes what it took to move the large file.
 func (l *lab) moved(work string, c cost) {
-	gigabytes := float64(l.o.size) / 1e9
-	l.report.add(work, datameshIt, speed, gigabytes*1000/c.wall.Seconds())
-	l.report.add(work, datameshIt, effort, (c.cpu+c.nodes).Seconds()/gigabytes)
-	l.report.add(work, datameshIt, client, c.cpu.Seconds()/gigabytes)
+	l.report.moved(work, datameshIt, l.o.size, c.wall, c.cpu+c.nodes)
+	l.report.add(work, datameshIt, client, c.cpu.Seconds()/(float64(l.o.size)/1e9))
 	l.report.add(work, datameshIt, memory, float64(c.peak)/(1<<20))
 }
 

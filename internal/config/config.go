@@ -36,6 +36,7 @@ type Config struct {
 type Mesh struct {
 	Port      int          // 0: the one it had before, or any
 	Listen    []netip.Addr // of a storage node
+	Announce  []string     // multiaddrs to be reached at; none: those that it listens on
 	Bootstrap []string     // PEER_ID@ADDR or names of networks; see [Config.Doors]
 	MDNS      bool         // look for members on the local network
 }

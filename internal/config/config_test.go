@@ -41,6 +41,7 @@ func testHome(t testing.TB, file string) Home {
 var everySetting = []struct{ key, env, file string }{
 	{"mesh.port", "4001", "4001"},
 	{"mesh.listen", "127.0.0.1, ::1", `["127.0.0.1", "::1"]`},
+	{"mesh.announce", "/ip4/192.0.2.7/tcp/4001, /dns/a.example/udp/4001/quic-v1", `["/ip4/192.0.2.7/tcp/4001", "/dns/a.example/udp/4001/quic-v1"]`},
 	{"mesh.bootstrap", "local:4002," + testPeer, `["local:4002", "` + testPeer + `"]`},
 	{"mesh.mdns", "true", "true"},
 	{"ring.probe", "250ms", `"250ms"`},
@@ -71,6 +72,7 @@ func everyConfig() Config {
 	}
 	return Config{
 		Mesh: Mesh{Port: 4001, Listen: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")},
+			Announce:  []string{"/ip4/192.0.2.7/tcp/4001", "/dns/a.example/udp/4001/quic-v1"},
 			Bootstrap: []string{"local:4002", p.String()}, MDNS: true},
 		Ring:   Ring{Probe: 250 * time.Millisecond},
 		Store:  Store{Capacity: 500 << 30, Reserve: 1e9, Trash: 24 * time.Hour},

@@ -174,6 +174,22 @@ func parseDoors(s string) ([]string, error) {
 	return doors, nil
 }
 
+// maxAnnounced is less than a member's record has room for.
+const maxAnnounced = 8
+
+func parseAnnounced(s string) ([]string, error) {
+	addrs := splitList(s)
+	if len(addrs) > maxAnnounced {
+		return nil, errs.New(errs.Invalid, "%d addresses", len(addrs))
+	}
+	for _, a := range addrs {
+		if !isAddr(a) {
+			return nil, errs.New(errs.Invalid, "%q is no address", a)
+		}
+	}
+	return addrs, nil
+}
+
 func formatDoors(doors []string) string { return strings.Join(doors, ",") }
 
 func parsePeers(elements []string) ([]Peer, error) {

@@ -23,6 +23,7 @@ import (
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	"github.com/libp2p/go-libp2p/x/rate"
+	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 )
 
@@ -79,6 +80,13 @@ func newHost(cfg Config) (host.Host, error) {
 	if err != nil {
 		return nil, err
 	}
+	announced, err := parseAddrs(cfg.Announce)
+	if err != nil {
+		return nil, err
+	}
+	if len(announced) > 0 {
+		opts = append(opts, libp2p.AddrsFactory(func([]ma.Multiaddr) []ma.Multiaddr { return announced }))
+	}
 	return wrapHost(libp2p.New(append(opts, libp2p.ListenAddrStrings(addrs...))...))
 }
 
@@ -117,6 +125,17 @@ func listenAddrs(ips []netip.Addr, port int) ([]string, error) {
 			family = "ip6"
 		}
 		addrs = append(addrs, fmt.Sprintf("/%s/%s/tcp/%d", family, ip, port), fmt.Sprintf("/%s/%s/udp/%d/quic-v1", family, ip, port))
+	}
+	return addrs, nil
+}
+
+func parseAddrs(texts []string) ([]ma.Multiaddr, error) {
+	addrs := make([]ma.Multiaddr, len(texts))
+	for i, text := range texts {
+		var err error
+		if addrs[i], err = ma.NewMultiaddr(text); err != nil {
+			return nil, errs.New(errs.Configuration, "mesh.announce: %q is not a multiaddr: %w", text, err)
+		}
 	}
 	return addrs, nil
 }

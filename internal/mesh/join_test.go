@@ -11,7 +11,10 @@ import (
 
 	"datamesh"
 	"datamesh/internal/errs"
+	"datamesh/internal/linetest"
 	"datamesh/internal/ring"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // refused starts a node that must fail, and returns its error.
@@ -216,5 +219,28 @@ func TestNodeAloneMeetsNobody(t *testing.T) {
 	}
 	if n.View().Len() != 1 || n.Connected() != 0 {
 		t.Errorf("%d members, %d connections", n.View().Len(), n.Connected())
+	}
+}
+
+// A node that announces an address is reached there, and nowhere else is known.
+func TestAnnouncedAddressIsTheOneThatIsUsed(t *testing.T) {
+	there := linetest.NewLine(0, 0)
+	r, err := linetest.NewRelay(linetest.Path{there}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	cfg := first(t)
+	cfg.Announce = []string{r.Addr()}
+	n := start(t, cfg)
+	r.To(n.Port())
+	other := start(t, through(t, n))
+	other.waitFor(t, "the first", func(v *ring.View) bool { return count(v, ring.Alive) == 2 })
+	m, _ := other.View().Lookup(n.ID())
+	if diff := cmp.Diff(cfg.Announce, m.Record.Addrs); diff != "" || there.Carried() == 0 {
+		t.Errorf("%d bytes came by the announced address; its addresses (-want +got):\n%s", there.Carried(), diff)
+	}
+	if _, err := New(t.Context(), Config{Key: newKey(t), Role: ring.Storage, Listen: loopback, Announce: []string{"nowhere"}}); errs.KindOf(err) != errs.Configuration {
+		t.Errorf("an address that is none: %v", err)
 	}
 }

@@ -33,18 +33,19 @@ import (
 
 // A Config says who a node is and whom it knows.
 type Config struct {
-	Key     ed25519.PrivateKey
-	Role    ring.Role
-	Labels  ring.Labels
-	Listen  []netip.Addr // of a storage node
-	Port    int          // 0: any that is free
-	Probe   time.Duration
-	Agent   string                        // name and version of the program
-	Usage   func() (capacity, used int64) // of a storage node's store
-	Genesis *format.Genesis               // nil: that of the peers in Join
-	Known   []ring.Learned                // members, from an earlier run
-	Join    []Peer                        // to meet the mesh through, the first of them that answers
-	Mdns    bool                          // find and be found on the local network; a client is not
+	Key      ed25519.PrivateKey
+	Role     ring.Role
+	Labels   ring.Labels
+	Listen   []netip.Addr // of a storage node
+	Port     int          // 0: any that is free
+	Announce []string     // multiaddrs to tell others instead of those that it listens on; none: those
+	Probe    time.Duration
+	Agent    string                        // name and version of the program
+	Usage    func() (capacity, used int64) // of a storage node's store
+	Genesis  *format.Genesis               // nil: that of the peers in Join
+	Known    []ring.Learned                // members, from an earlier run
+	Join     []Peer                        // to meet the mesh through, the first of them that answers
+	Mdns     bool                          // find and be found on the local network; a client is not
 
 	// Serve has what answers the mesh's protocols, by name. It is ready before
 	// others hear of the node, and runs until the peer is served or the node ends.

@@ -135,7 +135,7 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		}
 		return netip.Addr{}, nil, errs.New(errs.Unavailable, "this peer is still starting")
 	}}
-	cfg := mesh.Config{Key: key, Role: Storage, Listen: n.opt.Config.Mesh.Listen, Port: port,
+	cfg := mesh.Config{Key: key, Role: Storage, Listen: n.opt.Config.Mesh.Listen, Port: port, Announce: n.opt.Config.Mesh.Announce,
 		Serve:  map[string]func(context.Context, datamesh.PeerID, mesh.Stream){transfer.Protocol: server.Handle, measure.Protocol: measures.Handle},
 		Mdns:   n.opt.Config.Mesh.MDNS,
 		Labels: ring.Labels{Site: l.Site, Host: l.Host, Owner: l.Owner},

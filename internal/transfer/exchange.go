@@ -23,7 +23,8 @@ const (
 	inventorySilence = 30 * time.Second // in which a registrar reads all that it knows of a peer
 )
 
-// maxWait is for how long a client lets itself be told to wait.
+// maxWait is for how long a client lets itself be told to wait, and waits for an
+// answer while others come from the same peer.
 const maxWait = 20 * time.Second
 
 // leastStep is how many bytes of a shard count as progress.
@@ -76,12 +77,12 @@ func (x *exchange) do(ctx context.Context, s *lease, req request) (resp *respons
 		if err := writeMessage(s, req, nil, moved); err != nil {
 			return nil, nil, false, x.broken(err)
 		}
-		resp, body, err = x.receive(s)
+		resp, body, err = x.receive(s, datamesh.Received(ctx))
 		return resp, body, (err == nil || resp != nil && resp.Text != "") && stop(), err
 	}
 	sent := make(chan error, 1)
 	go func() { sent <- writeMessage(teller{s, datamesh.Sent(ctx)}, req, x.payload, moved) }()
-	if resp, body, err = x.receive(s); err != nil {
+	if resp, body, err = x.receive(s, datamesh.Received(ctx)); err != nil {
 		s.abort() // the answer may have come before all was sent
 		<-sent
 		return resp, nil, false, err
@@ -104,11 +105,11 @@ func (t teller) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// receive takes the answer.
-func (x *exchange) receive(s *lease) (*response, []byte, error) {
+// receive takes the answer, and tells came of its bytes.
+func (x *exchange) receive(s *lease, came func(int)) (*response, []byte, error) {
 	for received := 0; ; {
 		resp := new(response)
-		if err := readMessage(s, "response", resp); err != nil {
+		if err := readMessage(&waiting{s, x.silence}, "response", resp); err != nil {
 			return nil, nil, x.broken(err)
 		}
 		s.heard()
@@ -126,12 +127,34 @@ func (x *exchange) receive(s *lease) (*response, []byte, error) {
 		case resp.Text != "":
 			return resp, nil, resp.err()
 		case x.into != nil:
-			body, err := x.body(s, resp)
+			came(0)
+			body, err := x.body(s, resp, came)
 			return resp, body, err
 		case resp.Length != 0:
 			return resp, nil, errs.New(errs.Serialization, "response with %d bytes of shard", resp.Length)
 		default:
 			return resp, nil, nil
+		}
+	}
+}
+
+// waiting reads from a stream. Its silence is none as long as the peer is heard
+// on others: what is asked of it may be behind much else, on a line that is slow.
+type waiting struct {
+	*lease
+	silence time.Duration
+}
+
+func (w *waiting) Read(b []byte) (int, error) {
+	for {
+		since := time.Now()
+		n, err := w.lease.Read(b)
+		if n > 0 || !isTimeout(err) || w.over.Load() ||
+			w.peer.heard.Load() <= since.UnixNano() || time.Since(w.began) >= maxWait {
+			return n, err
+		}
+		if err := w.extend(w.silence); err != nil {
+			return 0, err
 		}
 	}
 }
@@ -153,7 +176,7 @@ func (x *exchange) word(began time.Time, before, now int) error {
 
 // body reads the bytes behind an answer. Each leastStep of them has the time
 // of a silence, so that few bytes at a time do not pass for progress.
-func (x *exchange) body(s *lease, resp *response) ([]byte, error) {
+func (x *exchange) body(s *lease, resp *response, came func(int)) ([]byte, error) {
 	if resp.Length < 0 || resp.Length > maxShard {
 		return nil, errs.New(errs.Serialization, "response with %d bytes of shard", resp.Length)
 	}
@@ -165,6 +188,7 @@ func (x *exchange) body(s *lease, resp *response) ([]byte, error) {
 	for at := 0; at < len(body); {
 		if at == 0 || at-step >= leastStep {
 			s.heard()
+			came(at - step)
 			if err := s.SetReadDeadline(time.Now().Add(x.silence)); err != nil {
 				return nil, x.broken(err)
 			}
@@ -175,6 +199,7 @@ func (x *exchange) body(s *lease, resp *response) ([]byte, error) {
 			return nil, x.broken(err)
 		}
 	}
+	came(len(body) - step)
 	return body, nil
 }
 
@@ -183,8 +208,13 @@ func (x *exchange) broken(err error) error {
 	if errs.KindOf(err) != errs.Other {
 		return err
 	}
-	if timeout := net.Error(nil); errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
+	if isTimeout(err) {
 		return errs.New(errs.Unavailable, "silent for %v", x.silence)
 	}
 	return errs.New(errs.Network, "the stream broke: %w", err)
+}
+
+func isTimeout(err error) bool {
+	timeout := net.Error(nil)
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }

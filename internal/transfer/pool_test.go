@@ -380,3 +380,38 @@ func TestProbeDoesNotSpin(t *testing.T) {
 		}
 	})
 }
+
+// On a slow line an answer may be behind much else that comes from the same peer.
+func TestPeerThatIsHeardElsewhereIsNotSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sample := storetest.Segment(t, 1, 2, 1, 200_000)
+		for _, behind := range []bool{true, false} {
+			c := dial(t, func(_ datamesh.PeerID, s mesh.Stream) {
+				req, _, ok := asked(t, s)
+				if !ok {
+					return
+				}
+				if req.Op == opHas {
+					pass(5 * getSilence / 2)
+					tell(s, response{Has: []bool{true}}, nil)
+					return
+				}
+				for tell(s, response{More: true}, nil) == nil {
+					pass(getSilence / 2)
+				}
+			})
+			var other sync.WaitGroup
+			ctx, cancel := context.WithCancel(t.Context())
+			if behind {
+				other.Go(func() { c.Shards(anybody).Get(ctx, sample.Key(1), nil) }) // which waits, as it is told to
+			}
+			began := time.Now()
+			_, err := c.Shards(anybody).Has(ctx, []datamesh.ShardKey{sample.Key(1)})
+			if took := time.Since(began); behind && err != nil || !behind && (errs.KindOf(err) != errs.Unavailable || took != getSilence) {
+				t.Errorf("behind much else %v: after %v: %v", behind, took, err)
+			}
+			cancel()
+			other.Wait()
+		}
+	})
+}

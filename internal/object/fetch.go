@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"datamesh"
@@ -68,6 +69,7 @@ type fetch struct {
 	stage    int                       // how far the search for places has gone
 	rest     []datamesh.PeerID         // of the stage, yet to be asked
 	asked    int                       // questions that have no answer yet
+	passed   int                       // attempts in whose stead no other was begun yet
 	answered map[datamesh.PeerID]bool  // that said something, be it no
 	silent   map[datamesh.PeerID]error // why those did not that are not waited for again in this round
 	polled   map[datamesh.PeerID]bool  // that said which shards they have themselves
@@ -93,8 +95,9 @@ type attempt struct {
 	place
 	slot  int
 	began time.Time
-	late  bool // another was asked in its stead
-	took  time.Duration
+	late  bool         // another was asked in its stead
+	first atomic.Int64 // when it began to come, in Unix nanoseconds; 0: it has not
+	came  atomic.Int64 // bytes of it
 	desc  *datamesh.Descriptor
 	shard []byte
 	err   error
@@ -149,11 +152,11 @@ func (f *fetch) run(buf []byte) ([]byte, error) {
 
 // gather ends when there are k good shards, or no hope for them.
 func (f *fetch) gather() error {
-	pace := &f.g.o.pace
-	hedge := time.NewTimer(pace.patience(f.size()))
+	hedge := time.NewTimer(minPatience)
 	defer hedge.Stop()
 	for !f.enough() {
 		for f.hungry() && f.start() {
+			hedge.Reset(minPatience)
 		}
 		if f.hungry() && f.asked == 0 {
 			if f.widen() || f.advance() {
@@ -174,7 +177,7 @@ func (f *fetch) gather() error {
 		case r := <-f.found:
 			f.note(r)
 		case <-hedge.C:
-			hedge.Reset(f.passBy(pace.patience(f.size())))
+			hedge.Reset(f.passBy())
 		case <-f.ctx.Done():
 			return f.ctx.Err()
 		}
@@ -235,6 +238,10 @@ func (f *fetch) start() bool {
 		return false
 	}
 	a := &attempt{place: f.places[best], began: time.Now()}
+	if f.passed > 0 {
+		f.passed--
+		f.g.o.pace.hedged(f.size())
+	}
 	f.places = slices.Delete(f.places, best, best+1)
 	a.slot = a.index
 	if a.index >= f.shape.k {
@@ -242,10 +249,16 @@ func (f *fetch) start() bool {
 	}
 	f.busy[a.index] = a
 	slot := f.slot(a.slot)
+	came, end := f.g.o.pace.ask(a.peer, f.size())
+	ctx := datamesh.WithReceived(f.ctx, func(n int) {
+		a.first.CompareAndSwap(0, time.Now().UnixNano())
+		a.came.Add(int64(n))
+		came(n)
+	})
 	f.wg.Go(func() {
 		key := datamesh.ShardKey{Segment: f.id, Index: a.index}
-		a.desc, a.shard, a.err = f.read(a.peer, key, slot)
-		a.took = time.Since(a.began)
+		a.desc, a.shard, a.err = f.read(ctx, a.peer, key, slot)
+		end(a.err == nil)
 		select {
 		case f.done <- a:
 		case <-f.ctx.Done():
@@ -255,12 +268,12 @@ func (f *fetch) start() bool {
 }
 
 // read gets a shard, or the part of it that is wanted, into buf.
-func (f *fetch) read(peer datamesh.PeerID, key datamesh.ShardKey, buf []byte) (*datamesh.Descriptor, []byte, error) {
+func (f *fetch) read(ctx context.Context, peer datamesh.PeerID, key datamesh.ShardKey, buf []byte) (*datamesh.Descriptor, []byte, error) {
 	shards := f.g.o.net.Shards(peer)
 	if f.part == nil {
-		return shards.Get(f.ctx, key, buf)
+		return shards.Get(ctx, key, buf)
 	}
-	d, slice, err := shards.GetRange(f.ctx, key, f.part.off, f.part.n)
+	d, slice, err := shards.GetRange(ctx, key, f.part.off, f.part.n)
 	if err != nil {
 		return d, nil, err
 	}
@@ -283,8 +296,9 @@ func (f *fetch) possible(p place) bool {
 }
 
 // better prefers peers that have not failed lately, then indices that have
-// not, whoever names how many places for them; then data shards, which need no
-// rebuilding; and then what more than one registrar says.
+// not, whoever names how many places for them; then what will be there the soonest,
+// with the rebuilding that it needs; then data shards; and then what more than one
+// registrar says.
 func (f *fetch) better(a, b place) bool {
 	pace := &f.g.o.pace
 	if x, y := pace.troubled(a.peer), pace.troubled(b.peer); x != y {
@@ -293,10 +307,24 @@ func (f *fetch) better(a, b place) bool {
 	if x, y := f.fails[a.index], f.fails[b.index]; x != y {
 		return x < y
 	}
+	if x, y := f.cost(a), f.cost(b); x != y {
+		return x < y
+	}
 	if a.index != b.index {
 		return a.index < b.index
 	}
 	return f.claims[a].sure && !f.claims[b].sure
+}
+
+// cost is how long a shard will take from a place, and, if it is none of the data,
+// some more: half a nanosecond a byte to rebuild another by it, and a quarter because
+// the guess may be no better than that.
+func (f *fetch) cost(p place) time.Duration {
+	d := f.g.o.pace.expected(p.peer, f.size())
+	if p.index >= f.shape.k && f.shape.k > 1 {
+		d += d/4 + time.Duration(f.size()/2)
+	}
+	return d
 }
 
 // finish takes note of what came of an attempt. An error means that no other
@@ -315,7 +343,6 @@ func (f *fetch) finish(a *attempt) error {
 	if a.err == nil {
 		f.answered[a.peer] = true
 		f.got[a.index] = a.shard
-		f.g.o.pace.served(a.peer, len(a.shard), a.took)
 		return nil
 	}
 	if a.slot >= f.shape.k {
@@ -358,23 +385,42 @@ func (f *fetch) accuse(a *attempt) {
 }
 
 // passBy marks the attempts that take too long, so that others are asked in
-// their stead, and returns when to look again. Each such peer is asked a small
-// question besides: one that answers is slow, one that does not is bad.
-func (f *fetch) passBy(patience time.Duration) time.Duration {
-	again := patience
+// their stead, and returns when to look again. A peer that says nothing is asked a
+// small question besides: one that answers is slow, one that does not is bad.
+func (f *fetch) passBy() time.Duration {
+	pace := &f.g.o.pace
+	again := newPatience
 	for _, a := range f.busy {
-		switch left := patience - time.Since(a.began); {
-		case a.late:
-		case left > 0:
+		if a.late {
+			continue
+		}
+		left := pace.silent(a.peer, f.size(), a.began)
+		if left > 0 && !f.slow(a) {
 			again = min(again, left)
-		default:
-			a.late = true
-			f.widen()
-			if tell := f.g.o.Events.Late; tell != nil {
-				tell(a.peer)
-			}
+			continue
+		}
+		a.late = true
+		f.passed++
+		f.widen()
+		if tell := f.g.o.Events.Late; tell != nil {
+			tell(a.peer)
+		}
+		if left <= 0 {
+			pace.late(a.peer, f.size(), a.began)
 			f.g.probe(datamesh.ShardKey{Segment: f.id, Index: a.index}, a.peer)
 		}
 	}
 	return again
+}
+
+// slow reports whether another peer would be done long before that of an attempt,
+// which is on its way.
+func (f *fetch) slow(a *attempt) bool {
+	other := time.Duration(-1)
+	for _, p := range f.places {
+		if d := f.cost(p); f.possible(p) && (other < 0 || d < other) {
+			other = d
+		}
+	}
+	return other >= 0 && f.g.o.pace.slow(f.size(), int(a.came.Load()), time.Since(time.Unix(0, a.first.Load())), other)
 }

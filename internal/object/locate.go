@@ -3,6 +3,7 @@ package object
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"datamesh"
 	"datamesh/internal/errs"
@@ -166,6 +167,11 @@ type finding struct {
 	err    error
 }
 
+// said reports whether the peer has answered, be it that it knows nothing.
+func (r *finding) said() bool {
+	return r.err == nil || errors.Is(r.err, errs.FileNotFound) || errors.Is(r.err, errs.Deleted)
+}
+
 // ask asks a peer what it knows of the segment, or, in the last stage, has.
 func (f *fetch) ask(peer datamesh.PeerID) {
 	question := f.registrar
@@ -174,8 +180,12 @@ func (f *fetch) ask(peer datamesh.PeerID) {
 	}
 	f.asked++
 	f.wg.Go(func() {
+		began := time.Now()
 		r := question(peer)
 		r.from = peer
+		if r.said() {
+			f.g.o.pace.answered(peer, time.Since(began))
+		}
 		select {
 		case f.found <- r:
 		case <-f.ctx.Done():
@@ -191,7 +201,7 @@ func (f *fetch) note(r finding) {
 		f.polled[r.from] = true
 	}
 	f.deleted = f.deleted || errors.Is(r.err, errs.Deleted)
-	if r.err == nil || errors.Is(r.err, errs.FileNotFound) || errors.Is(r.err, errs.Deleted) {
+	if r.said() {
 		f.answered[r.from] = true
 		f.g.setMute(r.from, false)
 	}

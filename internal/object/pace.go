@@ -8,59 +8,238 @@ import (
 )
 
 const (
-	minPatience = 200 * time.Millisecond // before another peer is asked
+	minPatience = 10 * time.Millisecond  // before another peer is asked in the stead of one that is known
+	newPatience = 200 * time.Millisecond // of one that is not, or while hedges have cost too much
 	maxPatience = 3 * time.Second
-	troubleTime = 10 * time.Second // that a peer which failed is asked last
+	troubleTime = 10 * time.Second // that a peer which failed is asked last; twice that if it does so again, and so on
+	mostTrouble = 160 * time.Second
+	fadeTime    = 30 * time.Second // in which a peer that was slow comes to be taken for one like the others
 )
 
-// A pace knows how fast shards come, and who has failed lately. Its zero
-// value is ready for use, and it is safe for concurrent use.
+// Hedges may cost this part of the bytes that come, and something to begin with.
+const (
+	hedgeShare = 20
+	firstSpare = 256 << 10
+	mostSpare  = 64 << 20
+)
+
+// largest is the length of the shards, or slices, up to which they are small.
+const largest = 64 << 10
+
+// A pace knows how fast shards come from whom, how many are asked of whom, and who
+// has failed lately. Its zero value is ready for use, and it is safe for concurrent
+// use.
 type pace struct {
-	mu      sync.Mutex // guards the rest
-	small   time.Duration
-	large   time.Duration
-	trouble map[datamesh.PeerID]time.Time // until when
+	mu    sync.Mutex // guards the rest
+	peers map[datamesh.PeerID]*peerPace
+	all   peerPace // what is known of all peers together
+	small wait     // until any peer answers a small question
+	spent int64    // bytes that hedges have cost, less their share of those that came
 }
 
-// patience is how long a shard of n bytes may take before another peer is
-// asked: one and a half times the average.
-func (p *pace) patience(n int) time.Duration {
+// A peerPace is what is known of one peer.
+type peerPace struct {
+	first   [2]wait   // until it answers, when nothing else is asked of it: small, and large
+	perByte float64   // seconds, once it has begun; 0: not known
+	asked   int64     // bytes that are asked of it and have not come
+	came    int64     // bytes that have come
+	heard   time.Time // anything of it
+	at      time.Time // when it served, or should have
+	trouble time.Time // until when it is asked last
+	pause   time.Duration
+}
+
+// A wait is how long something takes on the average, and by how much it differs
+// from that; it is not known before there was one.
+type wait struct {
+	mean, spread time.Duration
+	known        bool
+}
+
+// took takes one more into the average, as RFC 6298 does for round trips.
+func (w *wait) took(d time.Duration) {
+	if !w.known {
+		w.mean, w.spread, w.known = d, d/2, true
+	}
+	w.spread += (max(d-w.mean, w.mean-d) - w.spread) / 4
+	w.mean += (d - w.mean) / 8
+}
+
+// most is what it seldom takes longer than.
+func (w *wait) most() time.Duration { return w.mean + 4*w.spread }
+
+func class(n int) int {
+	if n <= largest {
+		return 0
+	}
+	return 1
+}
+
+func (p *pace) peer(id datamesh.PeerID) *peerPace {
+	if p.peers == nil {
+		p.peers = map[datamesh.PeerID]*peerPace{}
+	}
+	if p.peers[id] == nil {
+		p.peers[id] = &peerPace{}
+	}
+	return p.peers[id]
+}
+
+// ask takes note that n bytes are asked of a peer. What is returned is to be told
+// of what comes, and in the end whether all has.
+func (p *pace) ask(id datamesh.PeerID, n int) (came func(int), end func(ok bool)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return min(max(*p.average(n)*3/2, minPatience), maxPatience)
-}
-
-func (p *pace) average(n int) *time.Duration {
-	if n <= 64<<10 {
-		return &p.small
+	q := p.peer(id)
+	began, before, idle := time.Now(), q.came, q.asked == 0
+	q.asked += int64(n)
+	left := int64(n)
+	var first time.Time
+	came = func(more int) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		q.heard = time.Now()
+		if first.IsZero() {
+			first = q.heard
+			if idle {
+				q.first[class(n)].took(first.Sub(began))
+				p.all.first[class(n)].took(first.Sub(began))
+			}
+		}
+		q.came += int64(more)
+		q.asked -= min(int64(more), left)
+		left -= min(int64(more), left)
 	}
-	return &p.large
+	end = func(ok bool) {
+		if ok {
+			came(int(left)) // of which nothing was said on the way
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		q.asked -= left
+		if !ok {
+			return
+		}
+		q.trouble, q.pause, q.at = time.Time{}, 0, q.heard
+		p.spent = max(p.spent-int64(n/hedgeShare), firstSpare-mostSpare)
+		if n > largest {
+			sample := q.heard.Sub(first).Seconds() / float64(q.came-before)
+			q.perByte, p.all.perByte = blend(q.perByte, sample), blend(p.all.perByte, sample)
+		}
+	}
+	return came, end
 }
 
-// served takes note of a shard of n bytes that came.
-func (p *pace) served(peer datamesh.PeerID, n int, took time.Duration) {
+func blend(average, sample float64) float64 {
+	if average == 0 {
+		return sample
+	}
+	return average + (sample-average)/4
+}
+
+// answered takes note of a peer that has answered a small question.
+func (p *pace) answered(id datamesh.PeerID, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	avg := p.average(n)
-	if *avg == 0 {
-		*avg = took
-	}
-	*avg += (took - *avg) / 8
-	delete(p.trouble, peer)
+	q := p.peer(id)
+	q.heard, q.trouble, q.pause = time.Now(), time.Time{}, 0
+	p.small.took(took)
 }
 
 // failed takes note of a peer that did not answer.
-func (p *pace) failed(peer datamesh.PeerID) {
+func (p *pace) failed(id datamesh.PeerID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.trouble == nil {
-		p.trouble = map[datamesh.PeerID]time.Time{}
+	q := p.peer(id)
+	if now := time.Now(); !now.Before(q.trouble) {
+		q.pause = min(max(2*q.pause, troubleTime), mostTrouble)
+		q.trouble = now.Add(q.pause)
 	}
-	p.trouble[peer] = time.Now().Add(troubleTime)
 }
 
-func (p *pace) troubled(peer datamesh.PeerID) bool {
+func (p *pace) troubled(id datamesh.PeerID) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return time.Now().Before(p.trouble[peer])
+	return time.Now().Before(p.peer(id).trouble)
+}
+
+// silent returns for how much longer a peer, of which n bytes were asked then, may
+// say nothing at all before another is asked: for what it seldom needs, and twice
+// that, and longer, while hedges have cost too much.
+func (p *pace) silent(id datamesh.PeerID, n int, began time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q := p.peer(id)
+	w := q.first[class(n)]
+	if !w.known {
+		w = p.all.first[class(n)]
+	}
+	patience := max(w.most(), minPatience)
+	if !w.known {
+		patience = max(newPatience, 2*p.all.first[0].most(), 2*p.small.most())
+	} else if !p.affords(n) {
+		patience = max(2*patience, newPatience)
+	}
+	if q.heard.After(began) {
+		began = q.heard
+	}
+	return min(patience, maxPatience) - time.Since(began)
+}
+
+// affords reports whether another n bytes may be asked for that may come for
+// nothing.
+func (p *pace) affords(n int) bool { return p.spent+int64(n) <= firstSpare }
+
+// hedged takes note of n bytes that are asked for once more.
+func (p *pace) hedged(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spent = min(p.spent+int64(n), mostSpare)
+}
+
+// late takes note of a peer that has said nothing since then.
+func (p *pace) late(id datamesh.PeerID, n int, began time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q := p.peer(id)
+	if q.heard.After(began) {
+		began = q.heard
+	}
+	q.at = time.Now()
+	silence, w := q.at.Sub(began), &q.first[class(n)]
+	if w.took(silence); w.mean < silence {
+		w.mean = silence // at least
+	}
+}
+
+// expected returns how long n bytes will probably take from a peer, with all that
+// is asked of it already. One of which nothing is known is like the others, and so
+// is, after some time, one that was slower.
+func (p *pace) expected(id datamesh.PeerID, n int) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q := p.peer(id)
+	own, all := q.first[class(n)], p.all.first[class(n)]
+	first, perByte := own.mean, q.perByte
+	old := min(time.Since(q.at).Seconds()/fadeTime.Seconds(), 1)
+	if first > all.mean || !own.known {
+		first += time.Duration(float64(all.mean-first) * old)
+	}
+	if perByte > p.all.perByte || perByte == 0 {
+		perByte += (p.all.perByte - perByte) * old
+	}
+	return first + time.Duration(perByte*float64(q.asked+int64(n))*float64(time.Second))
+}
+
+// slow reports whether a peer from which so many of n bytes have come since it has begun
+// will need more than twice as long for the others as another for all, which
+// is expected to need that.
+func (p *pace) slow(n, came int, since, other time.Duration) bool {
+	if came == 0 || since < newPatience {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	left := time.Duration(float64(since) * float64(n-came) / float64(came))
+	return p.affords(n) && left > 2*other+newPatience
 }

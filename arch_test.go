@@ -47,7 +47,7 @@ var owners = map[string][]string{
 	"log/slog":     {"internal/config", "internal/node", "internal/api", "cmd/datamesh"},
 	"net/http":     {"internal/api"},
 
-	"datamesh/internal/config":    {"internal/node", "cmd/datamesh"},
+	"datamesh/internal/config":    {"internal/node", "cmd/bench", "cmd/datamesh"},
 	"datamesh/internal/linetest":  {"cmd/bench"}, // and tests
 	"datamesh/internal/storetest": {},            // tests alone
 
@@ -75,7 +75,7 @@ var owners = map[string][]string{
 	"github.com/vbauerster/mpb/":              {"cmd/datamesh"},
 	"github.com/zeebo/blake3":                 {"internal/hash"},
 	"golang.org/x/crypto/scrypt":              {"internal/crypt"},
-	"golang.org/x/sync/":                      {"internal/mesh", "internal/object", "internal/repair", "internal/transfer"},
+	"golang.org/x/sync/":                      {"internal/mesh", "internal/object", "internal/repair", "internal/transfer", "cmd/bench"},
 	"golang.org/x/sys/":                       {"internal/store", "cmd/bench"},
 	"golang.org/x/term":                       {"cmd/datamesh"},
 	"golang.org/x/text/unicode/norm":          {"internal/tree"},

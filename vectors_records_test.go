@@ -206,6 +206,8 @@ type segment struct {
 	ID     hexa     `json:"id"`
 	Key    hexa     `json:"key"`
 	Length int      `json:"length"`
+	Codec  uint64   `json:"codec,omitempty"`
+	Packed int      `json:"packed,omitempty"`
 	K      int      `json:"k"`
 	M      int      `json:"m"`
 	Hints  []uint32 `json:"hints,omitempty"`
@@ -252,7 +254,7 @@ func (m *manifest) format() *format.Manifest {
 
 func refs(segments []segment) (out []format.SegmentRef) {
 	for _, s := range segments {
-		out = append(out, format.SegmentRef{ID: datamesh.SegmentID(s.ID), Key: crypt.Key(s.Key), Length: s.Length, K: s.K, M: s.M, Hints: s.Hints})
+		out = append(out, format.SegmentRef{ID: datamesh.SegmentID(s.ID), Key: crypt.Key(s.Key), Length: s.Length, Codec: s.Codec, Packed: s.Packed, K: s.K, M: s.M, Hints: s.Hints})
 	}
 	return out
 }

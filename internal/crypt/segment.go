@@ -67,6 +67,23 @@ func Fill(buf []byte, r io.Reader, limit int) (int, error) {
 	return n, nil
 }
 
+// A Filler takes content into Buf as [Fill] does, from who writes it. N is how much it
+// has; Buf has room for SealedLen of all of it.
+type Filler struct {
+	Buf []byte
+	N   int
+}
+
+func (f *Filler) Write(b []byte) (int, error) {
+	for rest := b; len(rest) > 0; {
+		off := f.N % datamesh.FrameContent
+		n := copy(f.Buf[f.N/datamesh.FrameContent*FrameLen+off:], rest[:min(len(rest), datamesh.FrameContent-off)])
+		f.N += n
+		rest = rest[n:]
+	}
+	return len(b), nil
+}
+
 // readFull is [io.ReadFull] without io.ErrUnexpectedEOF of its own: where that
 // comes from r itself, what r reads was cut off and has not ended.
 func readFull(r io.Reader, b []byte) (n int, err error) {
@@ -159,6 +176,16 @@ func Drain(w io.Writer, opened []byte, n int) (err error) {
 		return err == nil
 	})
 	return err
+}
+
+// Join moves the n bytes of content of opened frames together, and returns them.
+func Join(opened []byte, n int) []byte {
+	at := 0
+	eachFrame(SealedLen(n), func(_, from, to int, _ bool) bool {
+		at += copy(opened[at:], opened[from:to-datamesh.FrameTag])
+		return true
+	})
+	return opened[:n]
 }
 
 // Frames returns from where to where those frames lie, among the sealed bytes of n

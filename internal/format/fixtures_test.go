@@ -97,6 +97,15 @@ func listed() *Manifest {
 	return &Manifest{Version: 1, Size: 1 << 40, Name: "large", List: refs()[:1], Peers: peers()}
 }
 
+// packed has segments that are compressed, beside one that is not.
+func packed() *Manifest {
+	m := &Manifest{Version: 1, Name: "src.tar", Segments: refs(), Peers: peers()}
+	m.Segments[0].Codec, m.Segments[0].Packed = Zstd, 4<<20
+	m.Segments[2].Codec, m.Segments[2].Packed = Zstd, 1
+	m.Size = Content(m.Segments)
+	return m
+}
+
 func goldenList() *SegmentList { return &SegmentList{Version: 1, Segments: refs(), Peers: peers()} }
 
 // identity is the hybrid one of a seed.

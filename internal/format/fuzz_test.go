@@ -83,7 +83,7 @@ func FuzzDecodeGenesis(f *testing.F) {
 // read is at least as long, and encodes to something that is read the same.
 
 func FuzzDecodeManifest(f *testing.F) {
-	for _, name := range []string{"manifest.cbor", "manifest-inline.cbor", "manifest-list.cbor"} {
+	for _, name := range []string{"manifest.cbor", "manifest-inline.cbor", "manifest-list.cbor", "manifest-packed.cbor"} {
 		f.Add(read(f, name))
 		f.Add(with(read(f, name), 65, []byte{0x81, 0x61, 'x'}))
 	}

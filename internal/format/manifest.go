@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/subtle"
 	"math"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -60,10 +61,24 @@ type SegmentRef struct {
 	ID     datamesh.SegmentID `cbor:"1,keyasint"`
 	Key    crypt.Key          `cbor:"2,keyasint"`
 	Length int                `cbor:"3,keyasint"`           // bytes of content
-	Codec  uint64             `cbor:"4,keyasint,omitempty"` // 0: the content as it is; no other is defined
+	Codec  uint64             `cbor:"4,keyasint,omitempty"` // 0: the content as it is; see [Zstd]
 	K      int                `cbor:"5,keyasint"`           // the code
 	M      int                `cbor:"6,keyasint"`
+	Packed int                `cbor:"7,keyasint,omitempty"`  // bytes that were sealed in the stead of the content, by a codec
 	Hints  []uint32           `cbor:"64,keyasint,omitempty"` // who took shard 0, 1, …: places in Peers, or NoHint
+}
+
+// Zstd is the codec of content that was compressed into one frame of zstd, RFC 8878,
+// which says how much it is, before it was sealed. No other is defined.
+const Zstd = 1
+
+// Text returns how many bytes were sealed: those of the content, or of what it was
+// compressed into.
+func (r *SegmentRef) Text() int {
+	if r.Codec != 0 {
+		return r.Packed
+	}
+	return r.Length
 }
 
 // NoHint stands for a shard that nobody took.
@@ -279,6 +294,9 @@ func (m *Manifest) checkContent() error {
 			places++
 		}
 	}
+	if slices.ContainsFunc(m.List, func(r SegmentRef) bool { return r.Codec != 0 }) {
+		return errs.New(errs.Serialization, "manifest: a segment list is not compressed")
+	}
 	switch size := int64(len(m.Inline)) + Content(m.Segments); {
 	case places > 1:
 		return errs.New(errs.Serialization, "manifest: content in %d places", places)
@@ -303,8 +321,11 @@ func checkRefs(refs []SegmentRef) error {
 		if r.Length < 1 || r.Length > datamesh.MaxContent {
 			return errs.New(errs.Serialization, "segment %d: %d bytes of content", i, r.Length)
 		}
-		if r.Codec != 0 {
+		if r.Codec > Zstd {
 			return errs.WithHint(errs.New(errs.Serialization, "segment %d: codec %d is not known", i, r.Codec), newer)
+		}
+		if r.Codec == 0 && r.Packed != 0 || r.Codec != 0 && (r.Packed < 1 || r.Packed >= r.Length) {
+			return errs.New(errs.Serialization, "segment %d: %d bytes of content, %d compressed by codec %d", i, r.Length, r.Packed, r.Codec)
 		}
 		if !datamesh.ValidCode(r.K, r.M) || len(r.Hints) > r.K+r.M {
 			return errs.New(errs.Serialization, "segment %d: code %d+%d, %d hints", i, r.K, r.M, len(r.Hints))

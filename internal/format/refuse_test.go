@@ -329,7 +329,12 @@ func TestManifestsThatMakeNoSenseAreNeitherSealedNorRead(t *testing.T) {
 		"an empty segment":        func(m *Manifest) { m.Size--; m.Segments[1].Length = 0 },
 		"a negative segment":      func(m *Manifest) { m.Size -= 2; m.Segments[1].Length = -1 },
 		"a segment too long":      func(m *Manifest) { m.Size++; m.Segments[0].Length++ },
-		"an unknown codec":        func(m *Manifest) { m.Segments[0].Codec = 1 },
+		"an unknown codec":        func(m *Manifest) { m.Segments[0].Codec, m.Segments[0].Packed = 2, 5 },
+		"a codec of no length":    func(m *Manifest) { m.Segments[0].Codec = Zstd },
+		"a length of no codec":    func(m *Manifest) { m.Segments[0].Packed = 5 },
+		"a negative length":       func(m *Manifest) { m.Segments[0].Codec, m.Segments[0].Packed = Zstd, -1 },
+		"a codec that saves none": func(m *Manifest) { m.Segments[0].Codec, m.Segments[0].Packed = Zstd, m.Segments[0].Length },
+		"a packed list":           func(m *Manifest) { m.Size, m.List, m.Segments = 1<<40, packed().Segments[:1], nil },
 		"no code":                 func(m *Manifest) { m.Segments[0].K = 0 },
 		"a negative code":         func(m *Manifest) { m.Segments[0].M = -1 },
 		"a code too large":        func(m *Manifest) { m.Segments[0].M = 253 },
@@ -345,7 +350,7 @@ func TestManifestsThatMakeNoSenseAreNeitherSealedNorRead(t *testing.T) {
 		}
 	}
 	m := goldenManifest()
-	m.Segments[0].Codec = 1
+	m.Segments[0].Codec = 2
 	if hint := errs.HintFor(readers["manifest"](Marshal(m))); hint != newer {
 		t.Errorf("an unknown codec: hint %q", hint)
 	}

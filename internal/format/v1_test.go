@@ -112,6 +112,7 @@ func TestV1Manifests(t *testing.T) {
 		"manifest.cbor":        goldenManifest(),
 		"manifest-inline.cbor": inlined(),
 		"manifest-list.cbor":   listed(),
+		"manifest-packed.cbor": packed(),
 	} {
 		file := read(t, name)
 		got, err := decodeManifest(file)
@@ -227,7 +228,7 @@ func TestV1TheFirstOptionalFieldIs64(t *testing.T) {
 		if hint := errs.HintFor(readers["manifest"](b)); hint != newer {
 			t.Errorf("field %d: hint %q", field, hint)
 		}
-		if field > 6 {
+		if field > 7 {
 			b := withInRefs(file, field, []byte{0})
 			refuse(t, "a field of a reference", readers["manifest"], b, errs.Serialization)
 			if hint := errs.HintFor(readers["manifest"](b)); hint != newer {

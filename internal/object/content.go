@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"datamesh"
+	"datamesh/internal/compress"
 	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
@@ -20,14 +21,18 @@ import (
 // references to them, in order. Segments that an interrupted put has stored
 // before are passed over if they are of this content. If there is a source, it keeps those that it stores
 // for a put that resumes this one.
-func (p *put) content(ctx context.Context, r io.Reader, source Source, before map[int]*reused) ([]format.SegmentRef, error) {
+func (p *put) content(ctx context.Context, r io.Reader, mode compress.Mode, source Source, before map[int]*reused) ([]format.SegmentRef, error) {
 	var mu sync.Mutex // guards refs
 	var refs []format.SegmentRef
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(inFlight)
 	length := p.o.segmentLen(p.opt.K, p.opt.M)
+	size := bufferLen(length, p.opt.K, p.opt.M)
+	if mode != compress.Off {
+		size = max(size, crypt.SealedLen(length)+compress.Room)
+	}
 	read := func() (more bool, err error) {
-		l, err := p.o.take(gctx, p.o.putMemory, bufferLen(length, p.opt.K, p.opt.M))
+		l, err := p.o.take(gctx, p.o.putMemory, size)
 		if err != nil {
 			return false, err
 		}
@@ -62,13 +67,21 @@ func (p *put) content(ctx context.Context, r io.Reader, source Source, before ma
 					return err
 				}
 			}
-			key, sealed := crypt.Seal(l.buf, n)
+			ref := format.SegmentRef{Length: n}
+			packed, err := p.o.codec.Shorten(gctx, mode, l.buf, n)
+			if err != nil {
+				return err
+			}
+			if packed > 0 {
+				ref.Codec, ref.Packed = format.Zstd, packed
+			}
+			key, sealed := crypt.Seal(l.buf, ref.Text())
 			p.opt.Events.sealed(n)
 			d, err := p.segment(gctx, l.buf, len(sealed))
 			if err != nil {
 				return err
 			}
-			ref := format.SegmentRef{ID: d.Segment, Key: key, Length: n, K: d.K, M: d.M}
+			ref.ID, ref.Key, ref.K, ref.M = d.Segment, key, d.K, d.M
 			mu.Lock()
 			refs[i] = ref
 			mu.Unlock()
@@ -197,7 +210,7 @@ func (p *put) list(ctx context.Context, m *format.Manifest, refs []format.Segmen
 		m.Segments = refs
 		return nil
 	}
-	list, err := p.content(ctx, bytes.NewReader(text), Source{}, nil)
+	list, err := p.content(ctx, bytes.NewReader(text), compress.Off, Source{}, nil)
 	m.List, m.Peers = list, p.hint(list)
 	return err
 }

@@ -130,7 +130,7 @@ func (f *fetch) expect(ref *format.SegmentRef, peers []datamesh.PeerID) {
 }
 
 func shapeOf(ref *format.SegmentRef) shape {
-	return shape{ref.K, ref.M, crypt.SealedLen(ref.Length)}
+	return shape{ref.K, ref.M, crypt.SealedLen(ref.Text())}
 }
 
 // run fetches the segment, whose shape is known, into buf, and returns its

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"datamesh"
@@ -99,7 +100,7 @@ func (g *get) run(ctx context.Context, id datamesh.ObjectID, open func(*format.M
 		}
 	}
 	part := &window{w, from, n}
-	if n <= maxFrames*datamesh.FrameContent && n < format.Content(refs)/2 {
+	if n <= maxFrames*datamesh.FrameContent && n < format.Content(refs)/2 && !slices.ContainsFunc(refs, packed) {
 		return g.frames(ctx, part, refs, peers, from, n)
 	}
 	return g.content(ctx, part, refs, peers)
@@ -167,11 +168,42 @@ func (g *get) segments(ctx context.Context, m *format.Manifest) ([]format.Segmen
 	return list.Segments, list.Peers, nil
 }
 
-// An opened segment is n bytes of content in the frames at the head of a loan.
+// An opened segment is content in a loan: n bytes of it in the frames at its head, or,
+// if it was compressed, in one piece.
 type opened struct {
-	loan *loan
-	n    int
-	err  error
+	loan  *loan
+	n     int
+	whole []byte
+	err   error
+}
+
+// writeTo writes the content, at most a frame at a time.
+func (s *opened) writeTo(w io.Writer) error {
+	for b := range slices.Chunk(s.whole, datamesh.FrameContent) {
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+	}
+	if s.whole != nil {
+		return nil
+	}
+	return crypt.Drain(w, s.loan.buf, s.n)
+}
+
+// packed reports whether a segment is compressed: only all of it can be read.
+func packed(ref format.SegmentRef) bool { return ref.Codec != 0 }
+
+// spare is what makes decompressing faster behind the content.
+const spare = 16
+
+// loanFor returns how much memory it takes to fetch a segment and to open it: of one that
+// is compressed no less than if it were not, so that buffers fit many.
+func loanFor(ref *format.SegmentRef) int {
+	if !packed(*ref) {
+		return shapeOf(ref).bufferLen()
+	}
+	plain := shape{ref.K, ref.M, crypt.SealedLen(ref.Length)}
+	return max(plain.bufferLen(), shapeOf(ref).length+ref.Length+spare)
 }
 
 // content fetches segments, a few ahead of the writer, and writes their
@@ -187,14 +219,15 @@ func (g *get) content(ctx context.Context, w io.Writer, refs []format.SegmentRef
 		for i := range refs {
 			next := make(chan opened, 1)
 			queue <- next // at most inFlight are fetched, or fetched and not yet written
-			l, err := g.o.take(ctx, g.o.getMemory, shapeOf(&refs[i]).bufferLen())
+			l, err := g.o.take(ctx, g.o.getMemory, loanFor(&refs[i]))
 			if err != nil {
 				next <- opened{err: err}
 				return
 			}
 			fetchers.Go(func() {
-				n, err := g.open(ctx, &refs[i], peers, l.buf)
-				next <- opened{l, n, err}
+				s := opened{loan: l}
+				s.err = g.open(ctx, &refs[i], peers, &s)
+				next <- s
 			})
 		}
 	})
@@ -208,7 +241,7 @@ func drain(w io.Writer, queue <-chan chan opened, stop func()) (err error) {
 		s := <-next
 		if err == nil {
 			if err = s.err; err == nil {
-				err = crypt.Drain(w, s.loan.buf, s.n)
+				err = s.writeTo(w)
 			}
 			if err != nil {
 				stop()
@@ -221,20 +254,26 @@ func drain(w io.Writer, queue <-chan chan opened, stop func()) (err error) {
 	return err
 }
 
-// open fetches a segment into buf and opens it there.
-func (g *get) open(ctx context.Context, ref *format.SegmentRef, peers []datamesh.PeerID, buf []byte) (int, error) {
+// open fetches a segment into the loan of s, and opens it there. What is compressed is
+// looked at only once all of it is known to be what its author has sealed.
+func (g *get) open(ctx context.Context, ref *format.SegmentRef, peers []datamesh.PeerID, s *opened) error {
 	f := g.newFetch(ctx, ref.ID)
 	defer f.close()
 	f.expect(ref, peers)
-	sealed, err := f.run(buf)
+	buf := s.loan.buf
+	sealed, err := f.run(buf[:f.shape.bufferLen()])
 	if err != nil {
-		return 0, err
+		return err
 	}
-	n, err := crypt.Open(ref.Key, sealed)
+	s.n, err = crypt.Open(ref.Key, sealed)
+	if err == nil && packed(*ref) {
+		s.whole = buf[len(sealed) : len(sealed)+ref.Length]
+		err = g.o.codec.Expand(s.whole, crypt.Join(sealed, s.n))
+	}
 	if err != nil {
-		return 0, fmt.Errorf("segment %s: %w", ref.ID, err)
+		return fmt.Errorf("segment %s: %w", ref.ID, err)
 	}
-	return n, nil
+	return nil
 }
 
 // segment fetches a segment of which nothing but the id is known.

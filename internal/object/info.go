@@ -15,7 +15,8 @@ import (
 // Info is what the peers say of an object at one moment.
 type Info struct {
 	Manifest *format.Manifest
-	Survives int // the least of its segments'; -1: it cannot be read now
+	Survives int   // the least of its segments'; -1: it cannot be read now
+	Text     int64 // bytes that were sealed: of the content, or, where it is compressed, of what it is compressed into
 	Segments []SegmentState
 }
 
@@ -25,6 +26,7 @@ type SegmentState struct {
 	ID     datamesh.SegmentID
 	K, M   int
 	Shards []ShardState // by index, then by peer
+	Length int          // bytes of a shard
 }
 
 // A ShardState is a shard that a peer is said to hold.
@@ -90,7 +92,7 @@ func (s *SegmentState) Holders() [][]datamesh.PeerID {
 }
 
 func (f *fetch) state(live map[held]bool) (SegmentState, int) {
-	s := SegmentState{ID: f.id, K: f.shape.k, M: f.shape.m}
+	s := SegmentState{ID: f.id, K: f.shape.k, M: f.shape.m, Length: f.shape.shardLen()}
 	for _, p := range f.places {
 		ok := live[held{p.peer, datamesh.ShardKey{Segment: f.id, Index: p.index}}]
 		s.Shards = append(s.Shards, ShardState{p.index, p.peer, ok})

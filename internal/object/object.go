@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"datamesh"
+	"datamesh/internal/compress"
 	"datamesh/internal/crypt"
 	"datamesh/internal/erasure"
 	"datamesh/internal/keyring"
@@ -70,6 +71,7 @@ type Objects struct {
 	long    time.Duration // longPut; tests have less
 	content int           // bytes of content that go into a segment at most; tests want little
 
+	codec     *compress.Codec
 	putMemory *semaphore.Weighted
 	getMemory *semaphore.Weighted
 	buffers   sync.Pool // of *[]byte
@@ -81,7 +83,7 @@ type Objects struct {
 // it runs. A put waits at most grace for its last shards once it could succeed
 // without them.
 func New(net Net, keys func() (*keyring.Ring, error), journal *Journal, grace time.Duration) *Objects {
-	return &Objects{net: net, keys: keys, journal: journal, grace: grace, long: longPut, content: datamesh.MaxContent,
+	return &Objects{net: net, keys: keys, journal: journal, grace: grace, long: longPut, content: datamesh.MaxContent, codec: compress.New(),
 		putMemory: semaphore.NewWeighted(maxMemory), getMemory: semaphore.NewWeighted(maxMemory)}
 }
 

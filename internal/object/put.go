@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"datamesh"
+	"datamesh/internal/compress"
 	"datamesh/internal/crypt"
 	"datamesh/internal/erasure"
 	"datamesh/internal/errs"
@@ -27,6 +28,7 @@ type PutOptions struct {
 	Type        string            // media type
 	To          []crypt.Recipient // beside the owner
 	K, M        int               // the code
+	Compress    compress.Mode     // of the content, where it pays
 	MinSurvives int               // the bar for success; negative: half of m, or the best possible
 	MaxList     int               // bytes of a segment list inside the manifest; 0: format.MaxList
 	Source      Source            // of the content; zero: it comes once, and the put cannot be resumed
@@ -161,7 +163,7 @@ func (p *put) run(ctx context.Context, r io.Reader) (id datamesh.ObjectID, size 
 		if err != nil {
 			return id, 0, err
 		}
-		refs, err := p.content(ctx, io.MultiReader(bytes.NewReader(head), r), p.source, before)
+		refs, err := p.content(ctx, io.MultiReader(bytes.NewReader(head), r), p.opt.Compress, p.source, before)
 		if err != nil {
 			return id, 0, err
 		}

@@ -47,11 +47,11 @@ func (u *user) interrupt(content []byte, opt PutOptions) {
 	u.t.Helper()
 	ctx, cancel := context.WithCancel(u.t.Context())
 	defer cancel()
-	var confirmed atomic.Int64
+	var confirmed atomic.Int64 // shards
 	half := len(content) / 2 / u.content * u.content
 	done := make(chan struct{})
-	opt.Events.Confirmed = func(n int) {
-		if confirmed.Add(int64(n)) >= int64(half)*3/2 {
+	opt.Events.Confirmed = func(int) {
+		if int(confirmed.Add(1)) >= half/u.content*(opt.K+opt.M) {
 			select {
 			case <-done:
 			default:

@@ -82,6 +82,7 @@ func each(n int, do func(i int)) {
 type segments struct {
 	manifest *format.Manifest
 	fetches  []*fetch // the manifest's first
+	text     int64    // bytes of content, or of what it is compressed into
 }
 
 // segmentsOf reads an object's manifest, and its list of segments. With an error
@@ -91,7 +92,7 @@ func (g *get) segmentsOf(id datamesh.ObjectID) (segments, error) {
 	if err != nil {
 		return segments{}, err
 	}
-	s := segments{m, []*fetch{g.newFetch(g.ctx, datamesh.SegmentID(id))}}
+	s := segments{manifest: m, fetches: []*fetch{g.newFetch(g.ctx, datamesh.SegmentID(id))}, text: int64(len(m.Inline))}
 	add := func(refs []format.SegmentRef, peers []datamesh.PeerID) {
 		for i := range refs {
 			f := g.newFetch(g.ctx, refs[i].ID)
@@ -103,12 +104,15 @@ func (g *get) segmentsOf(id datamesh.ObjectID) (segments, error) {
 	refs, peers, err := g.segments(g.ctx, m)
 	if err == nil {
 		add(refs, peers)
+		for i := range refs {
+			s.text += int64(refs[i].Text())
+		}
 	}
 	return s, err
 }
 
 func (s *segments) info(live map[held]bool) *Info {
-	info := &Info{Manifest: s.manifest, Survives: datamesh.MaxShards}
+	info := &Info{Manifest: s.manifest, Text: s.text, Survives: datamesh.MaxShards}
 	for _, f := range s.fetches {
 		state, survives := f.state(live)
 		info.Segments = append(info.Segments, state)

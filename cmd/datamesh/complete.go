@@ -77,6 +77,15 @@ func completeCodes(*cobra.Command, []string, string) ([]cobra.Completion, cobra.
 	}, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
+// completeModes completes how to compress.
+func completeModes(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return []cobra.Completion{
+		cobra.CompletionWithDesc("auto", "what a sample says pays, fast"),
+		cobra.CompletionWithDesc("off", "nothing: how much is stored tells nothing of the content"),
+		cobra.CompletionWithDesc("max", "what pays, as short as it gets"),
+	}, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+}
+
 // completePeers completes PEER from what the home's node knows, or else from
 // what the home remembers.
 func (c *cli) completePeers(cmd *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {

@@ -26,6 +26,8 @@ func (c *cli) completeValues(cmd *cobra.Command, args []string, word string) ([]
 		return c.completeNetworks(cmd, args, word)
 	case "put.code":
 		return completeCodes(cmd, args, word)
+	case "put.compress":
+		return completeModes(cmd, args, word)
 	case "mesh.mdns":
 		values = []cobra.Completion{"true", "false"}
 	case "log.level":

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"datamesh/internal/archive"
+	"datamesh/internal/compress"
 	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
@@ -51,11 +52,12 @@ reported. Devices, sockets and pipes are left out.`,
 	flags.StringVar(&tags, "tags", "", "`TAGS` to remember all by, separated by commas")
 	flags.StringArrayVar(&o.To, "to", nil, "`RECIPIENT` who may read all of it too; may be repeated")
 	flags.StringVar(&o.Code, "code", "", "`K+M`: any K of K+M shards suffice (default put.code: 4+2)")
+	flags.StringVar(&o.Compress, "compress", "", "`MODE`: auto, max, or off (default put.compress: auto)")
 	flags.Uint8Var(&minSurvives, "min-survives", 0, "`N` peers whose loss each must survive, or it fails")
 	flags.BoolVar(&opt.all, "all", false, "store again what is stored already")
 	flags.BoolVar(&opt.dryRun, "dry-run", false, "look through it, say what it would come to, and store nothing")
 	flags.StringVar(&maxSize, "max-size", "1G", "`SIZE` that it may come to, however small it is itself")
-	c.completeFlags(cmd, map[string]cobra.CompletionFunc{"code": completeCodes, "name": c.completeObjects})
+	c.completeFlags(cmd, map[string]cobra.CompletionFunc{"code": completeCodes, "compress": completeModes, "name": c.completeObjects})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		name := strings.TrimSuffix(o.Name, "/")
 		if err := tree.CheckPath(name); flags.Changed("name") && (err != nil || name == ".") {
@@ -67,6 +69,11 @@ reported. Devices, sockets and pipes are left out.`,
 		}
 		if err != nil {
 			return errs.WithHint(errs.New(errs.Invalid, "--max-size: %w", err), "datamesh import %s --max-size 10G", quoteWord(args[0]))
+		}
+		if flags.Changed("compress") {
+			if _, err := compress.ParseMode(o.Compress); err != nil {
+				return errs.WithHint(errs.New(errs.Invalid, "--compress: %w", err), "datamesh import %s --compress max", quoteWord(args[0]))
+			}
 		}
 		if o.Code != "" {
 			if _, err := config.ParseCode(o.Code); err != nil {

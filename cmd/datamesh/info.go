@@ -47,6 +47,7 @@ func infoText(w io.Writer, info *node.Info, now time.Time) {
 	row(w, "id", info.ID)
 	row(w, "name", info.Name)
 	row(w, "size", size(info.Size))
+	row(w, "stored", storedText(info))
 	safetyRows(w, info.Survives, info.Safety, info.Basis, now)
 	row(w)
 	row(w, "SEGMENT", "SHARD", "LIVE", "PROVEN", "PEER")
@@ -66,6 +67,15 @@ func infoText(w io.Writer, info *node.Info, now time.Time) {
 		row(w)
 		row(w, fmt.Sprintf("and %d more; --json has all", n-shardRows))
 	}
+}
+
+// storedText says what is stored of an object now, and whether it is compressed.
+func storedText(info *node.Info) string {
+	text := size(info.StoredBytes)
+	if info.Packed > 0 {
+		text += fmt.Sprintf("; the content is compressed into %s, %.0f %% of it", size(info.Packed), 100*float64(info.Packed)/float64(info.Size))
+	}
+	return text
 }
 
 func yesNo(b bool) string {

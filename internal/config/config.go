@@ -55,9 +55,10 @@ type Store struct {
 
 // Put says how objects are stored when a put does not say it.
 type Put struct {
-	Code   Code
-	Grace  time.Duration // how long a successful put waits for the last shards
-	Resume time.Duration // for how long an interrupted put can be gone on with
+	Code     Code
+	Compress string        // content, where it pays: auto, off or max
+	Grace    time.Duration // how long a successful put waits for the last shards
+	Resume   time.Duration // for how long an interrupted put can be gone on with
 }
 
 // Repair says how the node keeps segments whole.
@@ -103,7 +104,7 @@ func Default() Config {
 		Mesh:   Mesh{Listen: []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}},
 		Ring:   Ring{Probe: 5 * time.Second},
 		Store:  Store{Reserve: 64 << 20, Trash: 7 * 24 * time.Hour},
-		Put:    Put{Code: Code{K: 4, M: 2}, Grace: 3 * time.Second, Resume: 24 * time.Hour},
+		Put:    Put{Code: Code{K: 4, M: 2}, Compress: "auto", Grace: 3 * time.Second, Resume: 24 * time.Hour},
 		Repair: Repair{Grace: 15 * time.Minute, Interval: time.Hour, Rate: 32 << 20},
 		Scrub:  Scrub{Rate: 20 << 20, Interval: 7 * 24 * time.Hour},
 		Audit:  Audit{Interval: 7 * 24 * time.Hour},

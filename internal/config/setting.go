@@ -53,6 +53,8 @@ func (c *Config) settings() []setting {
 			&c.Store.Trash, parsePositive, formatDuration),
 		bind("put.code", text, "--code", "how a put codes: any k of k+m shards suffice", "k+m such as 4+2, at most 256 together",
 			&c.Put.Code, ParseCode, Code.String),
+		bind("put.compress", text, "--compress", "whether a put compresses what pays: fast, not at all, or as well as it can", "auto, off or max",
+			&c.Put.Compress, parseCompress, same),
 		bind("put.grace", text, "", "how long a put that could succeed waits for its last shards", "a duration such as 3s",
 			&c.Put.Grace, ParseDuration, formatDuration),
 		bind("put.resume", text, "", "for how long an interrupted put can be gone on with", "a duration such as 24h",

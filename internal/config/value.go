@@ -234,3 +234,10 @@ func parseFormat(s string) (string, error) {
 	}
 	return s, nil
 }
+
+func parseCompress(s string) (string, error) {
+	if s != "auto" && s != "off" && s != "max" {
+		return "", errs.New(errs.Invalid, "there is no such way to compress")
+	}
+	return s, nil
+}

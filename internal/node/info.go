@@ -6,6 +6,7 @@ import (
 
 	"datamesh"
 	"datamesh/internal/format"
+	"datamesh/internal/object"
 )
 
 // Info asks the peers where the shards of an object are now, and, if they shall
@@ -36,8 +37,11 @@ func (n *Node) Info(ctx context.Context, ref string, prove bool) (*Info, error) 
 		}
 	}
 	r.watched(format.Time(state.Manifest.Created), time.Now(), state.Survives < 0)
-	info := &Info{ID: id, Name: n.nameOf(ctx, ref, id, state.Manifest.Name), Size: state.Manifest.Size, Survives: state.Survives,
+	info := &Info{ID: id, Name: n.nameOf(ctx, ref, id, state.Manifest.Name), Size: state.Manifest.Size, StoredBytes: storedBytes(state.Segments), Survives: state.Survives,
 		Safety: r.safety(state.Segments, proofs), Basis: r.basis}
+	if state.Text < info.Size {
+		info.Packed = state.Text
+	}
 	if state.Survives >= 0 {
 		info.Safety.Demonstrated = r.demonstrated(len(state.Segments))
 	}
@@ -50,4 +54,14 @@ func (n *Node) Info(ctx context.Context, ref string, prove bool) (*Info, error) 
 		info.Segments = append(info.Segments, segment)
 	}
 	return info, nil
+}
+
+// storedBytes returns how many bytes of shards peers say that they have.
+func storedBytes(segments []object.SegmentState) (n int64) {
+	for _, s := range segments {
+		for _, who := range s.Holders() {
+			n += int64(len(who)) * int64(s.Length)
+		}
+	}
+	return n
 }

@@ -12,6 +12,7 @@ import (
 
 	"datamesh"
 	"datamesh/internal/catalog"
+	"datamesh/internal/compress"
 	"datamesh/internal/config"
 	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
@@ -55,6 +56,9 @@ func (n *Node) Put(ctx context.Context, r io.Reader, o PutOptions) (stored *Stor
 			warnings = append(warnings, fmt.Sprintf("recipient %.24s… is classic: a quantum computer could open this object one day", text))
 		}
 		opt.To = append(opt.To, to)
+	}
+	if opt.Compress, err = n.compress(o.Compress); err != nil {
+		return nil, err
 	}
 	if o.MinSurvives != nil {
 		if opt.MinSurvives = *o.MinSurvives; opt.MinSurvives < 0 {
@@ -135,7 +139,13 @@ func (n *Node) code(asked string, members int) (config.Code, error) {
 	return code, nil
 }
 
-// Plan says what a put of o.Size bytes would come to, and stores nothing.
+// compress returns how hard to compress: as is asked for, or as the settings say. Kind: Invalid.
+func (n *Node) compress(asked string) (compress.Mode, error) {
+	return compress.ParseMode(cmp.Or(asked, n.opt.Config.Put.Compress))
+}
+
+// Plan says what a put of o.Size bytes would come to if nothing of it were compressed,
+// and stores nothing.
 // Kinds: Invalid, Unavailable.
 func (n *Node) Plan(ctx context.Context, o PutOptions) (*Planned, error) {
 	l, err := n.connect(ctx)

@@ -232,12 +232,16 @@ func (n *Node) keepers(ctx context.Context, id datamesh.ObjectID, taken []datame
 func (n *Node) rekey(ctx context.Context, l *link, r *revocation, o UnshareOptions, u *Unshared) (err error) {
 	began, stored := time.Now(), new(Stored)
 	defer func() { n.putEnded(began, stored, err) }()
+	mode, err := n.compress("")
+	if err != nil {
+		return err
+	}
 	p := &progress{kind: PutTransfer, name: r.old.Name, code: r.code}
 	p.size.Store(r.old.Size)
 	defer n.board.begin(o.Transfer, p)()
 	m, id := r.original.Manifest, r.old.ID
 	result, err := l.objects.Rekey(ctx, id, object.PutOptions{Name: r.old.Name, Tags: r.old.Tags, Type: m.Type, Mode: m.Mode, ModTime: format.Time(m.ModTime),
-		K: r.code.K, M: r.code.M, MinSurvives: -1, Events: p.events(), Stored: n.stored(context.WithoutCancel(ctx))}, func(p object.PutResult) error {
+		K: r.code.K, M: r.code.M, Compress: mode, MinSurvives: -1, Events: p.events(), Stored: n.stored(context.WithoutCancel(ctx))}, func(p object.PutResult) error {
 		n.deleting.Lock() // what is being deleted is not brought back so
 		defer n.deleting.Unlock()
 		if err := n.hearAll(ctx, l); err != nil { // it may have taken long

@@ -27,6 +27,7 @@ type PutOptions struct {
 	Tags        []string  `json:"tags,omitempty"`
 	To          []string  `json:"to,omitempty"`           // further recipients, in age's text
 	Code        string    `json:"code,omitempty"`         // "k+m"; "" is the configured code
+	Compress    string    `json:"compress,omitempty"`     // auto, off or max; "" is the configured one
 	MinSurvives *int      `json:"min_survives,omitempty"` // the bar for success; nil is half of m
 	Mode        uint32    `json:"mode,omitempty"`         // permission bits of the file, or datamesh.NoPermissions; 0: not known
 	ModTime     time.Time `json:"mod_time,omitzero"`
@@ -126,13 +127,15 @@ type List struct {
 
 // Info is what the peers say now of an object's shards.
 type Info struct {
-	ID       datamesh.ObjectID `json:"id"`
-	Name     string            `json:"name"`
-	Size     int64             `json:"size"`
-	Survives int               `json:"survives"` // -1: it cannot be read now
-	Safety   Safety            `json:"safety"`
-	Basis    Basis             `json:"basis"`    // of the nines
-	Segments []SegmentInfo     `json:"segments"` // the manifest's first
+	ID          datamesh.ObjectID `json:"id"`
+	Name        string            `json:"name"`
+	Size        int64             `json:"size"`
+	Packed      int64             `json:"packed,omitempty"` // bytes that the content is compressed into; absent: it is not
+	StoredBytes int64             `json:"stored_bytes"`     // of all shards that peers say now that they have
+	Survives    int               `json:"survives"`         // -1: it cannot be read now
+	Safety      Safety            `json:"safety"`
+	Basis       Basis             `json:"basis"`    // of the nines
+	Segments    []SegmentInfo     `json:"segments"` // the manifest's first
 }
 
 // SegmentInfo tells where the shards of one segment are.

@@ -17,7 +17,7 @@ import (
 var (
 	safetyTime = time.Unix(1_800_000_000, 0).UTC()
 	safeties   = []node.Info{
-		{ID: datamesh.ObjectID{1}, Name: "well", Size: 5 << 20, Survives: 2,
+		{ID: datamesh.ObjectID{1}, Name: "well", Size: 5 << 20, Packed: 2 << 20, StoredBytes: 3 << 20, Survives: 2,
 			Safety: node.Safety{
 				Hosts:    node.DomainSafety{Known: true, Survives: 2, Domains: 6},
 				Sites:    node.DomainSafety{Known: true, Survives: 1, Domains: 3, Unlabelled: 1},
@@ -29,7 +29,7 @@ var (
 			Segments: []node.SegmentInfo{{ID: datamesh.SegmentID{1}, Shards: []node.ShardInfo{
 				{Index: 0, Peer: datamesh.PeerID{7}, Live: true, LastProof: safetyTime.Add(-90 * time.Second)},
 				{Index: 0, Peer: datamesh.PeerID{8}}}}}},
-		{ID: datamesh.ObjectID{2}, Name: "new", Size: 10,
+		{ID: datamesh.ObjectID{2}, Name: "new", Size: 10, StoredBytes: 7_000,
 			Safety: node.Safety{Hosts: node.DomainSafety{Known: true, Domains: 1}, Shards: node.ShardSafety{Live: 3, Total: 3}, Modelled: 1},
 			Basis: node.Basis{MemberLoss: 0.10536051565782628, MemberLossFrom: node.FromAssumed, RepairHours: 24, RepairFrom: node.FromAssumed,
 				HostLoss: 0.01, SiteLoss: 0.001, DemonstratedFrom: node.FromObjects, Years: 0.0042},

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"datamesh"
@@ -23,9 +24,12 @@ const (
 	inventorySilence = 30 * time.Second // in which a registrar reads all that it knows of a peer
 )
 
-// maxWait is for how long a client lets itself be told to wait, and waits for an
-// answer while others come from the same peer.
+// maxWait is for how long a client lets itself be told to wait.
 const maxWait = 20 * time.Second
+
+// behindTime is for how long nothing may move on a stream while something does on
+// others of the same peer.
+const behindTime = time.Minute
 
 // leastStep is how many bytes of a shard count as progress.
 const leastStep = 16 << 10
@@ -67,9 +71,10 @@ func (c *Client) call(ctx context.Context, peer datamesh.PeerID, req request, x 
 // is what it tells, or what is wrong with it. reuse reports whether the stream
 // is between two messages, so that another request can be made on it.
 func (x *exchange) do(ctx context.Context, s *lease, req request) (resp *response, body []byte, reuse bool, err error) {
-	if err := s.SetDeadline(s.began.Add(x.silence)); err != nil {
+	if err := s.SetDeadline(s.since().Add(x.silence)); err != nil {
 		return nil, nil, false, x.broken(err)
 	}
+	defer x.watch(s)()
 	stop := context.AfterFunc(ctx, s.abort)
 	defer stop()
 	moved := func() error { return s.extend(x.silence) }
@@ -109,7 +114,7 @@ func (t teller) Write(p []byte) (int, error) {
 func (x *exchange) receive(s *lease, came func(int)) (*response, []byte, error) {
 	for received := 0; ; {
 		resp := new(response)
-		if err := readMessage(&waiting{s, x.silence}, "response", resp); err != nil {
+		if err := readMessage(s, "response", resp); err != nil {
 			return nil, nil, x.broken(err)
 		}
 		s.heard()
@@ -138,24 +143,33 @@ func (x *exchange) receive(s *lease, came func(int)) (*response, []byte, error) 
 	}
 }
 
-// waiting reads from a stream. Its silence is none as long as the peer is heard
-// on others: what is asked of it may be behind much else, on a line that is slow.
-type waiting struct {
-	*lease
-	silence time.Duration
-}
-
-func (w *waiting) Read(b []byte) (int, error) {
-	for {
-		since := time.Now()
-		n, err := w.lease.Read(b)
-		if n > 0 || !isTimeout(err) || w.over.Load() ||
-			w.peer.heard.Load() <= since.UnixNano() || time.Since(w.began) >= maxWait {
-			return n, err
+// watch has the silence on a stream begin anew while the peer is heard on others: on
+// a slow line all that is asked stands behind much else. Nothing may move on the stream
+// itself for behindTime.
+func (x *exchange) watch(s *lease) (stop func()) {
+	tick := x.silence / 4
+	s.moved.Store(time.Now().UnixNano())
+	var mu sync.Mutex // guards again
+	var again *time.Timer
+	mu.Lock()
+	defer mu.Unlock()
+	again = time.AfterFunc(tick, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if again == nil {
+			return
 		}
-		if err := w.extend(w.silence); err != nil {
-			return 0, err
+		now := time.Now()
+		if s.peer.heard.Load() >= now.Add(-tick).UnixNano() && s.moved.Load() > now.Add(-behindTime).UnixNano() {
+			s.extend(x.silence) // its error is that the stream is aborted
 		}
+		again.Reset(tick)
+	})
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		again.Stop()
+		again = nil
 	}
 }
 

@@ -48,6 +48,7 @@ type lease struct {
 	kept   bool          // from an earlier request
 	began  time.Time     // when it had its place
 	over   atomic.Bool   // it was aborted
+	moved  atomic.Int64  // when something moved on it, in Unix nanoseconds
 }
 
 // abort ends all reads and writes, also of those who are putting off their
@@ -100,6 +101,9 @@ func (p *pool) take(ctx context.Context, id datamesh.PeerID, bulk bool, patience
 // fresh returns a lease of a new stream in the place of l, which has what is
 // left of the patience. On an error it returns l.
 func (p *pool) fresh(ctx context.Context, id datamesh.PeerID, l *lease, patience time.Duration) (*lease, error) {
+	if busy := time.Now().Add(-time.Second); l.peer.heard.Load() > busy.UnixNano() {
+		patience = max(patience, maxWait) // on a slow line even this has to wait for others
+	}
 	opening, cancel := context.WithDeadline(ctx, l.began.Add(patience))
 	defer cancel()
 	s, err := p.open(opening, id)
@@ -167,7 +171,19 @@ func (p *pool) expire(pp *peerPool, k *keptStream) {
 }
 
 // heard takes note that something came from the peer.
-func (l *lease) heard() { l.peer.heard.Store(time.Now().UnixNano()) }
+func (l *lease) heard() {
+	now := time.Now().UnixNano()
+	l.moved.Store(now)
+	l.peer.heard.Store(now)
+}
+
+// since is when the lease began, or the peer was heard after that.
+func (l *lease) since() time.Time {
+	if heard := time.Unix(0, l.peer.heard.Load()); heard.After(l.began) {
+		return heard
+	}
+	return l.began
+}
 
 // heardSince reports whether anything has come from a peer, on any stream.
 func (p *pool) heardSince(id datamesh.PeerID, t time.Time) bool {

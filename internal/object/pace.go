@@ -164,8 +164,8 @@ func (p *pace) troubled(id datamesh.PeerID) bool {
 }
 
 // silent returns for how much longer a peer, of which n bytes were asked then, may
-// say nothing at all before another is asked: for what it seldom needs, and twice
-// that, and longer, while hedges have cost too much.
+// say nothing at all before another is asked: for what it seldom needs, and, while
+// hedges have cost too much, twice that, and as long as the hedge will take.
 func (p *pace) silent(id datamesh.PeerID, n int, began time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -178,7 +178,7 @@ func (p *pace) silent(id datamesh.PeerID, n int, began time.Time) time.Duration 
 	if !w.known {
 		patience = max(newPatience, 2*p.all.first[0].most(), 2*p.small.most())
 	} else if !p.affords(n) {
-		patience = max(2*patience, newPatience)
+		patience = max(2*patience, newPatience, time.Duration(p.all.perByte*float64(n)*float64(time.Second)))
 	}
 	if q.heard.After(began) {
 		began = q.heard

@@ -305,7 +305,7 @@ func (f *journalFile) record(list ...record) error {
 // least, unless that takes longer than journalPatience.
 const (
 	journalCrowd    = 8
-	journalPatience = 20 * time.Millisecond
+	journalPatience = 30 * time.Millisecond
 )
 
 // gather waits until enough wait for a sync.

@@ -24,7 +24,7 @@ func TestBenchMeasuresRealNodes(t *testing.T) {
 	if err := os.Mkdir(store, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	o := options{dir: store, only: "floors,idle,large,disk,losses,many,command,backup,memory", runs: 1, size: 5 << 20, many: 20, rest: 2 * time.Second, json: file, plots: plots}
+	o := options{dir: store, only: "floors,idle,large,disk,losses,many,range,command,backup,memory", runs: 1, size: 5 << 20, many: 20, rest: 2 * time.Second, json: file, plots: plots}
 	if err := bench(t.Context(), o, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -40,12 +40,12 @@ func TestBenchMeasuresRealNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range r.Figures {
-		few := f.Unit == restCores || f.Unit == fromDisk || f.Unit == toDisk // may be nothing of what is counted
-		if len(f.Runs) == 0 || slices.Min(f.Runs) < 0 || slices.Min(f.Runs) == 0 && !few {
+		maybeNone := slices.Contains([]string{restCores, fromDisk, toDisk, sentKiB, calls}, f.Unit)
+		if len(f.Runs) == 0 || slices.Min(f.Runs) < 0 || slices.Min(f.Runs) == 0 && !maybeNone {
 			t.Errorf("%s of %s: %v %s", f.Work, f.By, f.Runs, f.Unit)
 		}
 	}
-	for _, want := range []string{largePut, largeGet, lossy(0), lossy(1), lostGet, manyPuts, manyList, onePut, backupSame, restored} {
+	for _, want := range []string{largePut, largeGet, lossy(0), lossy(1), lostGet, manyPuts, manyList, rangeAgain, onePut, backupSame, restored} {
 		if !slices.ContainsFunc(r.Figures, func(f *Figure) bool { return f.Work == want && f.By == datameshIt }) {
 			t.Errorf("nothing was measured of %q", want)
 		}

@@ -170,6 +170,7 @@ func cpuTime(pid int) (time.Duration, error) {
 type used struct {
 	cpu           time.Duration
 	read, written int64 // bytes from and to disks, as far as the kernel tells: none of a file system in memory
+	out           int64 // bytes that it wrote to anything, connections too
 }
 
 func usedBy(pid int) (u used, err error) {
@@ -177,10 +178,15 @@ func usedBy(pid int) (u used, err error) {
 		return u, err
 	}
 	file := fmt.Sprintf("/proc/%d/io", pid)
-	if u.read, err = parseNumber(after(file, "\nread_bytes: ")); err == nil {
-		u.written, err = parseNumber(after(file, "\nwrite_bytes: "))
+	for _, field := range []struct {
+		name string
+		to   *int64
+	}{{"wchar", &u.out}, {"read_bytes", &u.read}, {"write_bytes", &u.written}} {
+		if *field.to, err = parseNumber(after(file, "\n"+field.name+": ")); err != nil {
+			return u, err
+		}
 	}
-	return u, err
+	return u, nil
 }
 
 // memoryNow and memoryPeak are how many bytes of memory a running process has,

@@ -191,6 +191,7 @@ var goals = []goal{
 	{work: manyPuts, by: datameshIt, unit: atShare(100), over: over(manyPuts, datameshIt, atShare(10)), most: 1.25},
 	{work: manyPuts, by: datameshIt, unit: nodePeak, most: 256, every: true},
 	{work: manyList, by: datameshIt, unit: seconds, most: 1},
+	{work: rangeAgain, by: datameshIt, unit: rate, least: 1000},
 	{work: largePut, by: datameshIt, unit: memory, most: 256, every: true},
 	{work: largeGet, by: datameshIt, unit: memory, most: 256, every: true},
 	{work: "nodes", by: datameshIt, unit: nodePeak, most: 256, every: true},

@@ -41,6 +41,7 @@ var works = []work{
 	{"small", measureSmall},
 	{"syncs", measureSyncs},
 	{"many", measureMany},
+	{"range", measureRange},
 	{"command", measureCommand},
 	{"backup", measureBackup},
 	{"memory", measureMemory},

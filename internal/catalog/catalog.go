@@ -63,6 +63,7 @@ type Catalog struct {
 	waiting waiting
 	turn    chan struct{} // of one place, which the goroutine has that writes
 	writer  writer        // of whoever has the turn
+	last    int           // changes that were made together last, likewise
 }
 
 // Close closes the catalog, once no Add is under way: what is not there then

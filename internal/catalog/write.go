@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"datamesh"
 	"datamesh/internal/errs"
@@ -45,6 +46,36 @@ func (w *waiting) leave(m *change) bool {
 		}
 	}
 	return false
+}
+
+// How changes are gathered, as in a store: after a crowd the next ones wait until as
+// many have come, but no longer than patience.
+const (
+	crowd    = 4
+	patience = 30 * time.Millisecond
+)
+
+// gather waits, if the last changes that were made together were a crowd, until as
+// many wait and a moment has brought no other.
+func (w *waiting) gather(last int) {
+	if last < crowd {
+		return
+	}
+	began, n := time.Now(), w.count()
+	for time.Since(began) < patience {
+		time.Sleep(time.Millisecond)
+		now := w.count()
+		if now >= last && now == n {
+			return
+		}
+		n = now
+	}
+}
+
+func (w *waiting) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.all)
 }
 
 // take returns all that wait, whose turn it is now.
@@ -89,8 +120,10 @@ func (c *Catalog) write(ctx context.Context, do func(*writing) error) error {
 // which it gives back.
 func (c *Catalog) writeAll() {
 	defer func() { <-c.turn }()
+	c.waiting.gather(c.last)
 	err := c.begin()
 	changes := c.waiting.take() // also those that came while another process was writing
+	c.last = len(changes)
 	for _, m := range changes {
 		if err == nil {
 			err = c.writeOne(m)

@@ -93,6 +93,21 @@ func New(cfg Config, self *Record, key ed25519.PrivateKey) (*Machine, error) {
 	return m, nil
 }
 
+// Acquaint makes the machine one that has compared its table before, and knows
+// of all these others that they live. It is for a simulation of a mesh that has
+// been together for a while, and is called before the first Step.
+func (m *Machine) Acquaint(others []*Record) {
+	m.synced, m.interval = true, m.cfg.Sync
+	for _, rec := range others {
+		if m.members[rec.Peer] == nil {
+			m.setClaim(m.add(rec), alive)
+		}
+	}
+	if m.self != nil {
+		m.hush(m.self)
+	}
+}
+
 // Step tells the machine what time it is and what happened, does what is due
 // by then, and returns what is to be done, in this order. Time in which the
 // machine slept, because nobody ticked it, does not count: it says nothing
@@ -117,7 +132,7 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 	case Learned:
 		m.learned(ev)
 	case Disconnected:
-		if x := m.members[ev.Peer]; x != nil && x != m.self && x.claim == alive && m.self != nil {
+		if x := m.members[ev.Peer]; x != nil && x != m.self && x.claim == alive && m.self != nil && (m.isContact(x) || x == m.watched()) {
 			m.probe(x)
 		}
 	case Self:
@@ -174,14 +189,14 @@ func (m *Machine) upTo(d time.Duration) time.Duration {
 	return time.Duration(m.rand.Int64N(int64(d)))
 }
 
-// pick returns up to n different members that are alive, other than x, at
+// pick returns up to n different contacts that are alive, other than x, at
 // random.
 func (m *Machine) pick(n int, x *member) []*member {
 	var picked []*member
 	for i := 0; i < len(m.live) && len(picked) < n; i++ {
 		j := i + m.rand.IntN(len(m.live)-i)
 		m.place(m.live[j], i, m.live[i], j)
-		if y := m.live[i]; y != x && y.claim == alive {
+		if y := m.live[i]; y != x && y.claim == alive && m.isContact(y) {
 			picked = append(picked, y)
 		}
 	}

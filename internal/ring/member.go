@@ -17,6 +17,7 @@ type member struct {
 	rec       *Record
 	placement [32]byte
 	sum       uint64 // its part in the sums of the table
+	pair      uint64 // see [Machine.isContact]
 
 	claim claim         // as told to others
 	state State         // as shown in the view; what is unproven is suspect first, then dead
@@ -55,7 +56,7 @@ func (m *Machine) find(id datamesh.PeerID) int {
 
 // add takes a member into the table, with nothing known of it but its record.
 func (m *Machine) add(rec *Record) *member {
-	x := &member{rec: rec, placement: rec.Placement(), state: Suspect, since: m.now,
+	x := &member{rec: rec, placement: rec.Placement(), pair: m.pairOf(rec), state: Suspect, since: m.now,
 		heard: -m.cfg.Probe, known: -m.cfg.Probe, again: never, expire: never,
 		place: -1, index: -1, wake: never}
 	m.members[rec.Peer] = x

@@ -26,7 +26,7 @@ func TestAllLearnOfAllFromOneAddress(t *testing.T) {
 }
 
 func TestTheKilledAreDeadEverywhereWithinSixPeriods(t *testing.T) {
-	for _, n := range []int{3, 4, 6, 10, 20, 50} {
+	for _, n := range []int{3, 4, 6, 10, 20, 50, contacts + 16} {
 		for _, killed := range []int{1, 2, 3} {
 			for _, refuses := range []bool{false, true} {
 				var worst time.Duration

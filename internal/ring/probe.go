@@ -73,8 +73,8 @@ func (m *Machine) silent(p *probe) {
 	}
 }
 
-// probeNext probes the next member of the round, once in each period. Each
-// round has every member once, in an order of its own (SWIM §4.3).
+// probeNext probes the next contact of the round, once in each period. Each
+// round has every contact once, in an order of its own (SWIM §4.3).
 func (m *Machine) probeNext() {
 	if m.self == nil || m.now < m.probeAt {
 		return
@@ -85,7 +85,7 @@ func (m *Machine) probeNext() {
 			x := m.round[m.turn]
 			m.round[m.turn] = nil
 			m.turn++
-			if !x.gone && x.claim == alive && x.probing == nil {
+			if !x.gone && x.claim == alive && x.probing == nil && m.isContact(x) {
 				m.probe(x)
 				return
 			}

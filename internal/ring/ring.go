@@ -38,7 +38,9 @@
 // dead by themselves. Of a living member it can say that it is suspect or
 // dead, in that member's present incarnation only: the member is shown as
 // suspect for a moment by those who have not just heard from it, and refutes.
-// A newcomer that asks only the liar sees who it says is dead as dead until
+// Who makes many members can choose their ids so that they are contacts of one
+// other, which then hears less of the rest: its other contacts, and who watches
+// it, stay the same. A newcomer that asks only the liar sees who it says is dead as dead until
 // its own probes find otherwise. And it can vouch for a silent member when it
 // is one of three that are asked, which delays the truth by a probe.
 package ring
@@ -102,7 +104,8 @@ type (
 		Since  time.Time // as last seen; zero if that is not known
 	}
 
-	// Disconnected is a hint that a peer may be gone. It is asked at once.
+	// Disconnected is a hint that a peer may be gone. If it is a contact, or
+	// watched, it is asked at once: connections to others end all the time.
 	Disconnected struct{ Peer datamesh.PeerID }
 
 	// Self has what this member says of itself from now on. A change of Used

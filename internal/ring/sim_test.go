@@ -118,14 +118,11 @@ func mesh(w *world, n int) {
 		w.add(false)
 	}
 	for _, x := range w.nodes {
-		m := x.m
-		m.synced, m.interval = true, m.cfg.Sync
+		var others []*Record
 		for _, o := range w.nodes {
-			if o != x {
-				m.setClaim(m.add(o.m.Self()), alive)
-			}
+			others = append(others, o.m.Self())
 		}
-		m.hush(m.self)
+		x.m.Acquaint(others)
 		w.at(w.now.Add(time.Duration(w.rand.Int64N(int64(w.probe)))), func() { x.step(Tick{}) })
 	}
 	w.run(3 * w.probe)

@@ -29,12 +29,13 @@ func (m *Machine) bury(x *member) {
 	m.spread(x, true)
 }
 
-// mourn sets when to ask a dead member again, and when to forget it.
+// mourn sets when to ask a dead member again, and when to forget it. Its
+// contacts ask it, for all others.
 func (m *Machine) mourn(x *member) {
 	x.backoff = m.cfg.Probe
 	x.again = m.now + x.backoff + m.upTo(m.cfg.Probe)
 	x.expire = x.since + m.cfg.Evict
-	if m.self == nil && x.claim == dead {
+	if m.self == nil && x.claim == dead || !m.isContact(x) {
 		x.again = never // an observer leaves that to the members
 	}
 	m.schedule(x)

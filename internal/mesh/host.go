@@ -36,6 +36,11 @@ const window = 4 << 20
 // of an idle mesh carries. Keepalives stay: they are sent only in silence.
 const rttTime = 10 * time.Minute
 
+// Connections to more peers than mostConns are given up until there are leastConns,
+// those first that the ring does not use. Each costs 12 bytes a second, both ways, while nobody
+// uses it, and a new one 8 kB: see docs/performance.md, Scale.
+const leastConns, mostConns = 80, 128
+
 func newMuxer() *yamux.Transport {
 	mux := *yamux.DefaultTransport
 	mux.InitialStreamWindowSize, mux.MeasureRTTInterval = window, rttTime
@@ -53,7 +58,7 @@ func newHost(cfg Config) (host.Host, error) {
 	if err != nil {
 		return nil, errs.New(errs.Network, "resource limits: %w", err)
 	}
-	conns, err := connmgr.NewConnManager(1024, 2048, connmgr.WithGracePeriod(time.Minute))
+	conns, err := connmgr.NewConnManager(leastConns, mostConns, connmgr.WithGracePeriod(time.Minute))
 	if err != nil {
 		return nil, errs.New(errs.Network, "connection limits: %w", err)
 	}

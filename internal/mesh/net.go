@@ -170,7 +170,7 @@ func (n *Net) open(ctx context.Context, cfg Config) (err error) {
 		n.handle(n.prefix+name, n.protecting(serve))
 	}
 	n.handle(helloProtocol, n.answerHello)
-	n.handle(n.prefix+ringProtocol, n.serveRing)
+	n.handle(n.prefix+ringProtocol, n.valuing(n.serveRing))
 	n.host.Network().Notify(&network.NotifyBundle{DisconnectedF: n.disconnected})
 	n.step(st, remembered...) // before New returns, so that no view is ever without them
 	n.wg.Go(func() { n.run(st) })

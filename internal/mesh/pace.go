@@ -10,8 +10,12 @@ import (
 // end, before it looks about again.
 const mostTurns = 16
 
+// membersATurn is for how many members a turn is left out, even when something
+// has changed: among many somebody always comes or goes.
+const membersATurn = 16
+
 // A pace tells in which turns to look about: in each while the member table
-// changes, and, while it does not, after ever longer pauses.
+// changes and is small, and, while it does not, after ever longer pauses.
 type pace struct {
 	table uint64 // a sum of the member table in the last turn
 	wait  int    // turns from the last look to the next; 0 before the first
@@ -20,14 +24,17 @@ type pace struct {
 
 // turn begins a turn, and reports whether to look about in it.
 func (p *pace) turn(v *ring.View) bool {
-	if table := sumOf(v); table != p.table || p.wait == 0 {
-		p.table, p.wait, p.left = table, 1, 1
-		return true
+	table, least := sumOf(v), max(1, v.Len()/membersATurn)
+	changed := table != p.table || p.wait == 0
+	if changed {
+		p.table, p.wait, p.left = table, least, min(p.left, least)
 	}
 	if p.left--; p.left > 0 {
 		return false
 	}
-	p.wait = min(2*p.wait, mostTurns)
+	if !changed {
+		p.wait = max(least, min(2*p.wait, mostTurns))
+	}
 	p.left = p.wait
 	return true
 }

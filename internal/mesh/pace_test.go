@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"datamesh"
 	"datamesh/internal/ring"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -34,6 +35,25 @@ func TestLooksAreRareWhileNothingChanges(t *testing.T) {
 	a.waitFor(t, "doubt", func(v *ring.View) bool { return stateOf(v, b.ID()) != ring.Alive })
 	if !p.turn(a.View()) {
 		t.Error("no look although a member has fallen silent")
+	}
+}
+
+// In a large mesh somebody comes or goes in every turn.
+func TestLooksAreRareInALargeMesh(t *testing.T) {
+	var p pace
+	looks := 0
+	for turn := range 10 * 1000 / membersATurn {
+		members := make([]ring.Member, 1000)
+		for i := range members {
+			members[i] = ring.Member{Record: &ring.Record{Peer: datamesh.PeerID{byte(i >> 8), byte(i)}}, State: ring.Alive}
+		}
+		members[turn].State = ring.Dead
+		if p.turn(ring.NewView(members)) {
+			looks++
+		}
+	}
+	if looks < 9 || looks > 11 {
+		t.Errorf("%d looks, want about 10", looks)
 	}
 }
 

@@ -33,6 +33,24 @@ func (n *Net) count(p peer.ID, more int) {
 	}
 }
 
+// ringValue is what a connection is worth that the ring uses, to the connection
+// manager: more than what Kademlia gives any.
+const ringValue = 100
+
+// valued has the connection to a peer be given up after those that the ring does
+// not use. It would be wanted again soon.
+func (n *Net) valued(id datamesh.PeerID) {
+	n.host.ConnManager().TagPeer(peer.ID(id.Multihash()), "ring", ringValue)
+}
+
+// valuing values the peer that is served.
+func (n *Net) valuing(serve func(context.Context, datamesh.PeerID, Stream)) func(context.Context, datamesh.PeerID, Stream) {
+	return func(ctx context.Context, from datamesh.PeerID, s Stream) {
+		n.valued(from)
+		serve(ctx, from, s)
+	}
+}
+
 // protecting protects the peer while it is served.
 func (n *Net) protecting(serve func(context.Context, datamesh.PeerID, Stream)) func(context.Context, datamesh.PeerID, Stream) {
 	return func(ctx context.Context, from datamesh.PeerID, s Stream) {

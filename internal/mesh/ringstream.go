@@ -57,6 +57,7 @@ func (n *Net) askOn(ctx context.Context, s Stream, c ring.Call, moved *ringBytes
 	answer, err := askRing(s, c.Message, moved)
 	took := time.Since(start)
 	if stop() && err == nil {
+		n.valued(c.To)
 		n.kept.give(c.To, s)
 	} else {
 		Abort(s)

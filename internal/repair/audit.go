@@ -251,8 +251,8 @@ func (k *Keeper) demand(ctx context.Context, d *datamesh.Descriptor, index int, 
 	ctx, cancel := k.within(ctx, answerTime)
 	defer cancel()
 	a := Answer{Peer: peer, Key: datamesh.ShardKey{Segment: d.Segment, Index: index}}
-	n := min(hash.Group, d.ShardLen())
-	off := rand.IntN(d.ShardLen() - n + 1)
+	off := hash.Group * rand.IntN((d.ShardLen()+hash.Group-1)/hash.Group) // else it would take two groups
+	n := min(hash.Group, d.ShardLen()-off)
 	got, slice, err := k.net.Shards(peer).GetRange(ctx, a.Key, off, n)
 	if err == nil {
 		if _, ok := hash.Open(slice, off, n, d.Shards[index]); !ok || got.Segment != d.Segment {

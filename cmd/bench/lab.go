@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,6 +47,8 @@ type process struct {
 	cmd   *exec.Cmd
 	peer  string
 	addrs []string
+	port  string   // that it listens on; "": any
+	env   []string // settings of its own
 }
 
 // start has the six nodes run, if they do not.
@@ -67,7 +70,7 @@ func (l *lab) start(ctx context.Context) error {
 
 // launch starts a node, again if it has run before, and waits until it serves.
 func (l *lab) launch(ctx context.Context, p *process) error {
-	args := []string{"service", "--port", "0"}
+	args := []string{"service", "--port", cmp.Or(p.port, "0")}
 	if p == l.nodes[0] {
 		args[0] = "bootstrap"
 	} else {
@@ -79,7 +82,7 @@ func (l *lab) launch(ctx context.Context, p *process) error {
 	}
 	defer log.Close()
 	p.cmd = l.command(context.WithoutCancel(ctx), p.home, args...)
-	p.cmd.Env, p.cmd.Stderr = append(p.cmd.Env, "DATAMESH_MEMBER_HOST="+filepath.Base(p.home)), log
+	p.cmd.Env, p.cmd.Stderr = append(append(p.cmd.Env, "DATAMESH_MEMBER_HOST="+filepath.Base(p.home)), p.env...), log
 	out, err := p.cmd.StdoutPipe()
 	if err == nil {
 		err = p.cmd.Start()

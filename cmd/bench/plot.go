@@ -40,6 +40,9 @@ func (r *Report) plot(dir string) error {
 	if err := draw(size, filepath.Join(dir, "size.svg"), []string{"put", "get"}, put, get); err != nil {
 		return err
 	}
+	if err := r.plotWide(dir); err != nil {
+		return err
+	}
 	losses := r.newPlot("holders that have just died", "MB/s")
 	losses.Y.Min = 0
 	var lost plotter.XYs

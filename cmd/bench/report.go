@@ -192,6 +192,8 @@ var goals = []goal{
 	{work: manyPuts, by: datameshIt, unit: nodePeak, most: 256, every: true},
 	{work: manyList, by: datameshIt, unit: seconds, most: 1},
 	{work: rangeAgain, by: datameshIt, unit: rate, least: 1000},
+	{work: wideGet, by: datameshIt, unit: speed, over: over(wideGet, theLine, speed), least: 0.8},
+	{work: widePut, by: datameshIt, unit: speed, over: over(widePut, theLine, speed), least: 0.8},
 	{work: largePut, by: datameshIt, unit: memory, most: 256, every: true},
 	{work: largeGet, by: datameshIt, unit: memory, most: 256, every: true},
 	{work: "nodes", by: datameshIt, unit: nodePeak, most: 256, every: true},

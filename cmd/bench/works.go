@@ -39,6 +39,7 @@ var works = []work{
 	{"losses", measureLosses},
 	{"sizes", measureSizes},
 	{"small", measureSmall},
+	{"wide", measureWide},
 	{"syncs", measureSyncs},
 	{"many", measureMany},
 	{"range", measureRange},

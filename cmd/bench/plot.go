@@ -21,7 +21,7 @@ const (
 )
 
 // curves are the colours of the lines of a plot, in their order.
-var curves = []color.RGBA{{0x1f, 0x77, 0xb4, 0xff}, {0xd6, 0x27, 0x28, 0xff}}
+var curves = []color.RGBA{{0x1f, 0x77, 0xb4, 0xff}, {0xd6, 0x27, 0x28, 0xff}, {0x2c, 0xa0, 0x2c, 0xff}, {0xff, 0x7f, 0x0e, 0xff}, {0x94, 0x67, 0xbd, 0xff}}
 
 // plot draws what was measured into files of a directory: how throughput goes with
 // the size of objects, and with how many of their holders are dead.
@@ -49,7 +49,10 @@ func (r *Report) plot(dir string) error {
 	for n := range mostDead + 1 {
 		lost = r.point(lost, float64(n), lossy(n))
 	}
-	return draw(losses, filepath.Join(dir, "losses.svg"), []string{"get"}, lost)
+	if err := draw(losses, filepath.Join(dir, "losses.svg"), []string{"get"}, lost); err != nil {
+		return err
+	}
+	return r.plotScale(dir)
 }
 
 func (r *Report) newPlot(x, y string) *plot.Plot {
@@ -78,7 +81,7 @@ func draw(p *plot.Plot, file string, names []string, lines ...plotter.XYs) error
 		if err != nil {
 			return fmt.Errorf("plot %s: %w", file, err)
 		}
-		line.Color, points.Color = curves[i], curves[i]
+		line.Color, points.Color = curves[i%len(curves)], curves[i%len(curves)]
 		p.Add(line, points)
 		p.Legend.Add(names[i], line, points)
 	}

@@ -127,7 +127,7 @@ type Goal struct {
 // judge sets how what was measured stands to the goals.
 func (r *Report) judge() {
 	r.Goals = []Goal{}
-	for _, g := range goals {
+	for _, g := range slices.Concat(goals, scaleGoals()) {
 		if value, ok := g.value(r); ok {
 			r.Goals = append(r.Goals, Goal{Work: g.work, What: g.String(), Least: g.least, Most: g.most, Value: value, Met: g.met(value)})
 		}

@@ -48,6 +48,7 @@ var works = []work{
 	{"memory", measureMemory},
 	{"minio", measureMinio},
 	{"kubo", measureKubo},
+	{"scale", measureScale},
 }
 
 func workNames() (names []string) {

@@ -533,3 +533,26 @@ func (d *Disk) Proofs(ctx context.Context, segments []datamesh.SegmentID) ([]sto
 func (d *Disk) Receipts(ctx context.Context, segment datamesh.SegmentID) ([]*datamesh.Receipt, error) {
 	return nil, ctx.Err()
 }
+
+// assume has a shard be here whose bytes nobody asks for.
+func (d *Disk) assume(desc *datamesh.Descriptor, index int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.row(desc).shards++
+	d.shards[datamesh.ShardKey{Segment: desc.Segment, Index: index}], d.keys = new(kept), nil
+}
+
+// suppose has a shard be reported of a segment that nobody has signed.
+func (d *Disk) suppose(desc *datamesh.Descriptor, h store.Holding) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hold(d.row(desc), h)
+}
+
+// row returns what is known of a segment, which is not checked.
+func (d *Disk) row(desc *datamesh.Descriptor) *row {
+	if d.segments[desc.Segment] == nil {
+		d.segments[desc.Segment], d.order = &row{d: desc, holders: make([][]datamesh.PeerID, len(desc.Shards))}, nil
+	}
+	return d.segments[desc.Segment]
+}

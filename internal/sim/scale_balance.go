@@ -15,10 +15,10 @@ import (
 // average, each relative to its capacity. A member is as full to others as it last
 // said, which it says each 5 % of its capacity.
 //
-// Where there are many members it fills those in a part of the key space, 40 to
-// 80. All others are candidates, too, who are as full as those on average.
+// Where there are many members it fills those in a part of the key space, 80 to
+// 160. All others are candidates, too, who are as full as those on average.
 func Balance(seed uint64, nodes, sites int, capacities []int64) (fullest, mean float64) {
-	const k, m, unit, full = 4, 2, 20, 0.5 // unit: shards for which the smallest has room
+	const k, m, unit, full = 4, 2, 40, 0.5 // unit: shards for which the smallest has room
 	r := rand.New(rand.NewPCG(seed, 0))
 	var all []placement.Candidate
 	used := make([]int64, nodes)
@@ -34,7 +34,7 @@ func Balance(seed uint64, nodes, sites int, capacities []int64) (fullest, mean f
 		all = append(all, c)
 	}
 	bits := 0 // that the ids of all segments begin with
-	for nodes>>bits > 80 {
+	for nodes>>bits > 160 {
 		bits++
 	}
 	var near, far []int

@@ -104,9 +104,6 @@ func (d *disk) writes(ctx context.Context) error {
 	if err := decode(strings.NewReader(printed.String()), &s); err != nil {
 		return err
 	}
-	if err := d.do(ctx, nil, "rm", s.ID, "--now"); err != nil {
-		return err
-	}
 	piece := make([]byte, datamesh.MaxSealed/4)
 	rand.Read(piece)
 	pieces := int(spread*content/float64(len(piece))) + 1
@@ -134,7 +131,7 @@ func (d *disk) writes(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return d.do(ctx, nil, "rm", s.ID, "--now") // after all that it would slow down
 }
 
 // reads gets the large file, and has the disk read a file as large, and copy it.

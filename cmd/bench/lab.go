@@ -236,7 +236,7 @@ func (l *lab) doIn(ctx context.Context, home string, doc any, args ...string) er
 
 func (l *lab) command(ctx context.Context, home string, args ...string) *exec.Cmd {
 	line := append([]string{l.o.exe, "--json", "--home", home}, args...)
-	if l.traced {
+	if l.traced && (home == l.client || args[0] == "bootstrap" || args[0] == "service") { // else the trace of a node would be gone
 		line = append(tracer(home+traceSuffix), line...)
 	}
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 )
@@ -23,6 +24,8 @@ type Report struct {
 	Disk    *Store    `json:"disk,omitempty"` // of that work
 	Figures []*Figure `json:"figures"`
 	Goals   []Goal    `json:"goals"` // those of what was measured
+
+	adding sync.Mutex // held by add
 }
 
 // A Figure is one thing that was measured, once or several times.
@@ -55,8 +58,10 @@ const (
 	p50, p99 = "ms p50", "ms p99"
 )
 
-// add notes values of a figure.
+// add notes values of a figure. It is safe for concurrent use.
 func (r *Report) add(work, by, unit string, runs ...float64) {
+	r.adding.Lock()
+	defer r.adding.Unlock()
 	f := r.figure(work, by, unit)
 	if f == nil {
 		f = &Figure{Work: work, By: by, Unit: unit}

@@ -392,7 +392,11 @@ func (c *Client) Get(ctx context.Context, ref string, o node.GetOptions, open fu
 	case err != nil:
 		return nil, c.broken(ctx, err)
 	}
-	return c.end(ctx, resp.Trailer, info.From+n)
+	fetched, err := c.end(ctx, resp.Trailer, info.From+n)
+	if err == nil && o.Range != nil && fetched.Range == nil {
+		return nil, errs.WithHint(errs.New(errs.Invalid, "the running node gives no part of an object, but all of it"), "it is of an earlier version: restart it")
+	}
+	return fetched, err
 }
 
 // end reads how a get ended when n bytes of the object were there.

@@ -403,3 +403,16 @@ func testCancel(t *testing.T, connect func(*testing.T, Operations) Operations) {
 		}
 	}
 }
+
+func TestAllIsNotTakenForAPart(t *testing.T) {
+	ops := overSocket(t, earlier{&memory{}})
+	put, err := ops.Put(t.Context(), strings.NewReader("all of it"), node.PutOptions{Size: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := node.GetOptions{Range: &node.Range{Offset: 2, Length: 3}}
+	_, err = ops.Get(t.Context(), put.ID.String(), part, func(node.ObjectInfo) (io.Writer, error) { return io.Discard, nil })
+	if !errors.Is(err, errs.Invalid) {
+		t.Errorf("a part of a node that knows none: %v", err)
+	}
+}

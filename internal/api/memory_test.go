@@ -295,3 +295,11 @@ func (m *memory) BackupObjects(_ context.Context, learn bool) (*node.BackupObjec
 func (m *memory) Gone(_ context.Context, ids []datamesh.ObjectID) (*node.Gone, error) {
 	return &node.Gone{Gone: slices.DeleteFunc(ids, func(id datamesh.ObjectID) bool { return id[31]%2 == 0 })}, nil
 }
+
+// earlier is a node of a version that knows no ranges.
+type earlier struct{ *memory }
+
+func (e earlier) Get(ctx context.Context, ref string, options node.GetOptions, open func(node.ObjectInfo) (io.Writer, error)) (*node.Fetched, error) {
+	options.Range = nil
+	return e.memory.Get(ctx, ref, options, open)
+}

@@ -24,6 +24,7 @@ type Config struct {
 	Repair   Repair
 	Scrub    Scrub
 	Audit    Audit
+	Cache    Cache
 	Member   Member
 	Keys     Keys
 	Log      Log
@@ -79,6 +80,13 @@ type Audit struct {
 	Interval time.Duration // in which each segment that the node keeps track of comes round
 }
 
+// Cache says how much of what was read lately is kept.
+type Cache struct {
+	Memory Size          // 0: none
+	Disk   Size          // by a service, in the home; 0: none
+	TTL    time.Duration // from when it was read last; 0: nothing is kept
+}
+
 // Member is what the node says of itself to others: the failure domains it
 // is in. An empty label is unknown.
 type Member struct {
@@ -108,6 +116,7 @@ func Default() Config {
 		Repair: Repair{Grace: 15 * time.Minute, Interval: time.Hour, Rate: 32 << 20},
 		Scrub:  Scrub{Rate: 20 << 20, Interval: 7 * 24 * time.Hour},
 		Audit:  Audit{Interval: 7 * 24 * time.Hour},
+		Cache:  Cache{Memory: 32 << 20, Disk: 1 << 30, TTL: time.Hour},
 		Member: Member{Host: host},
 		Log:    Log{Level: slog.LevelInfo, Format: "text"},
 	}

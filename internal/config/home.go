@@ -59,6 +59,10 @@ func (h Home) Mesh() string { return h.path("mesh") }
 // Store is the directory of the shards that are kept for the mesh.
 func (h Home) Store() string { return h.path("store") }
 
+// Cache is the directory of what a service has read lately, sealed. It may be removed
+// while none runs.
+func (h Home) Cache() string { return h.path("cache") }
+
 // Gets is the directory of the journals of gets that have not ended.
 func (h Home) Gets() string { return h.path("gets") }
 

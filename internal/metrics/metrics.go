@@ -47,6 +47,10 @@ type Metrics struct {
 	inventories    prometheus.Counter
 	differed       prometheus.Counter
 
+	cacheFound   *prometheus.CounterVec // tier
+	cacheMissed  *prometheus.CounterVec // tier
+	cacheDamaged prometheus.Counter
+
 	ringCalls  *prometheus.CounterVec // result
 	ringServed prometheus.Counter
 	ringBytes  *prometheus.CounterVec // direction
@@ -114,6 +118,13 @@ func New() *Metrics {
 		differed: counters(r, "inventory_differences_total",
 			"Ranges of shards of which a member that was told had known something else.").WithLabelValues(),
 
+		cacheFound: counters(r, "cache_hits_total",
+			"What gets found in the cache: frames of 64 KiB in memory or on the disk, and manifests.", "tier"),
+		cacheMissed: counters(r, "cache_misses_total",
+			"What gets looked for in the cache and did not find: frames in neither tier, counted as of the disk, and manifests.", "tier"),
+		cacheDamaged: counters(r, "cache_damaged_total",
+			"Files of the cache that were damaged, and removed.").WithLabelValues(),
+
 		ringCalls: counters(r, "ring_calls_total",
 			"Questions of the member table to other members: probes, and comparisons of tables.", "result"),
 		ringServed: counters(r, "ring_served_total",
@@ -150,6 +161,11 @@ func (m *Metrics) begin() {
 		m.repairedShards.WithLabelValues(cause)
 		m.repairedBytes.WithLabelValues(cause)
 	}
+	for _, tier := range []string{"memory", "disk", "manifest"} {
+		m.cacheFound.WithLabelValues(tier)
+	}
+	m.cacheMissed.WithLabelValues("disk")
+	m.cacheMissed.WithLabelValues("manifest")
 	m.ringCalls.WithLabelValues(ok)
 	m.ringCalls.WithLabelValues("failed")
 	m.ringBytes.WithLabelValues("in")
@@ -267,6 +283,15 @@ func (m *Metrics) InventoryTold(differed int) {
 	m.inventories.Inc()
 	m.differed.Add(float64(differed))
 }
+
+// CacheFound counts what a tier of the cache had.
+func (m *Metrics) CacheFound(tier string) { m.cacheFound.WithLabelValues(tier).Inc() }
+
+// CacheMissed counts what no tier had.
+func (m *Metrics) CacheMissed(tier string) { m.cacheMissed.WithLabelValues(tier).Inc() }
+
+// CacheDamaged counts a file of the cache that was damaged.
+func (m *Metrics) CacheDamaged() { m.cacheDamaged.Inc() }
 
 // RingCalled counts a question to another member, and the bytes that went out
 // for it and came in.

@@ -14,6 +14,8 @@ type State struct {
 	Store                Store     // zero in a node that stores nothing
 	Scrubbed             time.Time // when all shards of the store had been read; zero: not yet
 	WaitingSegments      int       // that are not whole, of those that the node keeps track of
+	CacheMemory          int64
+	CacheDisk            int64
 	CatalogObjects       int64
 	CatalogBytes         int64
 }
@@ -28,7 +30,7 @@ type state struct {
 
 	capacity, used, trash, reserve, free, shards *prometheus.GaugeVec
 	scrubbed, waiting                            *prometheus.GaugeVec
-	objects, bytes                               *prometheus.GaugeVec
+	objects, bytes, cached                       *prometheus.GaugeVec
 }
 
 func newState(r prometheus.Registerer) state {
@@ -43,6 +45,7 @@ func newState(r prometheus.Registerer) state {
 		shards:      gauges(r, "store_shards", "Shards in the store."),
 		scrubbed:    gauges(r, "scrubbed_timestamp_seconds", "When the last pass over all shards of the store ended, in Unix time; 0: none has."),
 		waiting:     gauges(r, "repair_waiting_segments", "Segments that this node keeps track of and that wait for repair, or are being repaired."),
+		cached:      gauges(r, "cache_bytes", "Bytes of what was read lately and is kept.", "tier"),
 		objects:     gauges(r, "catalog_objects", "Objects in the catalog of this home."),
 		bytes:       gauges(r, "catalog_bytes", "Bytes of content of the objects in the catalog of this home."),
 	}
@@ -69,6 +72,8 @@ func (g *state) set(s State) {
 		{g.shards.WithLabelValues(), s.Store.Shards},
 		{g.scrubbed.WithLabelValues(), scrubbed},
 		{g.waiting.WithLabelValues(), int64(s.WaitingSegments)},
+		{g.cached.WithLabelValues("memory"), s.CacheMemory},
+		{g.cached.WithLabelValues("disk"), s.CacheDisk},
 		{g.objects.WithLabelValues(), s.CatalogObjects},
 		{g.bytes.WithLabelValues(), s.CatalogBytes},
 	} {

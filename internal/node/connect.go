@@ -83,6 +83,9 @@ func (n *Node) connect(ctx context.Context) (*link, error) {
 	n.link = l
 	l.objects = object.New(&members{l}, n.keys, n.journal, n.opt.Config.Put.Grace)
 	l.objects.Events, l.objects.Parity = n.objectEvents(), n.opt.Config.Put.Code.M
+	l.objects.Cache = n.openCache(l)
+	n.cached.Store(l.objects.Cache)
+	n.wg.Go(func() { l.objects.Cache.Run(n.ctx) })
 	n.wg.Go(func() { n.sweep(l) })
 	if n.opt.Role == Storage {
 		n.wg.Go(func() { n.keepNames(l) })

@@ -14,6 +14,7 @@ func (n *Node) Metrics(ctx context.Context) (*Metrics, error) {
 	}
 	state := metrics.State{Alive: s.Members.Alive, Suspect: s.Members.Suspect, Dead: s.Members.Dead,
 		Connections: s.Members.Connected, CatalogObjects: s.Catalog.Objects, CatalogBytes: s.Catalog.Bytes}
+	state.CacheMemory, state.CacheDisk = n.cached.Load().Usage()
 	if d := s.Store; d != nil {
 		state.Store = metrics.Store{Capacity: d.Capacity, Used: d.Used, Trash: d.Trash, Reserve: d.Reserve, Free: d.Free, Shards: d.Shards}
 	}

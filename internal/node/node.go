@@ -17,9 +17,11 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"datamesh"
+	"datamesh/internal/cache"
 	"datamesh/internal/catalog"
 	"datamesh/internal/config"
 	"datamesh/internal/crypt"
@@ -74,6 +76,7 @@ type Node struct {
 	catalog *catalog.Catalog // nil while a home is examined
 	journal *object.Journal
 	metrics *metrics.Metrics
+	cached  atomic.Pointer[cache.Cache] // nil until there is a link, or if nothing is kept
 	started time.Time
 	now     func() time.Time // by which strays are old enough
 	board   board
@@ -192,6 +195,9 @@ func (n *Node) close() error {
 
 func (l *link) close() error {
 	l.client.Close()
+	if l.objects != nil {
+		l.objects.Cache.Close()
+	}
 	var err error
 	if l.net != nil {
 		err = l.net.Close()
@@ -258,6 +264,7 @@ func (n *Node) own(keys *keyring.Ring, err error) (*keyring.Ring, error) {
 		err = n.catalog.Belong(ctx, keys.OwnerKey())
 	}
 	if err != nil {
+		n.cached.Load().Lock()
 		return nil, err
 	}
 	epoch, _, err := n.catalog.Epoch(ctx)
@@ -327,6 +334,7 @@ func (n *Node) Identity(context.Context) (Identity, error) {
 // passphrase. Kind: Authentication.
 func (n *Node) locked() error {
 	if _, err := n.secrets.Load(); errors.Is(err, errs.Authentication) {
+		n.cached.Load().Lock()
 		return err
 	}
 	return nil

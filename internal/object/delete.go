@@ -247,6 +247,9 @@ func (o *Objects) say(ctx context.Context, all []*sentence, word func(*sentence)
 	if len(all) == 0 {
 		return nil
 	}
+	for _, s := range all {
+		o.Cache.Forget(s.d.Segment, s.d.Length)
+	}
 	return o.tellWords(ctx, all, word).err(ctx)
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"datamesh"
+	"datamesh/internal/cache"
 	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
@@ -66,15 +67,12 @@ func (o *Objects) newGet(ctx context.Context) *get {
 }
 
 func (g *get) run(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (io.Writer, int64, int64, error)) error {
-	m, err := g.manifest(ctx, id)
+	x, err := g.index(ctx, id)
 	if err != nil {
 		return err
 	}
-	refs, peers, err := g.segments(ctx, m)
-	if err != nil {
-		return err
-	}
-	w, from, n, err := open(m)
+	w, from, n, err := open(x.Manifest)
+	m, refs, peers := x.Manifest, x.Segments, x.Peers
 	switch {
 	case err != nil:
 		return err
@@ -100,10 +98,46 @@ func (g *get) run(ctx context.Context, id datamesh.ObjectID, open func(*format.M
 		}
 	}
 	part := &window{w, from, n}
-	if n <= maxFrames*datamesh.FrameContent && n < format.Content(refs)/2 && !slices.ContainsFunc(refs, packed) {
-		return g.frames(ctx, part, refs, peers, from, n)
+	if n <= maxFrames*datamesh.FrameContent && len(refs) <= maxCuts && !slices.ContainsFunc(refs, packed) { // of what is packed no frame opens alone
+		err = g.frames(ctx, part, refs, peers, from, n)
+	} else {
+		err = g.content(ctx, part, refs, peers)
 	}
-	return g.content(ctx, part, refs, peers)
+	if err != nil {
+		g.o.Cache.ForgetObject(id) // its segments may be gone, or elsewhere
+	}
+	return err
+}
+
+// index returns the manifest of an object and its segments, which the user may have
+// read lately.
+func (g *get) index(ctx context.Context, id datamesh.ObjectID) (*cache.Object, error) {
+	if g.ids != nil || g.o.Cache == nil {
+		return g.readIndex(ctx, id)
+	}
+	keys, err := g.o.keys()
+	if err != nil {
+		return nil, err
+	}
+	reader := cache.Reader{Owner: keys.OwnerKey(), Epoch: keys.Epoch, Identities: len(keys.Identities)}
+	if x, ok := g.o.Cache.Object(id, reader); ok {
+		return x, nil
+	}
+	g.ids = keys.Identities
+	x, err := g.readIndex(ctx, id)
+	if err == nil {
+		g.o.Cache.KeepObject(id, reader, x)
+	}
+	return x, err
+}
+
+func (g *get) readIndex(ctx context.Context, id datamesh.ObjectID) (*cache.Object, error) {
+	m, err := g.manifest(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	refs, peers, err := g.segments(ctx, m)
+	return &cache.Object{Manifest: m, Segments: refs, Peers: peers}, err
 }
 
 // A window writes n bytes of what it is given, after the first skip.

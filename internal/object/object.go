@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"datamesh"
+	"datamesh/internal/cache"
 	"datamesh/internal/compress"
 	"datamesh/internal/crypt"
 	"datamesh/internal/erasure"
@@ -61,8 +62,9 @@ type Events struct {
 
 // Objects puts and gets objects for one user. It is safe for concurrent use.
 type Objects struct {
-	Events Events // not to be changed once a put or get has begun, nor is Parity
-	Parity int    // m of the code that puts use: so many members may vanish
+	Events Events       // not to be changed once a put or get has begun, nor is Parity
+	Parity int          // m of the code that puts use: so many members may vanish
+	Cache  *cache.Cache // of what gets read; nil: none. As Events
 
 	net     Net
 	keys    func() (*keyring.Ring, error)

@@ -109,7 +109,12 @@ func TestRangesAreReadFromOthers(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, 6)
 			u, id, content := ranged(t, w)
-			lost := w.members[1:3]
+			m, err := u.Manifest(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			holder := func(index int) *member { return w.member(m.Peers[m.Segments[0].Hints[index]]) }
+			lost := []*member{holder(1), holder(2)} // that are asked for what is in the first segment
 			for _, m := range lost {
 				m.set(fault)
 			}
@@ -128,7 +133,7 @@ func TestRangesAreReadFromOthers(t *testing.T) {
 					t.Errorf("%v: %v is not named", fault, m.id)
 				}
 			}
-			w.members[3].set(fault)
+			holder(3).set(fault)
 			got, _, err := u.part(id, 100_000, 3<<20)
 			if kind := errs.KindOf(err); kind != errs.Unavailable && kind != errs.Integrity {
 				t.Errorf("%v: three lost: %d bytes, %v", fault, len(got), err)

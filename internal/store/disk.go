@@ -199,6 +199,16 @@ type Usage struct {
 // as used.
 func (d *Disk) Usage() Usage { return d.room.usage() }
 
+// Spare returns how many bytes the file system has free beside the reserve, which is less
+// than 0 if it has not even that. Kind: IO.
+func (d *Disk) Spare() (int64, error) {
+	free, err := freeSpace(d.dir)
+	if err != nil {
+		return 0, errs.New(kindOf(err), "free space: %w", err)
+	}
+	return free - d.room.reserve, nil
+}
+
 // Offer returns how many bytes shards may take, and how many of them are taken:
 // by shards, or by whatever else has filled the file system, on which a put
 // needs room too.

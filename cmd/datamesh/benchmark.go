@@ -18,7 +18,7 @@ import (
 func (c *cli) benchmarkCommand() *cobra.Command {
 	var (
 		o               benchmark.Options
-		sizes           string
+		sizes, part     string
 		count, inFlight uint16
 	)
 	cmd := &cobra.Command{
@@ -35,6 +35,11 @@ synced and the mesh knows the name. Percentiles are the nearest ranks of all
 operations; of fewer than 20 there is none above the median. Nothing is warmed up
 before, and what is got was put just before, so that the members have it in memory.
 
+With --range it puts one object of each size and reads random parts of it, and then
+the same again in another order: what was not in the cache of a running node the
+first time is there the second, as far as it has room, and how much came from
+where is counted.
+
 What stays is that the objects are gone: for ever some 50 bytes of each in the log of
 the catalog, and some 400 of each segment on the members that keep who holds it.`,
 		Args:              arity(0, 0),
@@ -43,7 +48,8 @@ the catalog, and some 400 of each segment on the members that keep who holds it.
 	flags := cmd.Flags()
 	flags.StringVar(&sizes, "size", "4KiB,1MiB,64MiB", "`SIZES` of objects, separated by commas")
 	flags.Uint16Var(&inFlight, "in-flight", 1, "`N` puts, and later gets, at once, at most 128")
-	flags.Uint16Var(&count, "count", 0, "`N` objects of each size (default as many as have 256 MiB together, from 4 to 100)")
+	flags.Uint16Var(&count, "count", 0, "`N` objects of each size (default as many as have 256 MiB together, from 4 to 100), or ranges (default 1000)")
+	flags.StringVar(&part, "range", "", "read parts of this `SIZE` of one object of each size, and not whole ones")
 	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if flags.Changed("count") && (count < 1 || count > benchmark.MaxCount) {
@@ -58,6 +64,13 @@ the catalog, and some 400 of each segment on the members that keep who holds it.
 				return errs.WithHint(errs.New(errs.Invalid, "--size: %w", err), "datamesh benchmark --size 4KiB,1MiB")
 			}
 			o.Sizes = append(o.Sizes, int64(n))
+		}
+		if part != "" {
+			n, err := config.ParseSize(part)
+			if err != nil || n < 1 {
+				return errs.WithHint(errs.New(errs.Invalid, "--range: %q is not a size from 1 byte on", part), "datamesh benchmark --size 1GiB --range 64KiB")
+			}
+			o.Range = int64(n)
 		}
 		o.Count, o.InFlight = int(count), int(inFlight)
 		return c.withKeys(cmd.Context(), func(ops api.Operations) error { return c.benchmark(cmd.Context(), ops, o) })
@@ -151,6 +164,12 @@ func benchmarkText(w io.Writer, r *benchmark.Result) {
 	row(w, "SIZE", "WHAT", "OPERATIONS", "FAILED", "MB/S", "OPS/S", "P50", "P95", "P99", "MAX")
 	for _, s := range r.Sizes {
 		measuredRow(w, s.Size, "put", s.Put)
+		if r := s.Range; r != nil {
+			measuredRow(w, r.Length, "range", r.First)
+			measuredRow(w, r.Length, "again", r.Again)
+			row(w, "", "from cache", fmt.Sprintf("%d in memory, %d on disk, %d missed", r.Memory, r.Disk, r.Missed))
+			continue
+		}
 		measuredRow(w, s.Size, "get", s.Get)
 		l := s.Get.FirstByte
 		row(w, size(s.Size), "first byte", "", "", "", "", ms(l.P50), ms(l.P95), ms(l.P99), ms(l.Max))

@@ -55,6 +55,7 @@ type Mesh interface {
 	Delete(ctx context.Context, ref string, o node.DeleteOptions) (*node.Removed, error)
 	Deleted(ctx context.Context) (*node.DeletedObjects, error)
 	Transfers(ctx context.Context, id string) (*node.Transfers, error)
+	Metrics(ctx context.Context) (*node.Metrics, error)
 }
 
 // Options say what is measured.
@@ -62,6 +63,7 @@ type Options struct {
 	Sizes    []int64 // of the objects, in bytes
 	Count    int     // of objects of each size; 0: as many as have 256 MiB together, from 4 to 100
 	InFlight int     // puts, and later gets, at once; 0 is 1
+	Range    int64   // not 0: of one object of each size so many bytes are read at a time, Count times (0: 1,000), and again
 	Events   Events
 }
 
@@ -119,6 +121,8 @@ func (o *Options) check() error {
 		return errs.New(errs.Invalid, "from 1 to %d may be in flight, not %d", MaxInFlight, o.InFlight)
 	case o.Count < 0 || o.Count > MaxCount:
 		return errs.New(errs.Invalid, "from 1 to %d objects of a size can be measured, not %d", MaxCount, o.Count)
+	case o.Range < 0:
+		return errs.New(errs.Invalid, "a range of %d bytes", o.Range)
 	}
 	for i, size := range o.Sizes {
 		if size < 1 {
@@ -133,6 +137,9 @@ func (o *Options) check() error {
 
 // count returns how many objects of a size are put.
 func (o *Options) count(size int64) int {
+	if o.Range > 0 {
+		return 1
+	}
 	if o.Count > 0 {
 		return o.Count
 	}

@@ -29,10 +29,17 @@ func newNoise() *noise {
 }
 
 // of returns the content of an object, which has no end.
-func (n *noise) of(number uint64) io.Reader {
+func (n *noise) of(number uint64) io.Reader { return n.from(number, 0) }
+
+// from returns the content of an object from an offset on.
+func (n *noise) from(number uint64, offset int64) io.Reader {
 	var start [aes.BlockSize]byte
 	binary.BigEndian.PutUint64(start[:], number) // before the blocks, of which no object has more than 64 bits can count
-	return &stream{cipher.NewCTR(n.block, start[:])}
+	binary.BigEndian.PutUint64(start[8:], uint64(offset/aes.BlockSize))
+	s := &stream{cipher.NewCTR(n.block, start[:])}
+	var skipped [aes.BlockSize]byte
+	s.Read(skipped[:offset%aes.BlockSize]) // never fails
+	return s
 }
 
 type stream struct{ cipher.Stream }

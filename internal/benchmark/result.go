@@ -22,7 +22,18 @@ type Result struct {
 type Sized struct {
 	Size int64    `json:"size"`
 	Put  Measured `json:"put"`
-	Get  Measured `json:"get"`
+	Get  Measured `json:"get"` // of whole objects
+
+	Range *Ranged `json:"range,omitempty"`
+}
+
+// measured returns all that was measured.
+func (s *Sized) measured() []*Measured {
+	all := []*Measured{&s.Put, &s.Get}
+	if s.Range != nil {
+		all = append(all, &s.Range.First, &s.Range.Again)
+	}
+	return all
 }
 
 // Measured is what was measured of one kind of operation. Rates and latencies are
@@ -116,7 +127,7 @@ func (m *Measured) conclude(samples []sample, size int64, began time.Time) {
 // bytes than were put, and returns the first error of the latter, or else of the former.
 func (r *Result) Failures() (failed, wrong int, first error) {
 	for i := range r.Sizes {
-		for _, m := range []*Measured{&r.Sizes[i].Put, &r.Sizes[i].Get} {
+		for _, m := range r.Sizes[i].measured() {
 			if m.first != nil && (first == nil || wrong == 0 && m.Wrong > 0) {
 				first = m.first
 			}
@@ -129,8 +140,10 @@ func (r *Result) Failures() (failed, wrong int, first error) {
 
 // Operations counts all operations that went well.
 func (r *Result) Operations() (n int) {
-	for _, s := range r.Sizes {
-		n += s.Put.Operations + s.Get.Operations
+	for i := range r.Sizes {
+		for _, m := range r.Sizes[i].measured() {
+			n += m.Operations
+		}
 	}
 	return n
 }

@@ -21,6 +21,7 @@ type object struct {
 	number uint64 // of this run, by which its content is made
 	name   string
 	size   int64
+	offset int64 // of the range of it that is read
 
 	id     datamesh.ObjectID
 	stored int64 // bytes of all shards; 0: it is not stored
@@ -47,7 +48,9 @@ func (b *Benchmark) measure(ctx context.Context, r *Result) error {
 		for _, o := range objects {
 			r.StoredBytes = plus(r.StoredBytes, o.stored)
 		}
-		if err == nil {
+		if err == nil && b.opt.Range > 0 && objects[0].stored > 0 {
+			s.Range, err = b.ranges(ctx, objects[0])
+		} else if err == nil {
 			objects = slices.DeleteFunc(objects, func(o object) bool { return o.stored == 0 })
 			err = b.phase(ctx, "get", size, objects, &s.Get, b.get)
 		}

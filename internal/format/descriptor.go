@@ -2,6 +2,7 @@ package format
 
 import (
 	"crypto/ed25519"
+	"sync"
 
 	"datamesh"
 	"datamesh/internal/errs"
@@ -64,11 +65,54 @@ func DecodeDescriptor(b []byte) (*datamesh.Descriptor, error) {
 	if err != nil {
 		return nil, err
 	}
+	key := signedSegment{d.Segment, d.Signature}
+	if goodDescriptors.has(key) {
+		return d, nil
+	}
 	digest := hash.Derive(signatureContext, d.Segment[:])
 	if !ed25519.Verify(d.Owner[:], digest[:], d.Signature[:]) {
 		return nil, errs.New(errs.Authentication, "descriptor %s: not signed by its owner", d.Segment)
 	}
+	goodDescriptors.add(key)
 	return d, nil
+}
+
+// goodDescriptors are those whose signature was found good lately: a node meets
+// each with a shard, with a report and with an answer, and a check takes a hundred
+// times what it takes to look here.
+var goodDescriptors memo
+
+// A signedSegment is all that a signature depends on: the segment is the hash of
+// what is signed, the owner's key included.
+type signedSegment struct {
+	segment   datamesh.SegmentID
+	signature [ed25519.SignatureSize]byte
+}
+
+// A memo has the last of what was added to it: memoLen at least, and at most twice
+// as many.
+type memo struct {
+	mu         sync.Mutex // guards the rest
+	young, old map[signedSegment]struct{}
+}
+
+const memoLen = 2048
+
+func (m *memo) has(key signedSegment) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, young := m.young[key]
+	_, old := m.old[key]
+	return young || old
+}
+
+func (m *memo) add(key signedSegment) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.young == nil || len(m.young) >= memoLen {
+		m.young, m.old = map[signedSegment]struct{}{}, m.young
+	}
+	m.young[key] = struct{}{}
 }
 
 // ReadDescriptor reads a descriptor whose signature was checked before, and

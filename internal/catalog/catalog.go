@@ -59,6 +59,7 @@ type Catalog struct {
 	named   string       // what holds of the rows of objects that have the name ?1
 	aliases bool         // objects have further names
 	adding  sync.RWMutex // held for reading by Add, and for writing by Close
+	reads   statements
 
 	waiting waiting
 	turn    chan struct{} // of one place, which the goroutine has that writes
@@ -75,7 +76,7 @@ func (c *Catalog) Close() error {
 }
 
 // close is Close where there is no Add.
-func (c *Catalog) close() error { return errors.Join(c.writer.close(), c.db.Close()) }
+func (c *Catalog) close() error { return errors.Join(c.reads.close(), c.writer.close(), c.db.Close()) }
 
 // Add adds an object. Kinds: Invalid (the name, the type or a tag is not valid UTF-8 or
 // too long), Exists (the id is there).
@@ -181,7 +182,7 @@ func (c *Catalog) List(ctx context.Context) iter.Seq2[Entry, error] {
 
 // ByID returns the object of that id. Kind: FileNotFound.
 func (c *Catalog) ByID(ctx context.Context, id datamesh.ObjectID) (Entry, error) {
-	e, err := c.scan(ctx, c.db.QueryRowContext(ctx, c.query(`WHERE id = ? AND `+c.live), id[:]))
+	e, err := c.scan(ctx, c.row(ctx, c.query(`WHERE id = ? AND `+c.live), id[:]))
 	if errors.Is(err, sql.ErrNoRows) {
 		return e, errs.New(errs.FileNotFound, "object %v is not in the catalog", id)
 	}
@@ -193,7 +194,7 @@ func (c *Catalog) ByName(ctx context.Context, name string) (Entry, error) {
 	if name == "" {
 		return Entry{}, errs.New(errs.FileNotFound, "objects without a name are known by their ids")
 	}
-	e, err := c.scan(ctx, c.db.QueryRowContext(ctx, c.query(`WHERE `+c.named+` AND `+c.live+` ORDER BY created DESC, row DESC LIMIT 1`), name))
+	e, err := c.scan(ctx, c.row(ctx, c.query(`WHERE `+c.named+` AND `+c.live+` ORDER BY created DESC, row DESC LIMIT 1`), name))
 	if errors.Is(err, sql.ErrNoRows) {
 		return e, errs.New(errs.FileNotFound, "no object in the catalog has that name")
 	}
@@ -202,20 +203,33 @@ func (c *Catalog) ByName(ctx context.Context, name string) (Entry, error) {
 
 // Named counts the objects that have that name.
 func (c *Catalog) Named(ctx context.Context, name string) (n int, err error) {
-	err = c.db.QueryRowContext(ctx, `SELECT count(*) FROM object WHERE `+c.named+` AND `+c.live, name).Scan(&n)
+	err = c.row(ctx, `SELECT count(*) FROM object WHERE `+c.named+` AND `+c.live, name).Scan(&n)
 	return n, c.classify(ctx, err)
 }
 
 // Stats counts the objects and their bytes.
 func (c *Catalog) Stats(ctx context.Context) (Stats, error) {
 	var s Stats
-	err := c.db.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE `+listed+`), coalesce(sum(size) FILTER (WHERE `+listed+`), 0),
+	err := c.row(ctx, `SELECT count(*) FILTER (WHERE `+listed+`), coalesce(sum(size) FILTER (WHERE `+listed+`), 0),
 		count(*) FILTER (WHERE NOT `+listed+`) FROM object WHERE `+c.live).Scan(&s.Objects, &s.Bytes, &s.Internal)
 	return s, c.classify(ctx, err)
 }
 
 // A scanner is a row.
 type scanner interface{ Scan(...any) error }
+
+// row returns the one row of a query, which is compiled once for each connection.
+func (c *Catalog) row(ctx context.Context, query string, args ...any) scanner {
+	s, err := c.reads.prepare(ctx, c.db, query)
+	if err != nil {
+		return noRow{err}
+	}
+	return s.QueryRowContext(ctx, args...)
+}
+
+type noRow struct{ err error }
+
+func (r noRow) Scan(...any) error { return r.err }
 
 // scan reads a row of columns, and others after them. Its error may be
 // [sql.ErrNoRows].

@@ -233,7 +233,7 @@ func (c *Catalog) Versions(ctx context.Context, name string) (all []DeletedEntry
 }
 
 func (c *Catalog) deleted(ctx context.Context, query string, arg any) (DeletedEntry, error) {
-	e, err := c.scanDeleted(ctx, c.db.QueryRowContext(ctx, query, arg))
+	e, err := c.scanDeleted(ctx, c.row(ctx, query, arg))
 	if errors.Is(err, sql.ErrNoRows) {
 		return e, errs.New(errs.FileNotFound, "no such object was deleted")
 	}

@@ -197,7 +197,7 @@ func (w *writing) stateOf(id datamesh.ObjectID) (*format.Change, error) {
 // Device returns the id of this device.
 func (c *Catalog) Device(ctx context.Context) (id DeviceID, err error) {
 	var b []byte
-	err = c.db.QueryRowContext(ctx, `SELECT id FROM device`).Scan(&b)
+	err = c.row(ctx, `SELECT id FROM device`).Scan(&b)
 	copy(id[:], b)
 	return id, c.classify(ctx, err)
 }
@@ -211,7 +211,7 @@ type Seal func(device DeviceID, seq, base uint64, block *format.LogBlock) ([]byt
 // bytes of a number are the same for ever. It returns nil if all is in the mesh.
 func (c *Catalog) Unsent(ctx context.Context, seal Seal) (seq uint64, record []byte, err error) {
 	var waits bool // mostly nothing does, since others have sent it: to see that nobody must wait for who writes
-	err = c.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM record WHERE acked = 0) OR EXISTS (SELECT 1 FROM change WHERE run IS NULL AND record IS NULL)`).Scan(&waits)
+	err = c.row(ctx, `SELECT EXISTS (SELECT 1 FROM record WHERE acked = 0) OR EXISTS (SELECT 1 FROM change WHERE run IS NULL AND record IS NULL)`).Scan(&waits)
 	if err != nil || !waits {
 		return 0, nil, c.classify(ctx, err)
 	}
@@ -336,7 +336,7 @@ type Source struct {
 
 // Knows reports whether a source was learnt from.
 func (c *Catalog) Knows(ctx context.Context, s Source) (known bool, err error) {
-	err = c.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM met WHERE device = ? AND what = ?)`, s.Device[:], s.What[:]).Scan(&known)
+	err = c.row(ctx, `SELECT EXISTS (SELECT 1 FROM met WHERE device = ? AND what = ?)`, s.Device[:], s.What[:]).Scan(&known)
 	return known, c.classify(ctx, err)
 }
 

@@ -175,7 +175,7 @@ func (c *Catalog) see(ctx context.Context) error {
 // hasColumn reports whether objects have a column that they have not in earlier
 // versions.
 func (c *Catalog) hasColumn(ctx context.Context, name string) (has bool, err error) {
-	err = c.db.QueryRowContext(ctx, hasColumn, name).Scan(&has)
+	err = c.row(ctx, hasColumn, name).Scan(&has)
 	return has, c.classify(ctx, err)
 }
 
@@ -199,7 +199,7 @@ func (c *Catalog) addColumns(ctx context.Context, column, statements string) err
 
 // has reports whether the catalog has a table that earlier versions have not.
 func (c *Catalog) has(ctx context.Context, table string) (has bool, err error) {
-	err = c.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?)`, table).Scan(&has)
+	err = c.row(ctx, `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?)`, table).Scan(&has)
 	return has, c.classify(ctx, err)
 }
 

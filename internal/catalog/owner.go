@@ -75,7 +75,7 @@ func (c *Catalog) owner(ctx context.Context) (key []byte, err error) {
 	if has, err := c.has(ctx, "owner"); err != nil || !has {
 		return nil, err
 	}
-	err = c.db.QueryRowContext(ctx, `SELECT key FROM owner`).Scan(&key)
+	err = c.row(ctx, `SELECT key FROM owner`).Scan(&key)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}

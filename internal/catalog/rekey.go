@@ -81,7 +81,7 @@ func (c *Catalog) Rekey(ctx context.Context, old datamesh.ObjectID, e Entry, fin
 // has yet to delete.
 func (c *Catalog) Rekeyed(ctx context.Context) (all []Rekeyed, err error) {
 	var none bool
-	if err := c.db.QueryRowContext(ctx, `SELECT NOT EXISTS (SELECT 1 FROM rekeyed)`).Scan(&none); err != nil || none {
+	if err := c.row(ctx, `SELECT NOT EXISTS (SELECT 1 FROM rekeyed)`).Scan(&none); err != nil || none {
 		return nil, c.classify(ctx, err)
 	}
 	err = c.write(ctx, func(tx *writing) error {

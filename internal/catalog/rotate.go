@@ -99,7 +99,7 @@ func (c *Catalog) Epoch(ctx context.Context) (epoch int, complete bool, err erro
 		return 0, true, err
 	}
 	var ended int
-	err = c.db.QueryRowContext(ctx, `SELECT coalesce(max(n), 0), coalesce(max(n) FILTER (WHERE id = ?), 0) FROM epoch`, endedEpoch).Scan(&epoch, &ended)
+	err = c.row(ctx, `SELECT coalesce(max(n), 0), coalesce(max(n) FILTER (WHERE id = ?), 0) FROM epoch`, endedEpoch).Scan(&epoch, &ended)
 	return epoch, epoch == ended, c.classify(ctx, err)
 }
 
@@ -211,7 +211,7 @@ func (c *Catalog) Dropped(ctx context.Context, id datamesh.ObjectID) error {
 // WasObject reports whether an object has, or had, that id, so that its content
 // is in use.
 func (c *Catalog) WasObject(ctx context.Context, id datamesh.ObjectID) (was bool, err error) {
-	err = c.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM former WHERE id = ?1 OR now = ?1)`, id[:]).Scan(&was)
+	err = c.row(ctx, `SELECT EXISTS (SELECT 1 FROM former WHERE id = ?1 OR now = ?1)`, id[:]).Scan(&was)
 	return was, c.classify(ctx, err)
 }
 

@@ -104,7 +104,7 @@ func (c *Catalog) WriteRun(ctx context.Context, m *Merge, w io.Writer) error {
 	}
 	for _, n := range m.changes {
 		var body []byte
-		if err := c.db.QueryRowContext(ctx, `SELECT body FROM change WHERE n = ?`, n).Scan(&body); err != nil {
+		if err := c.row(ctx, `SELECT body FROM change WHERE n = ?`, n).Scan(&body); err != nil {
 			return c.classify(ctx, err)
 		}
 		change, err := readChange(body)
@@ -274,6 +274,6 @@ func (c *Catalog) Gone(ctx context.Context, id datamesh.ObjectID) error {
 
 // IsRun reports whether an object is a run of this device.
 func (c *Catalog) IsRun(ctx context.Context, id datamesh.ObjectID) (is bool, err error) {
-	err = c.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM run WHERE object = ?)`, id[:]).Scan(&is)
+	err = c.row(ctx, `SELECT EXISTS (SELECT 1 FROM run WHERE object = ?)`, id[:]).Scan(&is)
 	return is, c.classify(ctx, err)
 }

@@ -264,7 +264,7 @@ func scanShares(rows *sql.Rows) (all []Share, err error) {
 
 // IsShare reports whether an id is that of a second manifest.
 func (c *Catalog) IsShare(ctx context.Context, id datamesh.ObjectID) (is bool, err error) {
-	err = c.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM share WHERE id = ?)`, id[:]).Scan(&is)
+	err = c.row(ctx, `SELECT EXISTS (SELECT 1 FROM share WHERE id = ?)`, id[:]).Scan(&is)
 	return is, c.classify(ctx, err)
 }
 

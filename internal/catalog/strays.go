@@ -102,7 +102,7 @@ func (c *Catalog) each(ctx context.Context, scan func(*sql.Rows) error, query st
 
 // IsWhole reports whether all segments of an object are known.
 func (c *Catalog) IsWhole(ctx context.Context, id datamesh.ObjectID) (is bool, err error) {
-	err = c.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM whole WHERE object = ?)`, id[:]).Scan(&is)
+	err = c.row(ctx, `SELECT EXISTS (SELECT 1 FROM whole WHERE object = ?)`, id[:]).Scan(&is)
 	return is, c.classify(ctx, err)
 }
 
@@ -152,7 +152,7 @@ func (c *Catalog) PartOf(ctx context.Context, segment datamesh.SegmentID) (objec
 // Looked returns when all was looked at last; the zero time: never.
 func (c *Catalog) Looked(ctx context.Context) (time.Time, error) {
 	var at int64
-	err := c.db.QueryRowContext(ctx, `SELECT at FROM looked`).Scan(&at)
+	err := c.row(ctx, `SELECT at FROM looked`).Scan(&at)
 	if errors.Is(err, sql.ErrNoRows) {
 		return time.Time{}, nil
 	}

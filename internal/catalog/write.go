@@ -151,7 +151,6 @@ func (c *Catalog) begin() (err error) {
 		if c.writer.conn, err = c.db.Conn(context.Background()); err != nil {
 			return err
 		}
-		c.writer.prepared = map[string]*sql.Stmt{}
 	}
 	return c.writer.run(`BEGIN IMMEDIATE`)
 }
@@ -194,23 +193,16 @@ func (m *change) do(w *writing) (err error) {
 
 var errPanicked = errs.New(errs.Other, "a change panicked")
 
-// A writer is a connection that writes, and the statements that have been prepared
-// on it, by their text.
+// A writer is a connection that writes, and what was compiled on it. A statement runs
+// to its end whatever context ends: SQLite takes back a whole transaction of which a
+// statement is interrupted.
 type writer struct {
 	conn     *sql.Conn // nil before the first transaction
-	prepared map[string]*sql.Stmt
+	prepared statements
 }
 
-// prepare returns a statement that is compiled once. It runs to its end whatever
-// context ends: SQLite takes back a whole transaction of which a statement is
-// interrupted.
-func (w *writer) prepare(statement string) (s *sql.Stmt, err error) {
-	if s = w.prepared[statement]; s == nil {
-		if s, err = w.conn.PrepareContext(context.Background(), statement); err == nil {
-			w.prepared[statement] = s
-		}
-	}
-	return s, err
+func (w *writer) prepare(text string) (*sql.Stmt, error) {
+	return w.prepared.prepare(context.Background(), w.conn, text)
 }
 
 func (w *writer) run(statement string) error {
@@ -221,15 +213,51 @@ func (w *writer) run(statement string) error {
 	return err
 }
 
-func (w *writer) close() (err error) {
-	for _, s := range w.prepared {
-		err = errors.Join(err, s.Close())
-	}
+func (w *writer) close() error {
+	err := w.prepared.close()
 	if w.conn != nil {
 		err = errors.Join(err, w.conn.Close())
+		w.conn = nil
 	}
-	*w = writer{}
 	return err
+}
+
+// statements have been compiled, and are kept by their text.
+type statements struct {
+	mu  sync.Mutex // guards all
+	all map[string]*sql.Stmt
+}
+
+func (s *statements) prepare(ctx context.Context, on preparer, text string) (*sql.Stmt, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if stmt := s.all[text]; stmt != nil {
+		return stmt, nil
+	}
+	stmt, err := on.PrepareContext(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	if s.all == nil {
+		s.all = map[string]*sql.Stmt{}
+	}
+	s.all[text] = stmt
+	return stmt, nil
+}
+
+func (s *statements) close() (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, stmt := range s.all {
+		err = errors.Join(err, stmt.Close())
+	}
+	s.all = nil
+	return err
+}
+
+// A preparer is a database, or a connection to it.
+type preparer interface {
+	PrepareContext(context.Context, string) (*sql.Stmt, error)
 }
 
 // A writing is a change that is being made.

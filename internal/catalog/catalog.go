@@ -62,9 +62,10 @@ type Catalog struct {
 	reads   statements
 
 	waiting waiting
-	turn    chan struct{} // of one place, which the goroutine has that writes
-	writer  writer        // of whoever has the turn
-	last    int           // changes that were made together last, likewise
+	writing sync.WaitGroup // of the goroutine that writes, whose the rest is
+	writer  writer
+	last    int       // changes that were made together last
+	ended   time.Time // when that was
 }
 
 // Close closes the catalog, once no Add is under way: what is not there then
@@ -76,7 +77,10 @@ func (c *Catalog) Close() error {
 }
 
 // close is Close where there is no Add.
-func (c *Catalog) close() error { return errors.Join(c.reads.close(), c.writer.close(), c.db.Close()) }
+func (c *Catalog) close() error {
+	c.writing.Wait() // for whom those that wanted to write may not have waited
+	return errors.Join(c.reads.close(), c.writer.close(), c.db.Close())
+}
 
 // Add adds an object. Kinds: Invalid (the name, the type or a tag is not valid UTF-8 or
 // too long), Exists (the id is there).

@@ -202,7 +202,9 @@ func (c *Catalog) Device(ctx context.Context) (id DeviceID, err error) {
 	return id, c.classify(ctx, err)
 }
 
-// A Seal makes a record of a block, and returns its bytes.
+// A Seal makes a record of a block, and returns its bytes. It is called while nobody
+// else can write to the catalog: it must not wait for anybody who does, as for a lock
+// that is held around a call of the catalog. It may be called twice for one record.
 type Seal func(device DeviceID, seq, base uint64, block *format.LogBlock) ([]byte, error)
 
 // Unsent returns one of this device's records that the mesh is not known to have,
@@ -216,6 +218,7 @@ func (c *Catalog) Unsent(ctx context.Context, seal Seal) (seq uint64, record []b
 		return 0, nil, c.classify(ctx, err)
 	}
 	err = c.write(ctx, func(tx *writing) error {
+		seq, record = 0, nil
 		err := tx.row([]any{&seq, &record}, `SELECT seq, bytes FROM record WHERE acked = 0 ORDER BY base DESC, seq LIMIT 1`)
 		if !errors.Is(err, sql.ErrNoRows) {
 			return err

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -132,10 +133,7 @@ func (c *Catalog) Copy(ctx context.Context, id datamesh.ObjectID, from, to strin
 		if e, err = tx.entry(id); err != nil {
 			return err
 		}
-		if from == "" {
-			from = e.Name
-		}
-		if name = into(from, to); to == "" || IsBelow(name) {
+		if name = into(cmp.Or(from, e.Name), to); to == "" || IsBelow(name) {
 			return errs.New(errs.Invalid, "the new name is empty, or stands for all that is below it")
 		}
 		if ids, err := tx.named(name); err != nil || len(ids) > 0 {

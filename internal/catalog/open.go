@@ -247,7 +247,7 @@ func connect(path string, values url.Values) (*Catalog, error) {
 	if err != nil {
 		return nil, errs.New(errs.Database, "open %s: %w", path, err)
 	}
-	return &Catalog{db: db, path: path, turn: make(chan struct{}, 1)}, nil
+	return &Catalog{db: db, path: path}, nil
 }
 
 // check tells whether the file is a catalog of a version that is known.
@@ -311,6 +311,11 @@ func fullDisk(dir string) bool {
 		f.Abort()
 	}
 	return errors.Is(err, errs.Full)
+}
+
+func isBusy(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code()&0xff == sqlite3.SQLITE_BUSY
 }
 
 func isUnique(err error) bool {

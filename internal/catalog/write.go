@@ -15,27 +15,28 @@ import (
 
 // A change is something that is to be done to the catalog, all of it or nothing.
 type change struct {
-	ctx  context.Context // of who wants it
-	make func(*writing) error
-	err  error // what came of it
-	made chan struct{}
+	ctx   context.Context // of who wants it
+	make  func(*writing) error
+	since time.Time // when it began to wait
+	err   error     // what came of it; errUnmade before that
+	made  chan struct{}
 
 	panicked string // what it panicked with, and where
 }
 
-// waiting are changes whose turn has not come.
+var (
+	errUnmade   = errs.New(errs.Other, "a change has ended the goroutine that made it")
+	errPanicked = errs.New(errs.Other, "a change panicked")
+)
+
+// waiting are changes that are in no transaction yet.
 type waiting struct {
-	mu  sync.Mutex // guards all
-	all []*change
+	mu   sync.Mutex // guards the rest
+	all  []*change
+	busy bool // a goroutine writes, and sees to what waits when it ends
 }
 
-func (w *waiting) add(m *change) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.all = append(w.all, m)
-}
-
-// leave takes a change back, and reports whether its turn had not come.
+// leave takes a change back, and reports whether it was in no transaction yet.
 func (w *waiting) leave(m *change) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -49,19 +50,21 @@ func (w *waiting) leave(m *change) bool {
 }
 
 // How changes are gathered, as in a store: after a crowd the next ones wait until as
-// many have come, but no longer than patience.
+// many have come, but no longer than patience. A crowd is forgotten when nothing has
+// come for a time.
 const (
 	crowd    = 4
 	patience = 30 * time.Millisecond
+	recent   = 100 * time.Millisecond
 )
 
 // gather waits, if the last changes that were made together were a crowd, until as
 // many wait and a moment has brought no other.
-func (w *waiting) gather(last int) {
-	if last < crowd {
+func (w *waiting) gather(last int, ended time.Time) {
+	began, n := time.Now(), w.count()
+	if last < crowd || began.Sub(ended) >= recent {
 		return
 	}
-	began, n := time.Now(), w.count()
 	for time.Since(began) < patience {
 		time.Sleep(time.Millisecond)
 		now := w.count()
@@ -78,32 +81,38 @@ func (w *waiting) count() int {
 	return len(w.all)
 }
 
-// take returns all that wait, whose turn it is now.
-func (w *waiting) take() []*change {
+// take returns those that have waited since a time, or longer, and wait no more.
+func (w *waiting) take(since time.Time) []*change {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	all := w.all
-	w.all = nil
-	return all
+	n := 0
+	for n < len(w.all) && !w.all[n].since.After(since) {
+		n++
+	}
+	taken := w.all[:n:n]
+	w.all = w.all[n:]
+	return taken
 }
 
-// write makes a change, and returns when it is durable. Of those who want one at
-// the same time, one makes what all want in one transaction, so that they share
-// its sync. A change that fails is taken back alone; what befalls the transaction
-// is the error of all. One whose context has ended is not begun, or ends before its
-// next statement.
+// write makes a change, and returns when it is durable. Those that are wanted at the
+// same time are made in one transaction, so that they share its sync. A change that
+// fails is taken back alone; if the whole transaction is lost each of the others is
+// made once more, alone, so that do may be called twice, and must then forget what it
+// found before. One whose context has ended is not begun, or ends before its next
+// statement.
+//
+// While do runs nobody else writes: it must not wait for anything that others hold as
+// they write, such as a lock, and must not write itself.
 func (c *Catalog) write(ctx context.Context, do func(*writing) error) error {
 	c.adding.RLock()
 	defer c.adding.RUnlock()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	m := &change{ctx: ctx, make: do, made: make(chan struct{})}
-	c.waiting.add(m)
+	m := &change{ctx: ctx, make: do, err: errUnmade, made: make(chan struct{})}
+	c.add(m)
 	select {
 	case <-m.made:
-	case c.turn <- struct{}{}:
-		c.writeAll()
 	case <-ctx.Done():
 		if c.waiting.leave(m) {
 			return ctx.Err()
@@ -116,43 +125,106 @@ func (c *Catalog) write(ctx context.Context, do func(*writing) error) error {
 	return m.err
 }
 
-// writeAll makes the changes that wait, in one transaction. Its caller has the turn,
-// which it gives back.
-func (c *Catalog) writeAll() {
-	defer func() { <-c.turn }()
-	c.waiting.gather(c.last)
-	err := c.begin()
-	changes := c.waiting.take() // also those that came while another process was writing
-	c.last = len(changes)
-	for _, m := range changes {
-		if err == nil {
-			err = c.writeOne(m)
-		}
-	}
-	if err == nil {
-		err = c.writer.run(`COMMIT`)
-	}
-	if err != nil {
-		c.writer.run(`ROLLBACK`) // fails if there is no transaction any more
-	}
-	for _, m := range changes {
-		if err != nil && errs.KindOf(err) == 0 {
-			m.err = c.classify(m.ctx, err)
-		} else if err != nil {
-			m.err = err
-		}
-		close(m.made)
+// add has a change wait, and begins to write if nobody does.
+func (c *Catalog) add(m *change) {
+	c.waiting.mu.Lock()
+	defer c.waiting.mu.Unlock()
+	m.since = time.Now()
+	c.waiting.all = append(c.waiting.all, m)
+	if !c.waiting.busy {
+		c.waiting.busy = true
+		c.writing.Go(c.writeAll)
 	}
 }
 
-// begin begins a transaction, on the connection that is kept for that.
-func (c *Catalog) begin() (err error) {
+// writeNext has what waits be written when a transaction is over.
+func (c *Catalog) writeNext() {
+	c.waiting.mu.Lock()
+	defer c.waiting.mu.Unlock()
+	if c.waiting.busy = len(c.waiting.all) > 0; c.waiting.busy {
+		c.writing.Go(c.writeAll)
+	}
+}
+
+// writeAll makes the changes that wait, in one transaction. It has a goroutine of its
+// own, so that a change that ends that one leaves nobody waiting.
+func (c *Catalog) writeAll() {
+	defer c.writeNext()
+	c.waiting.gather(c.last, c.ended)
+	began := time.Now()
+	err := c.begin(func() bool { return c.waiting.count() > 0 })
+	if err == nil {
+		began = time.Now() // those that came while another process was writing can come along
+	}
+	changes := c.waiting.take(began)
+	defer func() {
+		c.last, c.ended = len(changes), time.Now()
+		for _, m := range changes {
+			close(m.made)
+		}
+	}()
+	tried := err == nil && len(changes) > 1
+	if err == nil {
+		err = c.transact(changes)
+	}
+	for _, m := range changes {
+		if m.err == errUnmade && tried { // let no change suffer for another
+			if err = c.begin(func() bool { return m.ctx.Err() == nil }); err == nil {
+				err = c.transact([]*change{m})
+			}
+		}
+		if m.err == errUnmade {
+			m.err = c.classify(m.ctx, err)
+		}
+	}
+}
+
+// begin begins a transaction, on the connection that is kept for that. While another
+// process writes it tries again, as long as that is wanted and for lockPatience.
+func (c *Catalog) begin(wanted func() bool) (err error) {
 	if c.writer.conn == nil {
 		if c.writer.conn, err = c.db.Conn(context.Background()); err != nil {
 			return err
 		}
+		if _, err = c.writer.conn.ExecContext(context.Background(), `PRAGMA busy_timeout = 100`); err != nil { // of one try
+			return err
+		}
 	}
-	return c.writer.run(`BEGIN IMMEDIATE`)
+	for began := time.Now(); ; {
+		err = c.writer.run(`BEGIN IMMEDIATE`)
+		if !isBusy(err) || time.Since(began) >= lockPatience || !wanted() {
+			return err
+		}
+	}
+}
+
+// lockPatience is for how long other processes may keep a change from being made.
+const lockPatience = 10 * time.Second
+
+// transact makes changes in the transaction that has begun, and ends it. An error is
+// that of all that have none of their own, and of which nothing was made.
+func (c *Catalog) transact(changes []*change) error {
+	committed := false
+	defer func() {
+		if !committed {
+			c.writer.run(`ROLLBACK`) // fails if there is no transaction any more
+		}
+	}()
+	for _, m := range changes {
+		if err := c.writeOne(m); err != nil {
+			return err
+		}
+	}
+	if err := c.writer.run(`COMMIT`); err != nil {
+		return err
+	}
+	committed = true
+	for _, m := range changes {
+		if m.err == errUnmade {
+			m.err = nil
+		}
+	}
+	return nil
 }
 
 // writeOne makes one of the changes of a transaction, whose error is its own. The
@@ -167,11 +239,7 @@ func (c *Catalog) writeOne(m *change) error {
 			m.err = c.classify(m.ctx, err)
 		}
 		if lost := c.writer.run(`ROLLBACK TO change`); lost != nil {
-			switch errs.KindOf(m.err) {
-			case errs.Full, errs.IO, errs.Database: // SQLite takes back all then
-				return m.err
-			}
-			return lost
+			return lost // SQLite takes back all when a disk is full, for one
 		}
 	}
 	return c.writer.run(`RELEASE change`)
@@ -190,8 +258,6 @@ func (m *change) do(w *writing) (err error) {
 	}
 	return m.make(w)
 }
-
-var errPanicked = errs.New(errs.Other, "a change panicked")
 
 // A writer is a connection that writes, and what was compiled on it. A statement runs
 // to its end whatever context ends: SQLite takes back a whole transaction of which a

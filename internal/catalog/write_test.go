@@ -197,22 +197,21 @@ type unheard struct{ context.Context }
 
 func (unheard) Done() <-chan struct{} { return nil }
 
-// When SQLite takes back a whole transaction all that were in it are told, and the
-// next ones are none the worse.
-func TestTransactionThatIsLostIsEverybodysError(t *testing.T) {
+// When SQLite takes back a whole transaction, since one change has filled the disk,
+// those before and after it are made all the same.
+func TestChangeThatFillsTheDiskFailsAlone(t *testing.T) {
 	c := openEmpty(t)
-	full := func(name string) func() {
-		return func() {
-			if err := c.Add(t.Context(), entryNamed(name)); !errors.Is(err, errs.Full) {
-				t.Errorf("%s: got %v, want kind Full", name, err)
-			}
-		}
-	}
+	var calls atomic.Int32
 	together(t, c,
-		full("before"),
+		adding(t, c, "before"),
 		func() {
 			err := c.write(t.Context(), func(tx *writing) error {
-				if _, err := tx.exec(`PRAGMA max_page_count = 1`); err != nil { // as many as there are
+				calls.Add(1)
+				var pages int
+				if err := tx.row([]any{&pages}, `PRAGMA page_count`); err != nil {
+					return err
+				}
+				if _, err := tx.exec(fmt.Sprint(`PRAGMA max_page_count = `, pages+20)); err != nil {
 					return err
 				}
 				_, err := tx.exec(`INSERT INTO met (device, what) VALUES (x'00', zeroblob(?))`, 1<<20)
@@ -222,13 +221,94 @@ func TestTransactionThatIsLostIsEverybodysError(t *testing.T) {
 				t.Errorf("got %v, want kind Full", err)
 			}
 		},
-		full("after"))
-	checkNamed(t, c, 0, "before", "after")
-	if err := c.write(t.Context(), func(tx *writing) error { _, err := tx.exec(`PRAGMA max_page_count = 1000000`); return err }); err != nil {
+		adding(t, c, "after"))
+	checkNamed(t, c, 1, "before", "after")
+	if n := calls.Load(); n != 1 {
+		t.Errorf("what has failed was called %d times", n)
+	}
+}
+
+// When there is no room for any of the changes each is told.
+func TestFullDiskIsToldToEach(t *testing.T) {
+	c := openEmpty(t)
+	limit := func(pages string) {
+		err := c.write(t.Context(), func(tx *writing) error { _, err := tx.exec(`PRAGMA max_page_count = ` + pages); return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit("1") // as many as there are
+	full := func(name string) func() {
+		return func() {
+			e := entryNamed(name)
+			e.Name = strings.Repeat("x", 3000)
+			if err := c.Add(t.Context(), e); !errors.Is(err, errs.Full) {
+				t.Errorf("%s: got %v, want kind Full", name, err)
+			}
+		}
+	}
+	together(t, c, full("one"), full("two"), full("three"))
+	limit("1000000")
+	together(t, c, adding(t, c, "one"), adding(t, c, "two"))
+	checkNamed(t, c, 1, "one", "two")
+}
+
+// TestChangeThatEndsItsGoroutineLeavesNobodyWaiting has one do so, as a test does that
+// fails.
+func TestChangeThatEndsItsGoroutineLeavesNobodyWaiting(t *testing.T) {
+	c := openEmpty(t)
+	unmade := func(do func(*writing) error) func() {
+		return func() {
+			if err := c.write(t.Context(), do); err != errUnmade {
+				t.Errorf("got %v, want %v", err, errUnmade)
+			}
+		}
+	}
+	insert := func(tx *writing) error {
+		e := entryNamed("half")
+		return tx.insert(&e, ``)
+	}
+	together(t, c, unmade(insert), unmade(func(*writing) error { runtime.Goexit(); return nil }), unmade(insert))
+	adding(t, c, "next")()
+	checkNamed(t, c, 0, "half")
+	checkNamed(t, c, 1, "next")
+}
+
+// Who gives up while another process writes need not wait for that, nor need Close.
+func TestGivingUpEndsTheWaitForAnotherProcess(t *testing.T) {
+	c := openEmpty(t)
+	other, err := Open(t.Context(), c.path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	together(t, c, adding(t, c, "before"), adding(t, c, "after"))
-	checkNamed(t, c, 1, "before", "after")
+	defer other.Close()
+	if err := other.begin(func() bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	defer other.writer.run(`ROLLBACK`)
+	began := time.Now()
+	for range 2 {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(10*time.Millisecond, cancel)
+		if err := c.write(ctx, func(*writing) error { return nil }); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+	}
+	c.writing.Wait() // as Close does
+	if waited := time.Since(began); waited >= lockPatience {
+		t.Errorf("it took %v", waited)
+	}
+}
+
+// When another process has written for too long, only those are told who have waited
+// for that long.
+func TestWhoComesLateIsNotTakenAlong(t *testing.T) {
+	now := time.Now()
+	early, late := &change{since: now}, &change{since: now.Add(1)}
+	w := waiting{all: []*change{early, late}}
+	if got := w.take(now); len(got) != 1 || got[0] != early || w.count() != 1 {
+		t.Errorf("%d are taken, %d left", len(got), w.count())
+	}
 }
 
 // TestManyWriteAtOnce has many write, each now and then in vain.

@@ -53,6 +53,7 @@ type journalFile struct {
 	lock    *flock.Flock
 	file    *os.File // nil before the first record
 	active  int      // puts that have not ended
+	left    int      // of them, those that have failed
 	waiting int      // records that are to be on the disk, and may not be yet
 	written int64    // bytes of the file
 	failed  error    // the file is no longer to be trusted
@@ -135,6 +136,8 @@ type entry struct {
 	j   *Journal
 	f   *journalFile
 	put uint64
+
+	left bool // it has failed, and does nothing any more
 
 	mu   sync.Mutex // guards what
 	what map[datamesh.SegmentID]*leftover
@@ -224,7 +227,7 @@ func (e *entry) end() {
 	if len(e.what) > 0 {
 		e.f.write(record{Put: e.put, End: true})
 	}
-	if e.f.done() {
+	if e.f.done(e.left) {
 		return
 	}
 	e.j.mu.Lock()
@@ -246,20 +249,32 @@ func (e *entry) undo(ctx context.Context, net Net) {
 // leave leaves what the put has sent to a put of the same source, or to a
 // sweep.
 func (e *entry) leave() {
+	e.left = true
+	e.f.leave()
 	e.j.mu.Lock()
 	defer e.j.mu.Unlock()
 	e.j.left = append(e.j.left, e)
 }
 
+// leave notes that a put has failed, and not ended.
+func (f *journalFile) leave() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.left++
+}
+
 // done empties the file when no put of it is on its way: it has signed
 // deletions of what was stored, which nobody should find there. It is false
 // when the file is of no more use.
-func (f *journalFile) done() bool {
+func (f *journalFile) done(left bool) bool {
 	f.syncing.Lock()
 	defer f.syncing.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.active--
+	if left {
+		f.left--
+	}
 	switch {
 	case f.active > 0 || f.file == nil && f.failed == nil:
 	case f.failed != nil:
@@ -319,7 +334,7 @@ func (f *journalFile) gather() {
 func (f *journalFile) lonely() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.waiting < f.active/journalCrowd
+	return f.waiting < (f.active-f.left)/journalCrowd
 }
 
 // wait counts who waits for a sync.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"datamesh"
 	"datamesh/internal/errs"
 	"datamesh/internal/step"
 )
@@ -14,10 +15,12 @@ const (
 	maxBatch = 256 // changes of one transaction
 
 	// A batch of so many is a crowd: the next one waits until as many have come, and
-	// on while they come that fast, but no longer than patience.
+	// on while they come that fast, but no longer than patience. A crowd is forgotten
+	// when nothing has come for a time.
 	crowd    = 4
 	pause    = time.Millisecond
 	patience = 20 * time.Millisecond
+	recent   = 100 * time.Millisecond
 )
 
 // A change is one thing to be done to the index and the files.
@@ -27,8 +30,11 @@ type change struct {
 	// befalls the batch as a whole the batch knows itself.
 	stage func(*batch) error
 	frees bool // it removes things, and may use the spare room
-	err   error
-	done  chan struct{} // closed when err is final
+
+	segment datamesh.SegmentID // of the shard that it stores; zero: it stores none
+
+	err  error
+	done chan struct{} // closed when err is final
 }
 
 // commit has a change made and waits until it is durable. It does not watch a
@@ -47,10 +53,10 @@ func (d *Disk) wait(c *change) error {
 // batch, so that those in flight together share a sync.
 func (d *Disk) commitAll() {
 	defer close(d.committed)
-	last := 0
+	last, ended := 0, time.Now()
 	for first := range d.changes {
-		changes := d.gather(first, last)
-		last = len(changes)
+		changes := d.gather(first, last, ended)
+		last = callers(changes)
 		if d.apply(changes) != nil {
 			for _, c := range changes { // let no change suffer for another
 				d.applyAlone(c, len(changes) > 1)
@@ -59,7 +65,19 @@ func (d *Disk) commitAll() {
 		for _, c := range changes {
 			close(c.done)
 		}
+		ended = time.Now()
 	}
+}
+
+// callers counts for how many puts and others the changes are: one put may send all
+// shards of a segment to the same store, one after the other.
+func callers(changes []*change) (n int) {
+	for i, c := range changes {
+		if i == 0 || c.segment == (datamesh.SegmentID{}) || c.segment != changes[i-1].segment {
+			n++
+		}
+	}
+	return n
 }
 
 // applyAlone makes one change of a batch that failed, if that is another try:
@@ -76,11 +94,12 @@ func (d *Disk) applyAlone(c *change, again bool) {
 	d.makeSpare()
 }
 
-// gather returns first and what else waits already, and, if the batch before, of
-// last, was a crowd, what a moment brings.
-func (d *Disk) gather(first *change, last int) []*change {
+// gather returns first and what else waits already, and, if the batch before, for
+// last callers, was a crowd, what a moment brings.
+func (d *Disk) gather(first *change, last int, ended time.Time) []*change {
 	changes := []*change{first}
 	began := time.Now()
+	alone := last < crowd || began.Sub(ended) >= recent
 	for len(changes) < maxBatch {
 		select {
 		case c, ok := <-d.changes:
@@ -92,10 +111,10 @@ func (d *Disk) gather(first *change, last int) []*change {
 		default:
 		}
 		wait := patience - time.Since(began)
-		if len(changes) >= last {
+		if callers(changes) >= last {
 			wait = min(wait, pause)
 		}
-		if last < crowd || wait <= 0 {
+		if alone || wait <= 0 {
 			return changes
 		}
 		select {

@@ -142,7 +142,7 @@ func (d *Disk) put(p *put) (err error) {
 	}()
 	if p.outboard == nil {
 		defer d.room.written(p.size)
-		return d.commit(func(b *batch) error { return d.stagePut(b, p) })
+		return d.wait(p.change(d))
 	}
 	p.temp, err = d.writeTemp(header, p.outboard, p.shard)
 	d.room.written(p.size)
@@ -151,7 +151,11 @@ func (d *Disk) put(p *put) (err error) {
 	}
 	defer os.Remove(p.temp) // gone if it was put in its place
 	step.At("store: put: the file is written")
-	return d.commit(func(b *batch) error { return d.stagePut(b, p) })
+	return d.wait(p.change(d))
+}
+
+func (p *put) change(d *Disk) *change {
+	return &change{segment: p.key.Segment, stage: func(b *batch) error { return d.stagePut(b, p) }}
 }
 
 func (d *Disk) stagePut(b *batch, p *put) error {

@@ -86,10 +86,23 @@ func (x *exchange) do(ctx context.Context, s *lease, req request) (resp *respons
 		return resp, body, (err == nil || resp != nil && resp.Text != "") && stop(), err
 	}
 	sent := make(chan error, 1)
-	go func() { sent <- writeMessage(teller{s, datamesh.Sent(ctx)}, req, x.payload, moved) }()
+	go func() {
+		err := writeMessage(teller{s, datamesh.Sent(ctx)}, req, x.payload, moved)
+		sent <- err
+		if isTimeout(err) {
+			s.abort() // an answer is waited for as long as the peer is heard at all
+		}
+	}()
 	if resp, body, err = x.receive(s, datamesh.Received(ctx)); err != nil {
-		s.abort() // the answer may have come before all was sent
-		<-sent
+		select {
+		case late := <-sent:
+			if resp == nil && isTimeout(late) {
+				err = x.broken(late)
+			}
+		default:
+			s.abort() // the answer may have come before all was sent
+			<-sent
+		}
 		return resp, nil, false, err
 	}
 	if err := <-sent; err != nil {

@@ -106,6 +106,23 @@ func TestGetBelievesNothing(t *testing.T) {
 	}
 }
 
+// Of a shard whose bytes were wrong no more comes: what is sent in their stead
+// is no progress of whoever waits for it.
+func TestSecondAnswerIsNoProgress(t *testing.T) {
+	sample := storetest.Segment(t, 1, 2, 1, 2_000_000)
+	d := format.EncodeDescriptor(sample.Descriptor)
+	synctest.Test(t, func(t *testing.T) {
+		received := 0
+		ctx := datamesh.WithReceived(t.Context(), func(n int) { received += n })
+		wrong := say(response{Descriptor: d, Length: len(sample.Bytes[1])}, sample.Bytes[0])
+		_, _, err := lie(t, wrong).Shards(anybody).Get(ctx, sample.Key(1), nil)
+		wantKind(t, "get", err, errs.Integrity)
+		if received != len(sample.Bytes[1]) {
+			t.Errorf("%d bytes of a shard of %d have come", received, len(sample.Bytes[1]))
+		}
+	})
+}
+
 // What a descriptor says is the word of whoever made it, and not of those who
 // expect a short shard.
 func TestShardLongerThanTheBufferIsRefused(t *testing.T) {

@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -94,6 +95,44 @@ func TestUnusedStreamsAreClosedInTime(t *testing.T) {
 		synctest.Wait()
 		if got := n.open.Load(); got != 0 {
 			t.Errorf("%d streams are kept after %v, want none", got, keepTime)
+		}
+	})
+}
+
+// A stuckStream takes a header, and no shard.
+type stuckStream struct{ mesh.Stream }
+
+func (s stuckStream) Write(b []byte) (int, error) {
+	if len(b) > leastStep {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return s.Stream.Write(b)
+}
+
+// A put that could not send its shard in time waits for no answer, though the peer is heard.
+func TestPutThatCannotSendDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sample := storetest.Segment(t, 1, 1, 0, 500_000)
+		c, _ := dialCounted(t, yes(t))
+		open := c.pool.open
+		c.pool.open = func(ctx context.Context, to datamesh.PeerID) (mesh.Stream, error) {
+			s, err := open(ctx, to)
+			return stuckStream{s}, err
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- c.Shards(anybody).Put(t.Context(), sample.Descriptor, 0, sample.Bytes[0]) }()
+		for range 2 * putSilence / time.Second {
+			if _, err := c.Shards(anybody).Has(t.Context(), oneKey); err != nil {
+				t.Error(err)
+			}
+			pass(time.Second)
+		}
+		select {
+		case err := <-ended:
+			wantKind(t, "put", err, errs.Unavailable)
+		default:
+			t.Error("it goes on waiting")
+			c.Close()
 		}
 	})
 }

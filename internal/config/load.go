@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -80,6 +81,11 @@ func (c *Config) check() error {
 		return errs.WithHint(
 			errs.New(errs.Configuration, "%s: a capacity of %v leaves no room beside a reserve of %v", c.where("store.capacity"), c.Store.Capacity, c.Store.Reserve),
 			"raise store.capacity or lower store.reserve; see both with: datamesh config show --origin")
+	}
+	if slices.ContainsFunc(c.Mesh.Announce, isLoopback) && !slices.ContainsFunc(c.Mesh.Listen, netip.Addr.IsLoopback) {
+		return errs.WithHint(
+			errs.New(errs.Configuration, "%s: mesh.announce: others cannot reach a loopback address", c.where("mesh.announce")),
+			"name the addresses that others reach this machine at: the router's, and that in the local network")
 	}
 	for _, ref := range c.Mesh.Bootstrap {
 		if _, err := c.Peers(ref); err != nil {

@@ -183,11 +183,28 @@ func parseAnnounced(s string) ([]string, error) {
 		return nil, errs.New(errs.Invalid, "%d addresses", len(addrs))
 	}
 	for _, a := range addrs {
-		if !isAddr(a) {
-			return nil, errs.New(errs.Invalid, "%q is no address", a)
+		if !isAddr(a) || !isOne(a) {
+			return nil, errs.New(errs.Invalid, "%q is no address that others can reach", a)
 		}
 	}
 	return addrs, nil
+}
+
+// isOne reports whether an address is of one machine, and of nothing behind it.
+func isOne(addr string) bool {
+	parts := strings.Split(addr, "/")
+	ip, err := netip.ParseAddr(parts[2])
+	if ip = ip.Unmap(); err == nil && (ip.IsUnspecified() || ip.IsMulticast()) {
+		return false
+	}
+	behind := strings.Join(parts[5:], "/")
+	return parts[3] == "tcp" && behind == "" || parts[3] == "udp" && behind == "quic-v1"
+}
+
+// isLoopback reports whether an announced address is one of this machine alone.
+func isLoopback(addr string) bool {
+	ip, err := netip.ParseAddr(strings.Split(addr, "/")[2])
+	return err == nil && ip.Unmap().IsLoopback()
 }
 
 func formatDoors(doors []string) string { return strings.Join(doors, ",") }

@@ -37,7 +37,7 @@ func (c *Config) settings() []setting {
 			&c.Mesh.Port, parsePort, strconv.Itoa),
 		bind("mesh.listen", list, "", "addresses to listen on", "IP addresses such as 0.0.0.0,::",
 			&c.Mesh.Listen, parseAddrs, formatAddrs),
-		bind("mesh.announce", list, "", "where others are told to reach the node, as behind a router that forwards a port; empty: where it listens", "at most 8 addresses such as /ip4/192.0.2.7/tcp/40871",
+		bind("mesh.announce", list, "", "where others are told to reach the node, and nowhere else, as behind a router that forwards a port: name the address in the local network, too, for those who are there; empty: where it listens", "at most 8 addresses such as /ip4/192.0.2.7/tcp/40871",
 			&c.Mesh.Announce, parseAnnounced, formatDoors),
 		bind("mesh.bootstrap", list, "", "whom to join a mesh through while the home knows of none", "peers as PEER_ID@ADDR and names of networks",
 			&c.Mesh.Bootstrap, parseDoors, formatDoors),

@@ -179,9 +179,21 @@ func newLimits() (network.ResourceManager, error) {
 
 // Addrs returns where others can reach this node: loopback only when there is
 // nothing else.
-func (n *Net) Addrs() []string {
+func (n *Net) Addrs() []string { return reachable(n.host.Addrs()) }
+
+// Listening returns where this node listens, whatever it announces, of loopback
+// likewise. Kind: Network.
+func (n *Net) Listening() ([]string, error) {
+	addrs, err := n.host.Network().InterfaceListenAddresses()
+	if err != nil {
+		return nil, errs.New(errs.Network, "addresses of this machine: %w", err)
+	}
+	return reachable(addrs), nil
+}
+
+func reachable(addrs []ma.Multiaddr) []string {
 	var other, loopback []string
-	for _, a := range n.host.Addrs() {
+	for _, a := range addrs {
 		if manet.IsIPLoopback(a) {
 			loopback = append(loopback, a.String())
 		} else {

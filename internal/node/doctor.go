@@ -107,11 +107,14 @@ func (n *Node) checkMesh(ctx context.Context) ([]Check, error) {
 	return append(checks, n.checkReach(ctx, l, answering), checkClock(ctx, l, answering), checkVersions(l, answering)), nil
 }
 
-// checkListens finds out whether the node itself answers where it says that it
-// listens.
+// checkListens finds out whether the node itself answers where it listens. What it
+// announces others have to try: not every router takes one back to where one is.
 func checkListens(ctx context.Context, l *link) Check {
 	const name = "port"
-	addrs := l.net.Addrs()
+	addrs, err := l.net.Listening()
+	if err != nil {
+		return failedBy(name, err)
+	}
 	var tcp []string
 	for _, a := range addrs {
 		if strings.Contains(a, "/tcp/") {

@@ -269,6 +269,23 @@ func TestDoctorOfARunningMesh(t *testing.T) {
 	}
 }
 
+// A node that announces the address of a router which does not take it back there
+// listens all the same.
+func TestDoctorTriesWhereTheNodeListens(t *testing.T) {
+	o := options(home(t), Storage)
+	o.NewMesh = true
+	o.Config.Mesh.Announce = []string{"/ip4/127.0.0.1/tcp/1"}
+	d, err := open(t, o).Doctor(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range d.Checks {
+		if c.Name == "port" {
+			wantStatus(t, "port", c, CheckOK)
+		}
+	}
+}
+
 func TestDiscoverAndBandwidthOfARunningMesh(t *testing.T) {
 	first := bootstrap(t, home(t))
 	second := open(t, through(t, home(t), Storage, first))

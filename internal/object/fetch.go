@@ -95,9 +95,10 @@ type attempt struct {
 	place
 	slot  int
 	began time.Time
-	late  bool         // another was asked in its stead
-	first atomic.Int64 // when it began to come, in Unix nanoseconds; 0: it has not
-	came  atomic.Int64 // bytes of it
+	needs time.Duration // that it was expected to take then
+	late  bool          // another was asked in its stead
+	first atomic.Int64  // when it began to come, in Unix nanoseconds; 0: it has not
+	came  atomic.Int64  // bytes of it
 	desc  *datamesh.Descriptor
 	shard []byte
 	err   error
@@ -238,6 +239,7 @@ func (f *fetch) start() bool {
 		return false
 	}
 	a := &attempt{place: f.places[best], began: time.Now()}
+	a.needs = f.g.o.pace.expected(a.peer, f.size())
 	if f.passed > 0 {
 		f.passed--
 		f.g.o.pace.hedged(f.size())
@@ -395,18 +397,24 @@ func (f *fetch) passBy() time.Duration {
 			continue
 		}
 		left := pace.silent(a.peer, f.size(), a.began)
-		if left > 0 && !f.slow(a) {
+		came := int(a.came.Load())
+		over := (came == 0 || came >= f.size()) && pace.overdue(f.size(), time.Since(a.began), a.needs)
+		if left > 0 && !over && !f.slow(a, came) {
 			again = min(again, left)
 			continue
 		}
 		a.late = true
 		f.passed++
-		f.widen()
+		if f.widen() {
+			f.passed = f.shape.k // all of them for the one
+		}
 		if tell := f.g.o.Events.Late; tell != nil {
 			tell(a.peer)
 		}
-		if left <= 0 {
+		if left <= 0 || over {
 			pace.late(a.peer, f.size(), a.began)
+		}
+		if left <= 0 {
 			f.g.probe(datamesh.ShardKey{Segment: f.id, Index: a.index}, a.peer)
 		}
 	}
@@ -414,13 +422,13 @@ func (f *fetch) passBy() time.Duration {
 }
 
 // slow reports whether another peer would be done long before that of an attempt,
-// which is on its way.
-func (f *fetch) slow(a *attempt) bool {
+// of which some has come.
+func (f *fetch) slow(a *attempt, came int) bool {
 	other := time.Duration(-1)
 	for _, p := range f.places {
 		if d := f.cost(p); f.possible(p) && (other < 0 || d < other) {
 			other = d
 		}
 	}
-	return other >= 0 && f.g.o.pace.slow(f.size(), int(a.came.Load()), time.Since(time.Unix(0, a.first.Load())), other)
+	return other >= 0 && f.g.o.pace.slow(f.size(), came, time.Since(time.Unix(0, a.first.Load())), other)
 }

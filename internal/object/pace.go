@@ -16,7 +16,8 @@ const (
 	fadeTime    = 30 * time.Second // in which a peer that was slow comes to be taken for one like the others
 )
 
-// Hedges may cost this part of the bytes that come, and something to begin with.
+// Hedges may cost this part of the bytes that come, and something to begin with: firstSpare,
+// or, in the stead of shards that come too slowly, one for each segment that is under way.
 const (
 	hedgeShare = 20
 	firstSpare = 256 << 10
@@ -39,13 +40,15 @@ type pace struct {
 
 // A peerPace is what is known of one peer.
 type peerPace struct {
-	first   [2]wait   // until it answers, when nothing else is asked of it: small, and large
-	perByte float64   // seconds, once it has begun; 0: not known
-	asked   int64     // bytes that are asked of it and have not come
-	came    int64     // bytes that have come
-	heard   time.Time // anything of it
-	at      time.Time // when it served, or should have
-	trouble time.Time // until when it is asked last
+	first   [2]wait          // until it answers, when nothing else is asked of it: small, and large
+	late    [2]time.Duration // for how long it had said nothing when it should have; 0: it has served since
+	at      [2]time.Time     // when it served, or should have
+	perByte float64          // seconds, once it has begun; 0: not known
+	here    bool             // its store tells nothing on the way: it is on this machine
+	asked   int64            // bytes that are asked of it and have not come
+	came    int64            // bytes that have come
+	heard   time.Time        // anything of it
+	trouble time.Time        // until when it is asked last
 	pause   time.Duration
 }
 
@@ -90,7 +93,7 @@ func (p *pace) peer(id datamesh.PeerID) *peerPace {
 func (p *pace) ask(id datamesh.PeerID, n int) (came func(int), end func(ok bool)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	q := p.peer(id)
+	q, c := p.peer(id), class(n)
 	began, before, idle := time.Now(), q.came, q.asked == 0
 	q.asked += int64(n)
 	left := int64(n)
@@ -102,8 +105,8 @@ func (p *pace) ask(id datamesh.PeerID, n int) (came func(int), end func(ok bool)
 		if first.IsZero() {
 			first = q.heard
 			if idle {
-				q.first[class(n)].took(first.Sub(began))
-				p.all.first[class(n)].took(first.Sub(began))
+				q.first[c].took(first.Sub(began))
+				p.all.first[c].took(first.Sub(began))
 			}
 		}
 		q.came += int64(more)
@@ -111,20 +114,27 @@ func (p *pace) ask(id datamesh.PeerID, n int) (came func(int), end func(ok bool)
 		left -= min(int64(more), left)
 	}
 	end = func(ok bool) {
-		if ok {
-			came(int(left)) // of which nothing was said on the way
-		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
+		now := time.Now()
 		q.asked -= left
-		if !ok {
-			return
+		if ok {
+			q.here = first.IsZero()
+			q.came += left // of which nothing was said on the way
+			q.heard, q.at[c], q.late[c] = now, now, 0
+			q.trouble, q.pause = time.Time{}, 0
+			p.spent = max(p.spent-int64(n/hedgeShare), firstSpare-mostSpare)
 		}
-		q.trouble, q.pause, q.at = time.Time{}, 0, q.heard
-		p.spent = max(p.spent-int64(n/hedgeShare), firstSpare-mostSpare)
-		if n > largest {
-			sample := q.heard.Sub(first).Seconds() / float64(q.came-before)
-			q.perByte, p.all.perByte = blend(q.perByte, sample), blend(p.all.perByte, sample)
+		switch {
+		case ok && q.here:
+			q.first[c].took(now.Sub(began)) // and nothing is learnt of the others
+		case n > largest && q.came > before && !first.IsZero(): // of what is broken off, too
+			sample := now.Sub(first).Seconds() / float64(q.came-before)
+			if q.perByte = blend(q.perByte, sample); ok {
+				p.all.perByte = blend(p.all.perByte, sample)
+			} else {
+				q.at[c] = now
+			}
 		}
 	}
 	return came, end
@@ -137,12 +147,12 @@ func blend(average, sample float64) float64 {
 	return average + (sample-average)/4
 }
 
-// answered takes note of a peer that has answered a small question.
+// answered takes note of a peer that has answered a small question, and may fail to
+// serve shards all the same.
 func (p *pace) answered(id datamesh.PeerID, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	q := p.peer(id)
-	q.heard, q.trouble, q.pause = time.Now(), time.Time{}, 0
+	p.peer(id).heard = time.Now()
 	p.small.took(took)
 }
 
@@ -197,19 +207,13 @@ func (p *pace) hedged(n int) {
 	p.spent = min(p.spent+int64(n), mostSpare)
 }
 
-// late takes note of a peer that has said nothing since then.
+// late takes note of a peer of which n bytes were asked then, and which is silent, or overdue.
 func (p *pace) late(id datamesh.PeerID, n int, began time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	q := p.peer(id)
-	if q.heard.After(began) {
-		began = q.heard
-	}
-	q.at = time.Now()
-	silence, w := q.at.Sub(began), &q.first[class(n)]
-	if w.took(silence); w.mean < silence {
-		w.mean = silence // at least
-	}
+	q, c := p.peer(id), class(n)
+	q.at[c] = time.Now()
+	q.late[c] = max(q.late[c], min(q.at[c].Sub(began), maxPatience))
 }
 
 // expected returns how long n bytes will probably take from a peer, with all that
@@ -218,14 +222,21 @@ func (p *pace) late(id datamesh.PeerID, n int, began time.Time) {
 func (p *pace) expected(id datamesh.PeerID, n int) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	q := p.peer(id)
-	own, all := q.first[class(n)], p.all.first[class(n)]
-	first, perByte := own.mean, q.perByte
-	old := min(time.Since(q.at).Seconds()/fadeTime.Seconds(), 1)
-	if first > all.mean || !own.known {
+	q, c := p.peer(id), class(n)
+	own, all := q.first[c], p.all.first[c]
+	first, perByte := max(own.mean, q.late[c]), q.perByte
+	if !own.known {
+		first = max(all.mean, q.late[c])
+	}
+	old := min(time.Since(q.at[c]).Seconds()/fadeTime.Seconds(), 1)
+	if first > all.mean {
 		first += time.Duration(float64(all.mean-first) * old)
 	}
-	if perByte > p.all.perByte || perByte == 0 {
+	switch {
+	case q.here:
+	case perByte == 0:
+		perByte = p.all.perByte
+	case perByte > p.all.perByte:
 		perByte += (p.all.perByte - perByte) * old
 	}
 	return first + time.Duration(perByte*float64(q.asked+int64(n))*float64(time.Second))
@@ -233,7 +244,8 @@ func (p *pace) expected(id datamesh.PeerID, n int) time.Duration {
 
 // slow reports whether a peer from which so many of n bytes have come since it has begun
 // will need more than twice as long for the others as another for all, which
-// is expected to need that.
+// is expected to need that. As long as nothing is known of any peer there is nothing
+// to compare with.
 func (p *pace) slow(n, came int, since, other time.Duration) bool {
 	if came == 0 || since < newPatience {
 		return false
@@ -241,5 +253,20 @@ func (p *pace) slow(n, came int, since, other time.Duration) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	left := time.Duration(float64(since) * float64(n-came) / float64(came))
-	return p.affords(n) && left > 2*other+newPatience
+	return p.spares(n) && left > 2*other+newPatience
+}
+
+// overdue reports whether a peer has needed more than twice as long as it was expected to
+// for n bytes, of which none have come, or all and it goes on: it may well be heard meanwhile.
+func (p *pace) overdue(n int, since, expected time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.spares(n) && since > 2*expected+newPatience
+}
+
+// spares is affords for n bytes that are hedged although the peer is not silent. That
+// is judged by what others need, which has to be known.
+func (p *pace) spares(n int) bool {
+	known := p.all.first[class(n)].known && (n <= largest || p.all.perByte > 0)
+	return known && p.spent+int64(n) <= max(firstSpare, inFlight*int64(n))
 }

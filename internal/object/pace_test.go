@@ -223,3 +223,177 @@ func TestHedgesCostLittleWhateverTheLatency(t *testing.T) {
 		}
 	})
 }
+
+// teach has a pace know a peer that answers in 100 ms and sends so many bytes a second,
+// in a bubble of synctest.
+func teach(p *pace, id datamesh.PeerID, rate int) {
+	for _, n := range []int{largest, 1 << 20} {
+		for range 20 {
+			came, end := p.ask(id, n)
+			pass(rtt)
+			came(0)
+			pass(time.Duration(n) * time.Second / time.Duration(rate))
+			came(n)
+			end(true)
+		}
+	}
+}
+
+var oneFar, twoFar = datamesh.PeerID{1}, datamesh.PeerID{2}
+
+// Of a process that has just begun a large shard that comes slowly is passed by, too;
+// and those that share a line with others are not.
+func TestLargeShardsOfASlowHolderArePassedByFromTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarWorld(t)
+		f.line.rate = 24 << 20
+		content := noise(1, 3*datamesh.MaxContent)
+		stored := f.put(content, options)
+		if cost, _ := f.fetch(1, stored.ID, content); cost > 1.02 || f.late.Load() > 0 {
+			t.Errorf("%.3f bytes came for each that is needed, %d were late", cost, f.late.Load())
+		}
+		one := f.put(content[:datamesh.MaxContent], options)
+		f.far[f.w.holder(datamesh.ShardKey{Segment: f.contentSegment(one.ID), Index: 1})].own.rate = 128 << 10
+		f.pace = pace{}
+		if cost, _ := f.fetch(1, one.ID, content[:datamesh.MaxContent]); cost > 1.25 || f.late.Load() != 1 {
+			t.Errorf("%.3f bytes came for each that is needed, %d were late, want one", cost, f.late.Load())
+		}
+	})
+}
+
+// A peer that sends some of one shard, and nothing of another, is no better than one that is silent.
+func TestPeerThatIsHeardMayBeOverdue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p pace
+		teach(&p, oneFar, 1<<20)
+		teach(&p, twoFar, 1<<20)
+		began, needs := time.Now(), p.expected(oneFar, 1<<20)
+		came, _ := p.ask(oneFar, 8<<20)
+		p.ask(oneFar, 1<<20)
+		for range 30 {
+			pass(rtt)
+			came(largest)
+		}
+		if left := p.silent(oneFar, 1<<20, began); left <= 0 || !p.overdue(1<<20, time.Since(began), needs) {
+			t.Errorf("silent in %v; overdue: %v", left, p.overdue(1<<20, time.Since(began), needs))
+		}
+		p.late(oneFar, 1<<20, began)
+		if one, two := p.expected(oneFar, largest+1), p.expected(twoFar, largest+1); one < 2*two {
+			t.Errorf("it is expected to need %v, and another %v", one, two)
+		}
+	})
+}
+
+// What was broken off because it came slowly is remembered.
+func TestPeerIsKnownByWhatWasBrokenOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p pace
+		teach(&p, oneFar, 1<<20)
+		teach(&p, twoFar, 1<<20)
+		came, end := p.ask(oneFar, 1<<20)
+		pass(rtt)
+		came(0)
+		pass(time.Second)
+		came(16 << 10)
+		end(false)
+		if one, two := p.expected(oneFar, 1<<20), p.expected(twoFar, 1<<20); one < 2*two {
+			t.Errorf("it is expected to need %v, and another %v", one, two)
+		}
+	})
+}
+
+// A peer that stalls now and then is expected to, and is given no longer for it.
+func TestLatePeerIsGivenNoMoreTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p pace
+		teach(&p, oneFar, 1<<20)
+		patience, needs := p.silent(oneFar, largest, time.Now()), p.expected(oneFar, largest)
+		for range 20 {
+			began := time.Now()
+			_, end := p.ask(oneFar, largest)
+			pass(3 * patience)
+			p.late(oneFar, largest, began)
+			end(false)
+		}
+		if got := p.silent(oneFar, largest, time.Now()); got > patience {
+			t.Errorf("it may be silent for %v, and before for %v", got, patience)
+		}
+		if got := p.expected(oneFar, largest); got < 3*patience {
+			t.Errorf("it is expected to need %v, and was late by more than %v", got, 3*patience)
+		}
+		pass(fadeTime)
+		if got := p.expected(oneFar, largest); got > needs {
+			t.Errorf("it is expected to need %v when that is long ago, and before %v", got, needs)
+		}
+	})
+}
+
+// That a peer knows where shards are does not mean that it serves its own.
+func TestAnswersDoNotMakeUpForShards(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p pace
+		p.failed(oneFar)
+		p.answered(oneFar, rtt)
+		if !p.troubled(oneFar) {
+			t.Error("it is asked first again")
+		}
+		_, end := p.ask(oneFar, largest)
+		end(true)
+		if p.troubled(oneFar) {
+			t.Error("it is asked last although it has served")
+		}
+	})
+}
+
+// What is not known of a peer is taken to be as with the others, and not as nothing, though
+// something else is known.
+func TestUnknownPeerIsLikeTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p pace
+		teach(&p, oneFar, 1<<20)
+		came, end := p.ask(twoFar, largest)
+		pass(rtt)
+		came(largest)
+		end(true)
+		if one, two := p.expected(oneFar, 1<<20), p.expected(twoFar, 1<<20); two < one*9/10 {
+			t.Errorf("one that is known is expected to need %v, one that is not %v", one, two)
+		}
+	})
+}
+
+// What the node reads from its own disk says nothing of the lines to others.
+func TestOwnShardsSayNothingOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p pace
+		teach(&p, oneFar, 1<<20)
+		before := p.expected(twoFar, 1<<20)
+		for range 100 {
+			_, end := p.ask(datamesh.PeerID{3}, 1<<20)
+			pass(time.Millisecond)
+			end(true)
+		}
+		if own, other := p.expected(datamesh.PeerID{3}, 1<<20), p.expected(twoFar, 1<<20); other != before || own > 2*time.Millisecond {
+			t.Errorf("expected of another: %v, before %v; of the node itself: %v", other, before, own)
+		}
+	})
+}
+
+// A late range costs the k others that it is made of.
+func TestLateRangeIsChargedForAllThatItTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u, id, content := ranged(t, newWorld(t, 6))
+		u.partIs(id, content, 0, 1000)
+		holder := u.w.holder(datamesh.ShardKey{Segment: u.contentSegment(id), Index: 0})
+		holder.do(func(m storetest.Method, _ datamesh.ShardKey) storetest.Fault {
+			if m == storetest.GetRange {
+				return storetest.Stall
+			}
+			return storetest.None
+		})
+		u.pace.spent = 0
+		u.partIs(id, content, 0, 1000)
+		if frame := int64(64 << 10); u.pace.spent < 3*frame {
+			t.Errorf("%d bytes were charged for %d frames", u.pace.spent, options.K)
+		}
+	})
+}

@@ -60,6 +60,8 @@ type Catalog struct {
 	aliases bool         // objects have further names
 	adding  sync.RWMutex // held for reading by Add, and for writing by Close
 	reads   statements
+	reading chan struct{} // of as many places as queries run at the same time
+	tables  sync.Map      // that earlier versions have not, and were seen: none ever goes
 
 	waiting waiting
 	writing sync.WaitGroup // of the goroutine that writes, whose the rest is
@@ -196,7 +198,7 @@ func (c *Catalog) ByID(ctx context.Context, id datamesh.ObjectID) (Entry, error)
 // ByName returns the newest object that has that name. Kind: FileNotFound.
 func (c *Catalog) ByName(ctx context.Context, name string) (Entry, error) {
 	if name == "" {
-		return Entry{}, errs.New(errs.FileNotFound, "objects without a name are known by their ids")
+		return Entry{}, errNoName
 	}
 	e, err := c.scan(ctx, c.row(ctx, c.query(`WHERE `+c.named+` AND `+c.live+` ORDER BY created DESC, row DESC LIMIT 1`), name))
 	if errors.Is(err, sql.ErrNoRows) {
@@ -204,6 +206,62 @@ func (c *Catalog) ByName(ctx context.Context, name string) (Entry, error) {
 	}
 	return e, err
 }
+
+// A Found is the object that an id or a name means.
+type Found struct {
+	ID      datamesh.ObjectID
+	Name    string // by which it was found, or else its first; "" if it is not in the list
+	Named   int    // objects that have the name by which it was found
+	Deleted bool
+	Final   bool // it cannot be brought back
+}
+
+// Find returns the object that has that id now, or had it. One that is not in the
+// catalog has the id alone.
+func (c *Catalog) Find(ctx context.Context, id datamesh.ObjectID) (Found, error) {
+	f, err := c.find(ctx, id)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return f, c.classify(ctx, err)
+	}
+	now, err := c.Current(ctx, id)
+	if err != nil || now == id {
+		return Found{ID: id}, err
+	}
+	f, err = c.find(ctx, now)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return f, c.classify(ctx, err)
+}
+
+// find is Find by an id that an object has. Its error may be [sql.ErrNoRows].
+func (c *Catalog) find(ctx context.Context, id datamesh.ObjectID) (Found, error) {
+	f := Found{ID: id}
+	var final sql.NullBool
+	err := c.row(ctx, `SELECT iif(final IS NULL, name, ''), final FROM object LEFT JOIN deletion USING (id) WHERE id = ?`, id[:]).Scan(&f.Name, &final)
+	f.Deleted, f.Final = final.Valid, final.Bool
+	return f, err
+}
+
+// FindName returns the newest object that has that name. Kind: FileNotFound.
+func (c *Catalog) FindName(ctx context.Context, name string) (Found, error) {
+	if name == "" {
+		return Found{}, errNoName
+	}
+	f := Found{Name: name}
+	var id []byte
+	err := c.row(ctx, `SELECT id, count(*) OVER () FROM object WHERE `+c.named+` AND `+c.live+` ORDER BY created DESC, row DESC LIMIT 1`, name).Scan(&id, &f.Named)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return f, errs.New(errs.FileNotFound, "no object in the catalog has that name")
+	case err == nil && len(id) != len(f.ID):
+		return f, c.damaged("a row makes no sense")
+	}
+	f.ID = idOf(id)
+	return f, c.classify(ctx, err)
+}
+
+var errNoName = errs.New(errs.FileNotFound, "objects without a name are known by their ids")
 
 // Named counts the objects that have that name.
 func (c *Catalog) Named(ctx context.Context, name string) (n int, err error) {
@@ -222,18 +280,36 @@ func (c *Catalog) Stats(ctx context.Context) (Stats, error) {
 // A scanner is a row.
 type scanner interface{ Scan(...any) error }
 
-// row returns the one row of a query, which is compiled once for each connection.
+// row returns the one row of a query, which is compiled once for each connection, and
+// is run when it is scanned.
 func (c *Catalog) row(ctx context.Context, query string, args ...any) scanner {
-	s, err := c.reads.prepare(ctx, c.db, query)
-	if err != nil {
-		return noRow{err}
-	}
-	return s.QueryRowContext(ctx, args...)
+	return oneRow{c, ctx, query, args}
 }
 
-type noRow struct{ err error }
+type oneRow struct {
+	c     *Catalog
+	ctx   context.Context // the query does not begin after its end
+	query string
+	args  []any
+}
 
-func (r noRow) Scan(...any) error { return r.err }
+func (r oneRow) Scan(into ...any) error {
+	if err := r.ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case r.c.reading <- struct{}{}:
+		defer func() { <-r.c.reading }()
+	case <-r.ctx.Done():
+		return r.ctx.Err()
+	}
+	ctx := context.WithoutCancel(r.ctx) // to watch it takes longer than most of these
+	s, err := r.c.reads.prepare(ctx, r.c.db, r.query)
+	if err != nil {
+		return err
+	}
+	return s.QueryRowContext(ctx, r.args...).Scan(into...)
+}
 
 // scan reads a row of columns, and others after them. Its error may be
 // [sql.ErrNoRows].

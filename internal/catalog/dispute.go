@@ -17,7 +17,7 @@ func (w *writing) dispute(id datamesh.ObjectID) error {
 // disputeReplaced does so with the object that has another id by now than the one
 // by which a device has deleted it.
 func (w *writing) disputeReplaced(id datamesh.ObjectID) error {
-	now, err := w.current(id)
+	now, err := current(id, w.row)
 	if err != nil || now == id {
 		return err
 	}

@@ -8,3 +8,6 @@ func SetLimits(t *testing.T, records, runs int) {
 	t.Cleanup(func() { maxRecords, fanOut = r, f })
 	maxRecords, fanOut = records, runs
 }
+
+// Closed counts the connections that were closed since too many were idle.
+func (c *Catalog) Closed() int64 { return c.db.Stats().MaxIdleClosed }

@@ -199,7 +199,13 @@ func (c *Catalog) addColumns(ctx context.Context, column, statements string) err
 
 // has reports whether the catalog has a table that earlier versions have not.
 func (c *Catalog) has(ctx context.Context, table string) (has bool, err error) {
+	if _, has = c.tables.Load(table); has {
+		return true, nil
+	}
 	err = c.row(ctx, `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?)`, table).Scan(&has)
+	if has {
+		c.tables.Store(table, nil)
+	}
 	return has, c.classify(ctx, err)
 }
 
@@ -240,6 +246,10 @@ func create(ctx context.Context, path string) error {
 	return err
 }
 
+// readers is how many small queries run at the same time. More would each make a
+// connection, and compile its query anew.
+const readers = 4
+
 // connect prepares connections to the database; none is made yet.
 func connect(path string, values url.Values) (*Catalog, error) {
 	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: values.Encode()}
@@ -247,7 +257,8 @@ func connect(path string, values url.Values) (*Catalog, error) {
 	if err != nil {
 		return nil, errs.New(errs.Database, "open %s: %w", path, err)
 	}
-	return &Catalog{db: db, path: path}, nil
+	db.SetMaxIdleConns(readers + 1) // what was compiled goes with a connection
+	return &Catalog{db: db, path: path, reading: make(chan struct{}, readers)}, nil
 }
 
 // check tells whether the file is a catalog of a version that is known.

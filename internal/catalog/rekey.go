@@ -96,10 +96,10 @@ func (c *Catalog) Rekeyed(ctx context.Context) (all []Rekeyed, err error) {
 		}, `SELECT old, now, final, condemned FROM rekeyed ORDER BY old`)
 		for i := range all {
 			if err == nil {
-				all[i].Old, err = tx.current(all[i].row)
+				all[i].Old, err = current(all[i].row, tx.row)
 			}
 			if err == nil {
-				all[i].Now, err = tx.current(all[i].Now)
+				all[i].Now, err = current(all[i].Now, tx.row)
 			}
 		}
 		return err

@@ -187,7 +187,7 @@ func (c *Catalog) MoveShares(ctx context.Context) error {
 				break
 			}
 			var now datamesh.ObjectID
-			if now, err = tx.current(id); err == nil && now != id {
+			if now, err = current(id, tx.row); err == nil && now != id {
 				err = tx.moveShares(id, now)
 			}
 		}
@@ -220,11 +220,10 @@ func (c *Catalog) Current(ctx context.Context, id datamesh.ObjectID) (now datame
 	if has, err := c.has(ctx, "former"); err != nil || !has {
 		return id, err
 	}
-	err = c.write(ctx, func(tx *writing) error {
-		now, err = tx.current(id)
-		return err
+	now, err = current(id, func(into []any, query string, args ...any) error {
+		return c.row(ctx, query, args...).Scan(into...)
 	})
-	return now, err
+	return now, c.classify(ctx, err)
 }
 
 // DeletedWas returns, of what was deleted, the ids that it had before, if it had
@@ -254,15 +253,17 @@ func (c *Catalog) DeletedWas(ctx context.Context) (map[datamesh.ObjectID][]datam
 	return was, c.classify(ctx, rows.Err())
 }
 
-func (w *writing) current(id datamesh.ObjectID) (datamesh.ObjectID, error) {
+// current is Current by rows that row reads. They need not be read at once: no row of
+// former ever goes, and an object gets another id together with one.
+func current(id datamesh.ObjectID, row func(into []any, query string, args ...any) error) (datamesh.ObjectID, error) {
 	for range format.MaxEpoch + 1 { // nobody has a longer history
 		var there bool
-		if err := w.row([]any{&there}, `SELECT EXISTS (SELECT 1 FROM object WHERE id = ?)`, id[:]); err != nil || there {
+		if err := row([]any{&there}, `SELECT EXISTS (SELECT 1 FROM object WHERE id = ?)`, id[:]); err != nil || there {
 			return id, err
 		}
 		// The least of those in whose place two devices have put one each holds.
 		var next []byte
-		err := w.row([]any{&next}, `SELECT min(now) FROM former WHERE id = ?1 HAVING min(now) IS NOT NULL
+		err := row([]any{&next}, `SELECT min(now) FROM former WHERE id = ?1 HAVING min(now) IS NOT NULL
 			UNION ALL SELECT min(b.now) FROM former a JOIN former b USING (id) WHERE a.now = ?1 HAVING min(b.now) <> ?1 LIMIT 1`, id[:])
 		if errors.Is(err, sql.ErrNoRows) {
 			return id, nil

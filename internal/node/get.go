@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"datamesh"
+	"datamesh/internal/catalog"
 	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
@@ -21,16 +22,11 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 	began := time.Now()
 	var id datamesh.ObjectID
 	defer func() { n.getEnded(began, id, fetched, err) }()
-	if ref, err = n.spelled(ctx, ref); err != nil {
-		return nil, err
-	}
-	id, err = n.resolve(ctx, ref)
+	ref, found, err := n.find(ctx, ref)
 	if errors.Is(err, errs.FileNotFound) && n.heardOf(ctx) {
-		if ref, err = n.spelled(ctx, ref); err != nil {
-			return nil, err
-		}
-		id, err = n.resolve(ctx, ref)
+		ref, found, err = n.find(ctx, ref)
 	}
+	id = found.ID
 	if errors.Is(err, errs.FileNotFound) {
 		if received, other := n.receivedAs(ctx, ref); !errors.Is(other, errs.FileNotFound) {
 			id, err = received, other
@@ -39,20 +35,15 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 	if err != nil {
 		return nil, err
 	}
-	named, err := n.catalog.Named(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
 	l, err := n.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	name := n.nameOf(ctx, ref, id, "")
 	var result Fetched
 	end := func() {}
 	defer func() { end() }()
 	begin := func(m *format.Manifest) (io.Writer, int64, int64, error) {
-		name := cmp.Or(name, m.Name)
+		name := cmp.Or(found.Name, m.Name)
 		info := ObjectInfo{ID: id, Name: name, Size: m.Size, Mode: m.Mode, ModTime: format.Time(m.ModTime), Type: m.Type}
 		p := &progress{kind: GetTransfer, name: name}
 		p.size.Store(m.Size)
@@ -69,8 +60,8 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 			info.From, result.Resumed = o.Resume.From, o.Resume.From
 			p.received.Store(info.From)
 		}
-		if named > 1 {
-			result.Named = named
+		if found.Named > 1 {
+			result.Named = found.Named
 		}
 		end = n.board.begin(o.Transfer, p)
 		w, err := open(info)
@@ -126,29 +117,51 @@ func badShards(bad []object.BadShard) []BadShard {
 	return out
 }
 
+// find returns what ref means, and ref as the catalog spells it. Kinds: as
+// [Node.lookUp].
+func (n *Node) find(ctx context.Context, ref string) (string, catalog.Found, error) {
+	f, err := n.lookUp(ctx, ref)
+	if !errors.Is(err, errs.FileNotFound) {
+		return ref, f, err
+	}
+	spelled, other := n.spelled(ctx, ref)
+	switch {
+	case other != nil:
+		return ref, f, other
+	case spelled != ref:
+		f, err = n.lookUp(ctx, spelled)
+	}
+	return spelled, f, err
+}
+
 // resolve returns the object that ref means: its id, or the name under which
 // it was stored last. Kinds: Invalid, FileNotFound, Deleted.
 func (n *Node) resolve(ctx context.Context, ref string) (datamesh.ObjectID, error) {
-	id, err := datamesh.ParseObjectID(ref)
-	if err == nil {
-		if id, err = n.catalog.Current(ctx, id); err != nil {
-			return id, err
-		}
-		if e, err := n.catalog.DeletedByID(ctx, id); err == nil {
-			return id, errDeleted(ref, e.Final)
-		}
-		return id, nil
+	f, err := n.lookUp(ctx, ref)
+	return f.ID, err
+}
+
+// lookUp is resolve, and returns what else a get says of the object.
+func (n *Node) lookUp(ctx context.Context, ref string) (catalog.Found, error) {
+	id, isID, err := parseRef(ref)
+	if err != nil {
+		return catalog.Found{ID: id}, err
 	}
-	if !errors.Is(err, datamesh.ErrNoID) {
-		return id, errs.WithHint(errs.New(errs.Invalid, "%w", err), `copy the id from "datamesh list"`)
+	if isID {
+		f, err := n.catalog.Find(ctx, id)
+		if err == nil && f.Deleted {
+			err = errDeleted(ref, f.Final)
+		}
+		return f, err
 	}
-	entry, err := n.catalog.ByName(ctx, ref)
+	f, err := n.catalog.FindName(ctx, ref)
 	if errors.Is(err, errs.FileNotFound) {
+		f.Name = ref // as it may be called in the inbox
 		if e, deleted := n.catalog.DeletedByName(ctx, ref); deleted == nil {
 			err = errDeleted(ref, e.Final)
 		}
 	}
-	return entry.ID, err
+	return f, err
 }
 
 // errDeleted is the error of what was deleted, and cannot be brought back if that

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -60,8 +61,9 @@ type Catalog struct {
 	aliases bool         // objects have further names
 	adding  sync.RWMutex // held for reading by Add, and for writing by Close
 	reads   statements
-	reading chan struct{} // of as many places as queries run at the same time
-	tables  sync.Map      // that earlier versions have not, and were seen: none ever goes
+	reading chan struct{}          // of as many places as queries run at the same time
+	owns    atomic.Pointer[[]byte] // whose it is, once that was read: it never changes
+	tables  sync.Map               // that earlier versions have not, and were seen: none ever goes
 
 	waiting waiting
 	writing sync.WaitGroup // of the goroutine that writes, whose the rest is

@@ -72,12 +72,18 @@ func (c *Catalog) mine(has []byte, owner datamesh.OwnerKey) error {
 
 // owner returns whose catalog it is, or nil if that is not known.
 func (c *Catalog) owner(ctx context.Context) (key []byte, err error) {
+	if known := c.owns.Load(); known != nil {
+		return *known, nil
+	}
 	if has, err := c.has(ctx, "owner"); err != nil || !has {
 		return nil, err
 	}
 	err = c.row(ctx, `SELECT key FROM owner`).Scan(&key)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
+	}
+	if err == nil {
+		c.owns.Store(&key)
 	}
 	return key, c.classify(ctx, err)
 }

@@ -74,7 +74,7 @@ func New() *Metrics {
 		shardOps: counters(r, "shard_operations_total",
 			"Operations on stores of shards that have ended: the node's own store (local), for peers too, and those of peers (remote), as a client.", "store", "operation", "result"),
 		shardBytes: counters(r, "shard_bytes_total",
-			"Bytes of shards that were put into stores, or got from them.", "store", "operation"),
+			"Bytes of shards that were put into stores, or got from them, also along with where the others are.", "store", "operation"),
 		shardSeconds: histograms(r, "shard_operation_seconds",
 			"How long operations on stores of shards took, whatever came of them.", shardBuckets, "store", "operation"),
 
@@ -226,6 +226,11 @@ func (m *Metrics) objectEnded(op string, bytes int64, took time.Duration, err er
 
 // LateShard counts a shard for which another peer was asked.
 func (m *Metrics) LateShard() { m.lateShards.Inc() }
+
+// ShardAlong counts a shard of so many bytes that a peer has sent unasked for, with an answer.
+func (m *Metrics) ShardAlong(bytes int) {
+	m.shardBytes.WithLabelValues(Remote, "get").Add(float64(bytes))
+}
 
 // BadShard counts a shard that was not served, for that reason.
 func (m *Metrics) BadShard(reason error) { m.badShards.WithLabelValues(result(reason)).Inc() }

@@ -47,6 +47,14 @@ func (m *members) Locate(ctx context.Context, peer datamesh.PeerID, segment data
 	return m.link.client.Locate(ctx, peer, segment)
 }
 
+func (m *members) Find(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (found store.Found, err error) {
+	if peer == m.link.self && m.link.disk != nil {
+		found.Descriptor, found.Holdings, err = m.link.disk.Locate(ctx, segment)
+		return found, err
+	}
+	return m.link.client.Find(ctx, peer, segment)
+}
+
 func (m *members) Compare(ctx context.Context, peer datamesh.PeerID, sums transfer.Sums) ([]int, error) {
 	if peer == m.link.self && m.link.registry != nil {
 		return m.link.registry.Compare(ctx, m.link.self, sums)

@@ -38,7 +38,8 @@ func (n *Node) meshEvents() mesh.Events {
 
 func (n *Node) objectEvents() object.Events {
 	return object.Events{
-		Late: func(datamesh.PeerID) { n.metrics.LateShard() },
+		Late:  func(datamesh.PeerID) { n.metrics.LateShard() },
+		Along: n.metrics.ShardAlong,
 		Bad: func(b object.BadShard) {
 			n.metrics.BadShard(b.Reason)
 			if errors.Is(b.Reason, errs.Integrity) {

@@ -115,7 +115,8 @@ func TestACacheTakesNoRoundTrip(t *testing.T) {
 		}
 		defer c.Close()
 		o.Cache = c
-		if n, took := x.measured(func() { o.partIs(id, content, 100_000, 64<<10) }); n > plain || took > trips || took > 3 {
+		// Of the answers to where the manifest is the last may be cut off.
+		if n, took := x.measured(func() { o.partIs(id, content, 100_000, 64<<10) }); n > plain+1<<10 || took > trips || took > 3 {
 			t.Errorf("with an empty cache: %d bytes in %d round trips; without %d in %d", n, took, plain, trips)
 		}
 		if n, took := x.measured(func() { o.partIs(id, content, 110_000, 50_000) }); n != 0 || took != 0 {

@@ -66,15 +66,18 @@ type fetch struct {
 	buf   []byte               // for slots shards: the data shards, then others
 	spare []int                // slots of others that are free
 
-	stage    int                       // how far the search for places has gone
-	rest     []datamesh.PeerID         // of the stage, yet to be asked
-	asked    int                       // questions that have no answer yet
-	passed   int                       // attempts in whose stead no other was begun yet
-	answered map[datamesh.PeerID]bool  // that said something, be it no
-	silent   map[datamesh.PeerID]error // why those did not that are not waited for again in this round
-	polled   map[datamesh.PeerID]bool  // that said which shards they have themselves
-	second   bool                      // round, over those that were silent
-	deleted  bool                      // somebody says that its owner has deleted it
+	along bool // who is asked first is to send a small shard along
+
+	stage    int                           // how far the search for places has gone
+	rest     []datamesh.PeerID             // of the stage, yet to be asked
+	asked    int                           // questions that have no answer yet
+	asking   map[datamesh.PeerID]*question // those of them whose answer may bring a shard
+	passed   int                           // attempts in whose stead no other was begun yet
+	answered map[datamesh.PeerID]bool      // that said something, be it no
+	silent   map[datamesh.PeerID]error     // why those did not that are not waited for again in this round
+	polled   map[datamesh.PeerID]bool      // that said which shards they have themselves
+	second   bool                          // round, over those that were silent
+	deleted  bool                          // somebody says that its owner has deleted it
 
 	places []place          // not yet tried
 	claims map[place]claim  // all that were ever named
@@ -108,7 +111,7 @@ type attempt struct {
 func (g *get) newFetch(ctx context.Context, id datamesh.SegmentID) *fetch {
 	f := &fetch{g: g, id: id, done: make(chan *attempt), found: make(chan finding),
 		answered: map[datamesh.PeerID]bool{}, silent: map[datamesh.PeerID]error{}, polled: map[datamesh.PeerID]bool{},
-		claims: map[place]claim{}, fails: map[int]int{}, tried: map[place]error{},
+		asking: map[datamesh.PeerID]*question{}, claims: map[place]claim{}, fails: map[int]int{}, tried: map[place]error{},
 		busy: map[int]*attempt{}, got: map[int][]byte{}}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	return f
@@ -212,15 +215,20 @@ func (f *fetch) widen() bool {
 	return true
 }
 
-// hungry reports whether more attempts should be under way: k, without those
-// that others are asked in the stead of.
+// hungry reports whether more attempts should be under way: k, with the shards that
+// may come along, and without those that others are asked in the stead of.
 func (f *fetch) hungry() bool {
 	if f.direct() {
 		return f.busy[f.part.want] == nil
 	}
 	n := len(f.got)
 	for _, a := range f.busy {
-		if !a.late {
+		if !a.late && f.got[a.index] == nil {
+			n++
+		}
+	}
+	for peer := range f.asking {
+		if _, ok := f.brings(peer); ok {
 			n++
 		}
 	}
@@ -297,13 +305,16 @@ func (f *fetch) possible(p place) bool {
 		(p.index < f.shape.k || len(f.spare) > 0)
 }
 
-// better prefers peers that have not failed lately, then indices that have
-// not, whoever names how many places for them; then what will be there the soonest,
-// with the rebuilding that it needs; then data shards; and then what more than one
-// registrar says.
+// better prefers peers that have not failed lately, then those that have no question to
+// answer, then indices that have not failed, whoever names how many places for them;
+// then what will be there the soonest, with the rebuilding that it needs; then data
+// shards; and then what more than one registrar says.
 func (f *fetch) better(a, b place) bool {
 	pace := &f.g.o.pace
 	if x, y := pace.troubled(a.peer), pace.troubled(b.peer); x != y {
+		return y
+	}
+	if x, y := f.asking[a.peer] != nil, f.asking[b.peer] != nil; x != y {
 		return y
 	}
 	if x, y := f.fails[a.index], f.fails[b.index]; x != y {
@@ -417,6 +428,23 @@ func (f *fetch) passBy() time.Duration {
 		if left <= 0 {
 			f.g.probe(datamesh.ShardKey{Segment: f.id, Index: a.index}, a.peer)
 		}
+	}
+	for peer, q := range f.asking {
+		index, ok := f.brings(peer)
+		if !ok {
+			continue
+		}
+		if left := pace.silent(peer, f.size(), q.began); left > 0 {
+			again = min(again, left)
+			continue
+		}
+		q.late = true
+		f.passed++
+		if tell := f.g.o.Events.Late; tell != nil {
+			tell(peer)
+		}
+		pace.late(peer, f.size(), q.began)
+		f.g.probe(datamesh.ShardKey{Segment: f.id, Index: index}, peer)
 	}
 	return again
 }

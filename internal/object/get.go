@@ -3,6 +3,7 @@ package object
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -313,8 +314,18 @@ func (g *get) open(ctx context.Context, ref *format.SegmentRef, peers []datamesh
 // segment fetches a segment of which nothing but the id is known.
 // use gets its sealed bytes for as long as it runs.
 func (g *get) segment(ctx context.Context, id datamesh.SegmentID, use func([]byte) error) error {
+	err := g.segmentBy(ctx, id, true, use)
+	if errors.Is(err, errNoCodeWord) { // of the shards that came along; those that are asked for may all be data
+		err = g.segmentBy(ctx, id, false, use)
+	}
+	return err
+}
+
+// segmentBy does so, with shards that come along or without.
+func (g *get) segmentBy(ctx context.Context, id datamesh.SegmentID, along bool, use func([]byte) error) error {
 	f := g.newFetch(ctx, id)
 	defer f.close()
+	f.along = along
 	if err := f.locate(); err != nil {
 		return err
 	}

@@ -65,13 +65,15 @@ func (f *fetch) joinPart() ([]byte, error) {
 	return shards[want], nil
 }
 
+var errNoCodeWord = errs.New(errs.Integrity, "its author made shards that do not belong together")
+
 // checkRebuilt compares the data shards that were rebuilt with their ids. An
 // author may have made parity that does not belong to them: then each choice of
 // k shards would give another segment, and the id stand for all of those.
 func (f *fetch) checkRebuilt(data [][]byte) error {
 	for i, shard := range data {
 		if f.got[i] == nil && hash.Shard(shard) != f.ids[i] {
-			return errs.New(errs.Integrity, "segment %s: its author made shards that do not belong together", f.id)
+			return fmt.Errorf("segment %s: %w", f.id, errNoCodeWord)
 		}
 	}
 	return nil

@@ -16,15 +16,18 @@ import (
 const (
 	fromNobody     = iota
 	fromHints      // of the manifest
-	fromThree      // registrars
+	fromNearest    // registrars, a few
 	fromRegistrars // all of them that were not heard
 	fromOthers     // who else knows the segment, while its shape is not known
 	fromEverybody  // who holds any shard of it?
 	nowhere
 )
 
-// batchLen is how many peers are asked at once.
-const batchLen = 32
+const (
+	batchLen   = 32 // peers that are asked at once
+	nearestLen = 3  // registrars that are asked first
+	alongLen   = 4  // likewise, if they may send their own shards along: what the default code needs
+)
 
 // locate finds the shape, and the first places, of a segment of which only
 // the id is known. Kinds: FileNotFound, Unavailable.
@@ -35,7 +38,7 @@ func (f *fetch) locate() error {
 // survey finds the shape, and all places that the manifest and three
 // registrars know of. Kinds: FileNotFound, Unavailable.
 func (f *fetch) survey() error {
-	return f.learn(func() bool { return f.shape.k > 0 && f.stage >= fromThree && len(f.rest) == 0 && f.asked == 0 })
+	return f.learn(func() bool { return f.shape.k > 0 && f.stage >= fromNearest && len(f.rest) == 0 && f.asked == 0 })
 }
 
 func (f *fetch) learn(enough func() bool) error {
@@ -107,9 +110,16 @@ func (f *fetch) toAsk() []datamesh.PeerID {
 	view := f.g.o.net.View()
 	everybody := ring.Registrars(view, f.id, view.Live())
 	switch {
-	case f.stage == fromThree:
-		three := f.unheard(f.registrars())
-		return three[:min(3, len(three))]
+	case f.stage == fromNearest:
+		n := nearestLen
+		if f.along {
+			n = alongLen
+		}
+		near := f.unheard(f.registrars())
+		if f.along {
+			near = f.wellFirst(near)
+		}
+		return near[:min(n, len(near))]
 	case f.stage == fromRegistrars:
 		return f.unheard(f.registrars())
 	case f.stage == fromOthers && f.shape.k == 0:
@@ -118,6 +128,19 @@ func (f *fetch) toAsk() []datamesh.PeerID {
 		return slices.DeleteFunc(everybody, func(p datamesh.PeerID) bool { return f.polled[p] || f.mute(p) })
 	}
 	return nil
+}
+
+// wellFirst returns those that have not failed lately before the others.
+func (f *fetch) wellFirst(peers []datamesh.PeerID) []datamesh.PeerID {
+	var well, others []datamesh.PeerID
+	for _, p := range peers {
+		if f.g.o.pace.troubled(p) {
+			others = append(others, p)
+		} else {
+			well = append(well, p)
+		}
+	}
+	return append(well, others...)
 }
 
 func (f *fetch) registrars() []datamesh.PeerID {
@@ -165,6 +188,16 @@ type finding struct {
 	desc   *datamesh.Descriptor // may be nil
 	places []place
 	err    error
+
+	index int    // of the shard that came along
+	shard []byte // good, or nil
+	wrong error  // what is wrong with what came as one
+}
+
+// A question is one on its way to a registrar that may send a shard along.
+type question struct {
+	began time.Time
+	late  bool // others are asked for a shard in its stead
 }
 
 // said reports whether the peer has answered, be it that it knows nothing.
@@ -174,14 +207,18 @@ func (r *finding) said() bool {
 
 // ask asks a peer what it knows of the segment, or, in the last stage, has.
 func (f *fetch) ask(peer datamesh.PeerID) {
-	question := f.registrar
-	if f.stage == fromEverybody {
-		question = f.holder
+	ask := f.registrar
+	switch {
+	case f.stage == fromEverybody:
+		ask = f.holder
+	case f.stage == fromNearest && f.along:
+		ask = f.finder
+		f.asking[peer] = &question{began: time.Now()}
 	}
 	f.asked++
 	f.wg.Go(func() {
 		began := time.Now()
-		r := question(peer)
+		r := ask(peer)
 		r.from = peer
 		if r.said() {
 			f.g.o.pace.answered(peer, time.Since(began))
@@ -197,6 +234,10 @@ func (f *fetch) ask(peer datamesh.PeerID) {
 // cannot be reached, whoever names them.
 func (f *fetch) note(r finding) {
 	f.asked--
+	if f.asking[r.from] != nil && errs.Retryable(r.err) {
+		f.g.o.pace.failed(r.from)
+	}
+	delete(f.asking, r.from)
 	if r.err == nil && r.poll {
 		f.polled[r.from] = true
 	}
@@ -218,12 +259,62 @@ func (f *fetch) note(r finding) {
 	if f.desc == nil {
 		f.desc = r.desc
 	}
+	f.takeAlong(&r)
 	view := f.g.o.net.View()
 	for _, p := range r.places {
 		if _, member := view.Lookup(p.peer); member {
 			f.add(p, claim{by: r.from, sure: p.peer == r.from})
 		}
 	}
+}
+
+// takeAlong takes in the shard that came with an answer, as if it had been asked for.
+func (f *fetch) takeAlong(r *finding) {
+	if r.shard == nil && r.wrong == nil {
+		return
+	}
+	p := place{r.index, r.from}
+	f.claims[p] = claim{by: r.from, sure: true}
+	f.tried[p] = r.wrong
+	if r.wrong != nil {
+		f.fails[p.index]++
+		f.g.blame(datamesh.ShardKey{Segment: f.id, Index: p.index}, p.peer, r.wrong)
+		return
+	}
+	if tell := f.g.o.Events.Along; tell != nil {
+		tell(len(r.shard))
+	}
+	if f.ids = r.desc.Shards; f.got[p.index] == nil {
+		f.got[p.index] = r.shard
+	}
+}
+
+// brings returns the index of a shard of use that a peer may send along, which has not
+// answered yet and is not late, if there is one. Of copies only the first comes along.
+func (f *fetch) brings(peer datamesh.PeerID) (index int, ok bool) {
+	if q := f.asking[peer]; q == nil || q.late || f.shape.shardLen() > largest {
+		return 0, false
+	}
+	for p := range f.claims {
+		if p.peer == peer && f.got[p.index] == nil && f.busy[p.index] == nil && (f.shape.k > 1 || p.index == 0) {
+			return p.index, true
+		}
+	}
+	return 0, false
+}
+
+// finder asks what was reported of the segment, and for a shard.
+func (f *fetch) finder(peer datamesh.PeerID) finding {
+	began := time.Now()
+	found, err := f.g.o.net.Find(f.ctx, peer, f.id)
+	if found.Shard != nil {
+		f.g.o.pace.brought(peer, len(found.Shard), time.Since(began))
+	}
+	if err == nil && found.Descriptor.Segment != f.id {
+		err = errs.New(errs.Integrity, "the descriptor of another segment")
+	}
+	return finding{desc: found.Descriptor, places: placesOf(found.Holdings), err: err,
+		index: found.Index, shard: found.Shard, wrong: found.Wrong}
 }
 
 // registrar asks what was reported of the segment.

@@ -37,6 +37,8 @@ type Net interface {
 	Shards(peer datamesh.PeerID) datamesh.ShardStore
 	Report(ctx context.Context, peer datamesh.PeerID, reports []store.Report) error
 	Locate(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error)
+	// Find is as Locate, and brings a small shard along that the peer holds itself.
+	Find(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (store.Found, error)
 	// Owned asks a peer for segments of an owner, greater than after, as [transfer.Client.Owned].
 	Owned(ctx context.Context, peer datamesh.PeerID, owner ed25519.PrivateKey, after datamesh.SegmentID) (list []*datamesh.Descriptor, next datamesh.SegmentID, more bool, err error)
 	Words(ctx context.Context, peer datamesh.PeerID, w transfer.Words) ([]datamesh.SegmentID, []*datamesh.Deletion, error)
@@ -55,6 +57,9 @@ type Events struct {
 	// Late tells of a peer that kept a get waiting, so that another was asked
 	// in its stead.
 	Late func(peer datamesh.PeerID)
+
+	// Along tells of the bytes of a shard that came along with where the others are.
+	Along func(bytes int)
 
 	// Bad tells of a shard that a peer should have served and did not.
 	Bad func(BadShard)

@@ -140,6 +140,19 @@ func (p *pace) ask(id datamesh.PeerID, n int) (came func(int), end func(ok bool)
 	return came, end
 }
 
+// brought takes note of a peer that has sent a small shard of n bytes along with an answer.
+func (p *pace) brought(id datamesh.PeerID, n int, took time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q := p.peer(id)
+	q.heard, q.trouble, q.pause = time.Now(), time.Time{}, 0
+	if q.asked == 0 {
+		q.first[0].took(took)
+		p.all.first[0].took(took)
+	}
+	p.spent = max(p.spent-int64(n/hedgeShare), firstSpare-mostSpare)
+}
+
 func blend(average, sample float64) float64 {
 	if average == 0 {
 		return sample

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,8 @@ type world struct {
 	members []*member
 	client  *transfer.Client // of records; nil: there are none
 
+	along atomic.Int64 // shards that came along
+
 	mu   sync.Mutex // guards view
 	view *ring.View
 }
@@ -42,6 +45,7 @@ type member struct {
 	inner  datamesh.ShardStore // that answers calls; nil: store
 	deaf   bool                // it takes no reports
 	slow   time.Duration       // that it takes to say who holds what
+	finds  atomic.Int64        // times that it was asked for a shard with who holds what
 	opened sync.Once
 	disk   *store.Disk       // with records, once opened
 	served transfer.Registry // of disk
@@ -244,6 +248,34 @@ func (w *world) Locate(ctx context.Context, peer datamesh.PeerID, segment datame
 		return d, nil, err
 	}
 	return nil, nil, errs.New(errs.FileNotFound, "no holder was reported")
+}
+
+// Find brings a shard along as the network does: what is wrong with it is found out.
+func (w *world) Find(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (found store.Found, err error) {
+	if m := w.member(peer); m != nil {
+		m.finds.Add(1)
+	}
+	if found.Descriptor, found.Holdings, err = w.Locate(ctx, peer, segment); err != nil {
+		return found, err
+	}
+	if err := ctx.Err(); err != nil {
+		return found, err
+	}
+	m := w.member(peer)
+	keys, err := m.store.List(ctx, datamesh.ShardKey{Segment: segment, Index: -1}, 1)
+	if err != nil || len(keys) == 0 || keys[0].Segment != segment || found.Descriptor.ShardLen() > 64<<10 || found.Descriptor.K == 1 && keys[0].Index > 0 {
+		return found, nil
+	}
+	found.Index = keys[0].Index
+	if _, found.Shard, err = w.Shards(peer).Get(ctx, keys[0], make([]byte, found.Descriptor.ShardLen())); errs.KindOf(err) == errs.Integrity {
+		found.Wrong = err
+	}
+	if err != nil {
+		found.Shard = nil
+		return found, nil
+	}
+	w.along.Add(1)
+	return found, nil
 }
 
 func (w *world) Words(ctx context.Context, peer datamesh.PeerID, words transfer.Words) (wanted []datamesh.SegmentID, newer []*datamesh.Deletion, err error) {

@@ -22,6 +22,16 @@ type Holding struct {
 	Peer  datamesh.PeerID
 }
 
+// A Found is what a registrar answers who is asked for a segment, and a shard that
+// it holds itself, if that came along.
+type Found struct {
+	Descriptor *datamesh.Descriptor
+	Holdings   []Holding
+	Index      int    // of the shard
+	Shard      []byte // verified; nil: none came, or Wrong did
+	Wrong      error  // what is wrong with the bytes that came as that shard
+}
+
 // A Report tells a registrar who holds what of a segment.
 type Report struct {
 	Descriptor *datamesh.Descriptor

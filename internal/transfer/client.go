@@ -9,6 +9,7 @@ import (
 	"datamesh"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
+	"datamesh/internal/hash"
 	"datamesh/internal/mesh"
 	"datamesh/internal/store"
 )
@@ -99,4 +100,38 @@ func (c *Client) Locate(ctx context.Context, peer datamesh.PeerID, segment datam
 	}
 	holders, err := decodeHolders(d, resp.Holders)
 	return d, holders, err
+}
+
+// maxAlong is the length up to which a shard comes along with where the others are.
+const maxAlong = 64 << 10
+
+// Find is as Locate, of a peer that may hold a shard of the segment itself: one of
+// at most 64 KiB comes along, and is verified as that of a get is.
+func (c *Client) Find(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (found store.Found, err error) {
+	req := request{Op: opLocate, Keys: []key{{Segment: segment}}, Count: maxAlong}
+	resp, shard, err := c.call(ctx, peer, req, exchange{silence: getSilence, into: func(resp *response) ([]byte, error) {
+		var err error
+		if found.Descriptor, err = descriptorOf(resp.Descriptor, segment); err != nil {
+			return nil, err
+		}
+		if found.Holdings, err = decodeHolders(found.Descriptor, resp.Holders); err != nil || resp.Length == 0 {
+			return nil, err
+		}
+		n := found.Descriptor.ShardLen()
+		if len(resp.Keys) != 1 || resp.Keys[0].Segment != segment || resp.Keys[0].Index < 0 || resp.Keys[0].Index >= len(found.Descriptor.Shards) ||
+			resp.Length != n || n > maxAlong {
+			return nil, errs.New(errs.Integrity, "%d bytes come along that are no small shard of the segment", resp.Length)
+		}
+		return make([]byte, n), nil
+	}})
+	if err != nil {
+		return store.Found{}, err
+	}
+	if shard != nil {
+		found.Index = resp.Keys[0].Index
+		if found.Shard = shard; hash.Shard(shard) != found.Descriptor.Shards[found.Index] {
+			found.Shard, found.Wrong = nil, errs.New(errs.Integrity, "the bytes are not those of the shard")
+		}
+	}
+	return found, nil
 }

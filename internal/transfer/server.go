@@ -188,6 +188,9 @@ func (s *Server) answer(ctx context.Context, from datamesh.PeerID, g *guest, str
 	if req.Op == opGet || req.Op == opRange {
 		return s.get(ctx, g, stream, req)
 	}
+	if req.Op == opLocate {
+		return s.locate(ctx, g, stream, req)
+	}
 	resp, err := s.small(ctx, from, req)
 	if err != nil {
 		resp = failure(err)

@@ -111,3 +111,47 @@ func respondShard(stream mesh.Stream, d *datamesh.Descriptor, b []byte, err erro
 	}
 	return respond(stream, response{Descriptor: format.EncodeDescriptor(d), Length: len(b)}, b)
 }
+
+// locate answers who holds the shards of a segment, with a small one that is here
+// if the peer takes one.
+func (s *Server) locate(ctx context.Context, g *guest, stream mesh.Stream, req *request) error {
+	if len(req.Keys) != 1 {
+		return respond(stream, failure(errs.New(errs.Invalid, "locate: %d segments", len(req.Keys))), nil)
+	}
+	d, holders, err := s.registry.Locate(ctx, req.Keys[0].Segment)
+	if err != nil {
+		return respond(stream, failure(err), nil)
+	}
+	resp := response{Descriptor: format.EncodeDescriptor(d)}
+	for _, h := range holders {
+		resp.Holders = append(resp.Holders, holding{Index: h.Index, Peer: h.Peer})
+	}
+	n := int64(d.ShardLen())
+	if n > int64(min(req.Count, maxAlong)) || !g.memory.TryAcquire(n) {
+		return respond(stream, resp, nil)
+	}
+	defer g.memory.Release(n)
+	if !s.memory.TryAcquire(n) {
+		return respond(stream, resp, nil)
+	}
+	defer s.memory.Release(n)
+	key, shard := s.any(ctx, d)
+	if len(shard) > 0 {
+		resp.Keys, resp.Length = wireKeys([]datamesh.ShardKey{key}), len(shard)
+	}
+	return respond(stream, resp, shard)
+}
+
+// any returns the first shard of a segment that is here and good, or nil. It passes over
+// copies but the first: several servers are asked at once, and one copy is enough.
+func (s *Server) any(ctx context.Context, d *datamesh.Descriptor) (datamesh.ShardKey, []byte) {
+	keys, err := s.shards.List(ctx, datamesh.ShardKey{Segment: d.Segment, Index: -1}, 1)
+	if err != nil || len(keys) == 0 || keys[0].Segment != d.Segment || d.K == 1 && keys[0].Index > 0 {
+		return datamesh.ShardKey{}, nil
+	}
+	_, shard, err := s.shards.Get(ctx, keys[0], nil)
+	if err != nil {
+		return datamesh.ShardKey{}, nil // whoever asks for it is told why
+	}
+	return keys[0], shard
+}

@@ -36,8 +36,6 @@ func (s *Server) small(ctx context.Context, from datamesh.PeerID, req *request) 
 		if reports, err = decodeReports(req.Reports); err == nil {
 			err = s.registry.Report(ctx, from, reports)
 		}
-	case opLocate:
-		resp, err = s.locate(ctx, req)
 	case opCompare:
 		var sums Sums
 		if sums, err = decodeSums(req); err == nil {
@@ -76,21 +74,6 @@ func (s *Server) small(ctx context.Context, from datamesh.PeerID, req *request) 
 		err = errs.New(errs.Invalid, "request %d is not known", req.Op)
 	}
 	return resp, err
-}
-
-func (s *Server) locate(ctx context.Context, req *request) (resp response, err error) {
-	if len(req.Keys) != 1 {
-		return resp, errs.New(errs.Invalid, "locate: %d segments", len(req.Keys))
-	}
-	d, holders, err := s.registry.Locate(ctx, req.Keys[0].Segment)
-	if err != nil {
-		return resp, err
-	}
-	resp.Descriptor = format.EncodeDescriptor(d)
-	for _, h := range holders {
-		resp.Holders = append(resp.Holders, holding{Index: h.Index, Peer: h.Peer})
-	}
-	return resp, nil
 }
 
 func decodeReports(in []report) ([]store.Report, error) {

@@ -226,7 +226,7 @@ func TestAManifestThatIsOfNoUseIsForgotten(t *testing.T) {
 	u, id, content := ranged(t, w)
 	u.cached(cache.Options{Memory: 16 << 20})
 	u.partIs(id, content, 0, 1000)
-	w.kill(w.members[:4]...)
+	w.kill(w.members...)
 	u.partIs(id, content, 0, 1000)
 	for i := range 2 {
 		if _, _, err := u.part(id, 1<<20, 1000); errs.KindOf(err) != errs.Unavailable {

@@ -66,7 +66,8 @@ type fetch struct {
 	buf   []byte               // for slots shards: the data shards, then others
 	spare []int                // slots of others that are free
 
-	along bool // who is asked first is to send a small shard along
+	along     bool // who is asked first is to send a small shard along
+	dataFirst bool // data shards are asked for before others, whatever that costs
 
 	stage    int                           // how far the search for places has gone
 	rest     []datamesh.PeerID             // of the stage, yet to be asked
@@ -320,7 +321,7 @@ func (f *fetch) better(a, b place) bool {
 	if x, y := f.fails[a.index], f.fails[b.index]; x != y {
 		return x < y
 	}
-	if x, y := f.cost(a), f.cost(b); x != y {
+	if x, y := f.cost(a), f.cost(b); x != y && !f.dataFirst {
 		return x < y
 	}
 	if a.index != b.index {

@@ -325,7 +325,7 @@ func (g *get) segment(ctx context.Context, id datamesh.SegmentID, use func([]byt
 func (g *get) segmentBy(ctx context.Context, id datamesh.SegmentID, along bool, use func([]byte) error) error {
 	f := g.newFetch(ctx, id)
 	defer f.close()
-	f.along = along
+	f.along, f.dataFirst = along, !along
 	if err := f.locate(); err != nil {
 		return err
 	}

@@ -233,10 +233,13 @@ func (w *world) Locate(ctx context.Context, peer datamesh.PeerID, segment datame
 		pass(m.slow)
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.locate != nil {
-		return m.locate(segment)
+	locate := m.locate
+	m.mu.Unlock()
+	if locate != nil {
+		return locate(segment) // which may take its time
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if del, err := m.store.Deletion(ctx, segment); err == nil && del.Gone() {
 		return nil, nil, errs.New(errs.Deleted, "its owner has deleted it")
 	}

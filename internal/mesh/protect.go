@@ -43,10 +43,12 @@ func (n *Net) valued(id datamesh.PeerID) {
 	n.host.ConnManager().TagPeer(peer.ID(id.Multihash()), "ring", ringValue)
 }
 
-// valuing values the peer that is served.
+// valuing values the peer that is served, if it is a member.
 func (n *Net) valuing(serve func(context.Context, datamesh.PeerID, Stream)) func(context.Context, datamesh.PeerID, Stream) {
 	return func(ctx context.Context, from datamesh.PeerID, s Stream) {
-		n.valued(from)
+		if _, member := n.View().Lookup(from); member {
+			n.valued(from)
+		}
 		serve(ctx, from, s)
 	}
 }

@@ -159,8 +159,11 @@ func (f *fetch) mute(p datamesh.PeerID) bool {
 }
 
 func (f *fetch) addHints() bool {
+	view := f.g.o.net.View()
 	for _, p := range f.hints {
-		f.add(p, claim{sure: true})
+		if _, member := view.Lookup(p.peer); member {
+			f.add(p, claim{sure: true})
+		}
 	}
 	return len(f.places) > 0
 }

@@ -13,6 +13,15 @@ import (
 // does a connection to everybody.
 const contacts = 64
 
+// Others are probed as well, so that none is held for alive for ever whose contacts
+// are gone, or never were: in one turn of so many, and after each probe that got no
+// answer in as many more. A part that is cut off thus finds all others dead, though
+// few of them are contacts of its members.
+const (
+	abroadEvery = 60
+	abroadMore  = 2
+)
+
 // isContact reports whether another member is one of this machine's contacts.
 // Two are contacts of each other, by a sum over their ids: each has about as
 // many, as if drawn at random, and the way from one to all others is short in

@@ -62,3 +62,33 @@ func TestTwoHalvesOfALargeMeshMeetAgain(t *testing.T) {
 		t.Logf("seed %d: %v", seed, took)
 	}
 }
+
+// A few members of a large mesh that are cut off find that all others are dead, few of
+// whom are their contacts, and that one of them is. So do those who were told of
+// members that never were.
+func TestAFewOfALargeMeshFindAllOthersDead(t *testing.T) {
+	const few, n = 3, 900
+	w := newWorld(t, 1)
+	for range n {
+		w.add(false)
+	}
+	var everybody []*Record
+	for _, x := range w.nodes {
+		everybody = append(everybody, x.m.Self())
+	}
+	left, others := w.nodes[:few], w.nodes[few:]
+	for _, x := range left {
+		x.m.Acquaint(everybody)
+		x.step(Tick{})
+	}
+	for _, o := range others {
+		o.kill(false)
+	}
+	took := w.runUntil("all others are dead", n*w.probe, func() bool { return all(left, others, Dead) })
+	t.Logf("%d others are dead after %v", len(others), took)
+	if !all(left, left, Alive) {
+		t.Error("one who lives is held for dead")
+	}
+	left[0].kill(false)
+	w.runUntil("one of them is dead", 6*w.probe, func() bool { return all(left[1:], left[:1], Dead) })
+}

@@ -42,6 +42,8 @@ type Machine struct {
 
 	round   []*member // whom to probe, one in each period
 	turn    int       // the next one's place in round
+	periods int       // in which one was probed
+	abroad  int       // how many of the next ones need not be contacts
 	probeAt time.Duration
 	knockAt time.Duration // see knockTurn
 
@@ -190,13 +192,20 @@ func (m *Machine) upTo(d time.Duration) time.Duration {
 }
 
 // pick returns up to n different contacts that are alive, other than x, at
-// random.
+// random; if there are none, others.
 func (m *Machine) pick(n int, x *member) []*member {
+	if picked := m.pickOf(m.isContact, n, x); len(picked) > 0 {
+		return picked
+	}
+	return m.pickOf(func(*member) bool { return true }, n, x)
+}
+
+func (m *Machine) pickOf(among func(*member) bool, n int, x *member) []*member {
 	var picked []*member
 	for i := 0; i < len(m.live) && len(picked) < n; i++ {
 		j := i + m.rand.IntN(len(m.live)-i)
 		m.place(m.live[j], i, m.live[i], j)
-		if y := m.live[i]; y != x && y.claim == alive && m.isContact(y) {
+		if y := m.live[i]; y != x && y.claim == alive && among(y) {
 			picked = append(picked, y)
 		}
 	}

@@ -63,29 +63,44 @@ func (m *Machine) tried(p *probe, answered bool) {
 
 // silent ends a half of a probe that brought no sign of life.
 func (m *Machine) silent(p *probe) {
-	switch x := p.of; {
-	case !p.wide:
+	x := p.of
+	if !p.wide {
 		m.widen(p)
-	case x.accused:
+		return
+	}
+	m.abroad = min(m.abroad+abroadMore, len(m.live))
+	if x.accused {
 		m.bury(x)
-	default:
+	} else {
 		m.doubt(x, true)
 	}
 }
 
-// probeNext probes the next contact of the round, once in each period. Each
-// round has every contact once, in an order of its own (SWIM §4.3).
+// probeNext probes the next contact of the round, once in each period, and now and
+// then whoever is the next. Each round has every member once, in an order of its own
+// (SWIM §4.3).
 func (m *Machine) probeNext() {
 	if m.self == nil || m.now < m.probeAt {
 		return
 	}
 	m.probeAt = max(m.probeAt+m.cfg.Probe, m.now+m.cfg.Probe/2)
+	if m.periods++; m.periods%abroadEvery == 0 {
+		m.abroad++
+	}
 	for range 2 {
 		for m.turn < len(m.round) {
 			x := m.round[m.turn]
 			m.round[m.turn] = nil
 			m.turn++
-			if !x.gone && x.claim == alive && x.probing == nil && m.isContact(x) {
+			if x.gone || x.claim != alive || x.probing != nil {
+				continue
+			}
+			if m.isContact(x) {
+				m.probe(x)
+				return
+			}
+			if m.abroad > 0 {
+				m.abroad--
 				m.probe(x)
 				return
 			}

@@ -39,8 +39,9 @@
 // dead, in that member's present incarnation only: the member is shown as
 // suspect for a moment by those who have not just heard from it, and refutes.
 // Who makes many members can choose their ids so that they are contacts of one
-// other, which then hears less of the rest: its other contacts, and who watches
-// it, stay the same. A newcomer that asks only the liar sees who it says is dead as dead until
+// other, which then hears less of the rest; and the more there are, the fewer of a
+// member's contacts are any of the others, until those that never answer are found
+// dead. Who watches it stays the same. A newcomer that asks only the liar sees who it says is dead as dead until
 // its own probes find otherwise. And it can vouch for a silent member when it
 // is one of three that are asked, which delays the truth by a probe.
 package ring

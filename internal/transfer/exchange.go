@@ -39,6 +39,7 @@ type exchange struct {
 	payload []byte                          // sent behind the request
 	silence time.Duration                   // how long the peer may say nothing
 	into    func(*response) ([]byte, error) // where the answer's bytes go; nil: none are taken
+	small   bool                            // these are few: it does not wait for shards
 }
 
 // bulk reports whether a shard goes either way.
@@ -49,7 +50,7 @@ func (x *exchange) bulk() bool { return x.payload != nil || x.into != nil }
 // same silence.
 func (c *Client) call(ctx context.Context, peer datamesh.PeerID, req request, x exchange) (*response, []byte, error) {
 	req.Version = version
-	s, err := c.pool.take(ctx, peer, x.bulk(), x.silence)
+	s, err := c.pool.take(ctx, peer, x.bulk() && !x.small, x.silence)
 	if err != nil {
 		return nil, nil, err
 	}

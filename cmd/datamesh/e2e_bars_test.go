@@ -62,7 +62,7 @@ func TestBarsLiveThroughAResize(t *testing.T) {
 	for _, setting := range []string{"NO_COLOR=1", "COLORTERM=truecolor"} {
 		t.Run(setting, func(t *testing.T) {
 			path, reads := fifo(t)
-			cmd := owner.people("put", path, "--name", setting)
+			cmd := owner.people("put", "--compress", "off", path, "--name", setting)
 			cmd.Env = append(cmd.Env, setting)
 			s := onScreen(t, cmd)
 			source := reads()
@@ -116,7 +116,7 @@ func TestCtrlCInATransferLeavesNothingPartialAndTheSameGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	s := onScreen(t, owner.people(append(slow, "put", file)...))
+	s := onScreen(t, owner.people(append(slow, "put", "--compress", "off", file)...))
 	s.shows(t, "sealed")
 	eventually(t, "a segment is confirmed", func() bool { return confirmedMiB(t, s.shown()) > 3*24 || !s.task.running() })
 	s.types(t, ctrlC)
@@ -132,7 +132,7 @@ func TestCtrlCInATransferLeavesNothingPartialAndTheSameGoesOn(t *testing.T) {
 	if len(left) != 1 || left[0].Sealed == 0 {
 		t.Fatalf("interrupted: %+v", left)
 	}
-	stored := result[node.Stored](t, owner.run(t, "put", file))
+	stored := result[node.Stored](t, owner.run(t, "put", "--compress", "off", file))
 	if stored.Resumed < left[0].Sealed || stored.Size != size {
 		t.Errorf("the same again: %+v, after %+v", stored, left[0])
 	}

@@ -78,7 +78,7 @@ func TestSourceThatChangesIsNotStored(t *testing.T) {
 			if err := os.Truncate(file, 256<<20); err != nil { // a multiple of what is read ahead
 				t.Fatal(err)
 			}
-			put := start(t, owner.command("put", file))
+			put := start(t, owner.command("put", "--compress", "off", file))
 			eventually(t, "the first segment is about to be sent", func() bool {
 				journals, err := filepath.Glob(filepath.Join(owner.home, "puts", "*"))
 				return err == nil && len(journals) > 0 || !put.running()
@@ -110,7 +110,7 @@ func half(t *testing.T, u *user) (*task, *os.File) {
 	defer source.Close()
 	t.Cleanup(func() { content.Close() })
 	before := u.mesh.shardFiles(t)
-	cmd := u.command("put", "-", "--name", "half")
+	cmd := u.command("put", "--compress", "off", "-", "--name", "half")
 	cmd.Stdin = source
 	put := start(t, cmd)
 	go content.Write(make([]byte, 40<<20)) // ends when either end is closed

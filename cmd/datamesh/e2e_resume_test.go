@@ -31,7 +31,7 @@ func (u *user) interrupted(t *testing.T) (left []node.Transfer) {
 func halfPut(t *testing.T, u *user, file string) *task {
 	t.Helper()
 	before := u.mesh.shardFiles(t)
-	put := start(t, u.command("put", file))
+	put := start(t, u.command("put", "--compress", "off", file))
 	eventually(t, "some segments are stored", func() bool { return u.mesh.shardFiles(t) >= before+18 || !put.running() })
 	return put
 }
@@ -186,7 +186,7 @@ func TestInterruptedGetGoesOn(t *testing.T) {
 func TestSignalAsksHowFarAPutIs(t *testing.T) {
 	t.Parallel()
 	owner := newMesh(t, 1).user(t)
-	cmd := owner.command("put", "-")
+	cmd := owner.command("put", "--compress", "off", "-")
 	cmd.Args = append(cmd.Args[:1], cmd.Args[2:]...) // without --json
 	source, content, err := os.Pipe()
 	if err != nil {

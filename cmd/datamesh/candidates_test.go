@@ -38,7 +38,7 @@ func TestConsoleOffersWhatAShellDoes(t *testing.T) {
 		{"put " + dir + "/o", "put ", []string{dir + "/one.txt "}},
 		{"--home ", "--home ", []string{"sub/"}},
 		{"--home=s", "", []string{"--home=sub/"}},
-		{"put one.txt --co", "put one.txt ", []string{"--code "}},
+		{"put one.txt --cod", "put one.txt ", []string{"--code "}},
 		{"put --code=10", "put ", []string{"--code=10+4 "}},
 		{"keys ", "keys ", []string{"export", "import", "init", "list", "new", "passphrase", "rotate", "show", "succeed", "use", "verify"}},
 		{"list ", "list ", nil},

@@ -31,7 +31,8 @@ func newMesh(t testing.TB, n int) *mesh {
 	return m
 }
 
-// emptyMesh makes a mesh without members. Its settings may be overridden.
+// emptyMesh makes a mesh without members, in which what is read comes from the
+// mesh. Its settings may be overridden.
 func emptyMesh(t testing.TB, settings ...string) *mesh {
 	t.Helper()
 	m := &mesh{exe: theProgram(t), dir: t.TempDir()}
@@ -40,7 +41,7 @@ func emptyMesh(t testing.TB, settings ...string) *mesh {
 			m.env = append(m.env, entry)
 		}
 	}
-	m.env = append(m.env, "DATAMESH_MESH_LISTEN=127.0.0.1", "DATAMESH_RING_PROBE=1s", "DATAMESH_PUT_GRACE=1m")
+	m.env = append(m.env, "DATAMESH_MESH_LISTEN=127.0.0.1", "DATAMESH_RING_PROBE=1s", "DATAMESH_PUT_GRACE=1m", "DATAMESH_CACHE_TTL=0s")
 	m.env = append(m.env, settings...)
 	return m
 }

@@ -76,7 +76,7 @@ func TestTheSameFileTwiceHasNothingInCommon(t *testing.T) {
 	shards := map[datamesh.ShardID]bool{}
 	runs := map[[16]byte]bool{}
 	for round := range 2 {
-		stored := owner.put(t, content, "--name", "x", "--tags", "y")
+		stored := owner.put(t, content, "--name", "x", "--tags", "y", "--compress", "off")
 		bytesOf := m.contentShards(t, owner, stored, n)
 		if len(bytesOf) != 6 {
 			t.Fatalf("the stores have %d shards of %d bytes, want 6", len(bytesOf), n)

@@ -17,7 +17,7 @@ func TestDocumentsHaveTheFieldsThatProgramsRead(t *testing.T) {
 		"id name size stored_bytes segments shards peers survives": Stored{},
 		"id name size out bad segment index peer_id reason":        Fetched{Bad: []BadShard{{}}},
 		"objects id name size tags created":                        List{Objects: []Object{{}}},
-		"id name size survives safety hosts known survives domains unlabelled sites known survives domains unlabelled " +
+		"id name size stored_bytes survives safety hosts known survives domains unlabelled sites known survives domains unlabelled " +
 			"shards live total proven modelled_nines demonstrated_nines basis member_loss_per_year member_loss_from repair_hours repair_from " +
 			"host_loss_per_year site_loss_per_year demonstrated_from demonstrated_lost demonstrated_years seen segments id shards index peer_id live": Info{Segments: []SegmentInfo{{Shards: []ShardInfo{{}}}}},
 		"peers peer_id addrs latency_ms state role used capacity labels":                                  Peers{Peers: []Peer{{}}},

@@ -170,6 +170,7 @@ func newLimits() (network.ResourceManager, error) {
 	}
 	perSubnet := rate.Limit{RPS: 50, Burst: 400}
 	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.Build(scaling.AutoScale())),
+		rcmgr.WithMetricsDisabled(), // which nobody reads, and which write down each stream and each kilobyte
 		rcmgr.WithLimitPerSubnet([]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: 1024}},
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: 1024}}),
 		rcmgr.WithConnRateLimiters(&rate.Limiter{SubnetRateLimiter: rate.SubnetLimiter{

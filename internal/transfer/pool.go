@@ -15,9 +15,9 @@ import (
 
 const (
 	maxBulk  = 8                // streams to one peer at once that carry shards
-	maxSmall = 16               // and others: a small question does not wait for shards
-	maxKept  = 4                // open streams to one peer without a request
-	keepTime = 20 * time.Second // that a stream is kept so
+	maxSmall = 32               // and others: a small question does not wait for shards
+	fewBytes = 64 << 10         // up to which a shard does not make a question large
+	keepTime = 20 * time.Second // that a stream is kept open without a request
 )
 
 // A pool keeps streams for the next request, and limits how many there are.
@@ -149,7 +149,7 @@ func (p *pool) give(l *lease, reuse bool) {
 func (p *pool) keep(l *lease) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || len(l.peer.kept) >= maxKept {
+	if p.closed {
 		return false
 	}
 	k := &keptStream{Stream: l.Stream}

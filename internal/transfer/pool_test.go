@@ -88,8 +88,8 @@ func TestUnusedStreamsAreClosedInTime(t *testing.T) {
 		close(release)
 		wait.Wait()
 		synctest.Wait()
-		if got := n.open.Load(); got != maxKept {
-			t.Errorf("%d streams are kept, want %d", got, maxKept)
+		if got := n.open.Load(); got != maxSmall {
+			t.Errorf("%d streams are kept, want %d", got, maxSmall)
 		}
 		pass(keepTime)
 		synctest.Wait()
@@ -250,7 +250,7 @@ func TestKeptStreamsThatDieLateAreNotTriedInTurn(t *testing.T) {
 			s.Close()
 		})
 		var wait sync.WaitGroup
-		for range maxKept {
+		for range maxSmall {
 			wait.Go(func() {
 				if _, err := c.Shards(anybody).Has(t.Context(), oneKey); err != nil {
 					t.Error(err)

@@ -59,60 +59,56 @@ func EncodeDescriptor(d *datamesh.Descriptor) []byte {
 }
 
 // DecodeDescriptor reads a descriptor, and checks that its owner has signed
-// it. Kinds: Serialization, Authentication.
+// it. Others may have been given the same one: nobody may change it. Kinds:
+// Serialization, Authentication.
 func DecodeDescriptor(b []byte) (*datamesh.Descriptor, error) {
+	if d := goodDescriptors.get(b); d != nil {
+		return d, nil
+	}
 	d, err := ReadDescriptor(b)
 	if err != nil {
 		return nil, err
-	}
-	key := signedSegment{d.Segment, d.Signature}
-	if goodDescriptors.has(key) {
-		return d, nil
 	}
 	digest := hash.Derive(signatureContext, d.Segment[:])
 	if !ed25519.Verify(d.Owner[:], digest[:], d.Signature[:]) {
 		return nil, errs.New(errs.Authentication, "descriptor %s: not signed by its owner", d.Segment)
 	}
-	goodDescriptors.add(key)
+	goodDescriptors.add(b, d)
 	return d, nil
 }
 
-// goodDescriptors are those whose signature was found good lately: a node meets
-// each with a shard, with a report and with an answer, and a check takes a hundred
-// times what it takes to look here.
+// goodDescriptors are those that were read, and found signed, lately: a node meets
+// each with a shard, with a report and with an answer, and to read and check it
+// takes a hundred times what it takes to look here.
 var goodDescriptors memo
 
-// A signedSegment is all that a signature depends on: the segment is the hash of
-// what is signed, the owner's key included.
-type signedSegment struct {
-	segment   datamesh.SegmentID
-	signature [ed25519.SignatureSize]byte
-}
-
-// A memo has the last of what was added to it: memoLen at least, and at most twice
-// as many.
+// A memo has the last of what was added to it: memoBytes of it at least, or all,
+// and at most twice as many.
 type memo struct {
 	mu         sync.Mutex // guards the rest
-	young, old map[signedSegment]struct{}
+	young, old map[string]*datamesh.Descriptor
+	size       int // bytes of what is young
 }
 
-const memoLen = 2048
+const memoBytes = 1 << 20
 
-func (m *memo) has(key signedSegment) bool {
+func (m *memo) get(b []byte) *datamesh.Descriptor {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	_, young := m.young[key]
-	_, old := m.old[key]
-	return young || old
-}
-
-func (m *memo) add(key signedSegment) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.young == nil || len(m.young) >= memoLen {
-		m.young, m.old = map[signedSegment]struct{}{}, m.young
+	if d := m.young[string(b)]; d != nil {
+		return d
 	}
-	m.young[key] = struct{}{}
+	return m.old[string(b)]
+}
+
+func (m *memo) add(b []byte, d *datamesh.Descriptor) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.young == nil || m.size >= memoBytes {
+		m.young, m.old, m.size = map[string]*datamesh.Descriptor{}, m.young, 0
+	}
+	m.young[string(b)] = d
+	m.size += len(b)
 }
 
 // ReadDescriptor reads a descriptor whose signature was checked before, and

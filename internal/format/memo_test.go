@@ -38,18 +38,17 @@ func TestAGoodDescriptorVouchesForNoOther(t *testing.T) {
 }
 
 func TestMemoHasTheLast(t *testing.T) {
+	const size, last = 512, memoBytes / 512
 	var m memo
-	key := func(i int) (k signedSegment) {
-		binary.BigEndian.PutUint64(k.segment[:], uint64(i))
-		return k
-	}
-	for i := range 10*memoLen + 7 {
-		m.add(key(i))
-		if !m.has(key(i)) || !m.has(key(max(0, i-memoLen+1))) || m.has(key(i+1)) || len(m.young)+len(m.old) > 2*memoLen {
-			t.Fatalf("after %d: it has not the last %d, or more than twice as many: %d and %d", i, memoLen, len(m.young), len(m.old))
+	key := func(i int) []byte { return binary.BigEndian.AppendUint64(make([]byte, size-8), uint64(i)) }
+	for i := range 10*last + 7 {
+		d := new(datamesh.Descriptor)
+		m.add(key(i), d)
+		if m.get(key(i)) != d || m.get(key(max(0, i-last+1))) == nil || m.get(key(i+1)) != nil || len(m.young)+len(m.old) > 2*last {
+			t.Fatalf("after %d: it has not the last %d, or more than twice as many: %d and %d", i, last, len(m.young), len(m.old))
 		}
 	}
-	if m.has(key(0)) {
+	if m.get(key(0)) != nil {
 		t.Error("it forgets nothing")
 	}
 }

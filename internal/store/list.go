@@ -101,7 +101,7 @@ func (d *Disk) List(ctx context.Context, after datamesh.ShardKey, limit int) ([]
 		key, err := scanKey(rows)
 		keys = append(keys, key)
 		return err
-	}, `SELECT segment, idx FROM shards WHERE (segment, idx) > (?, ?) ORDER BY segment, idx LIMIT ?`,
+	}, `SELECT segment, idx FROM shards WHERE (segment, idx) > (?, ?) ORDER BY segment, idx LIMIT ? + 0`, // for a bare ? it is compiled anew each time
 		after.Segment[:], after.Index, max(limit, 0))
 	if err != nil {
 		return nil, errs.New(kindOf(err), "store: list: %w", err)

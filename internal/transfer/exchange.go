@@ -79,8 +79,12 @@ func (x *exchange) do(ctx context.Context, s *lease, req request) (resp *respons
 	stop := context.AfterFunc(ctx, s.abort)
 	defer stop()
 	moved := func() error { return s.extend(x.silence) }
-	if x.payload == nil {
-		if err := writeMessage(s, req, nil, moved); err != nil {
+	if len(x.payload) <= fewBehind { // then nothing is answered before all is written
+		var w io.Writer = s
+		if x.payload != nil {
+			w = teller{s, datamesh.Sent(ctx)}
+		}
+		if err := writeMessage(w, req, x.payload, moved); err != nil {
 			return nil, nil, false, x.broken(err)
 		}
 		resp, body, err = x.receive(s, datamesh.Received(ctx))

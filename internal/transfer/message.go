@@ -27,6 +27,7 @@ const (
 	maxHeader = 256 << 10 // bytes of a header
 	maxKeys   = 4096      // keys in one has, list or holds
 	maxPiece  = 64 << 10  // bytes of a shard that are written at once
+	fewBehind = 16 << 10  // up to which they are written with the header
 	maxShard  = datamesh.MaxSealed
 	maxBits   = 12 // of a comparison, which has a sum for each of 2^bits ranges
 )
@@ -146,16 +147,21 @@ type report struct {
 	Receipts   [][]byte  `cbor:"3,keyasint,omitempty"`
 }
 
-// writeMessage writes a header in one piece with its length, and the payload
-// behind it in several, so that other streams get their turn. It calls moved
-// before each piece and at the end.
+// writeMessage writes a header in one piece with its length, and with the payload
+// if that is short. A longer one follows in several, so that other streams get
+// their turn. It calls moved before each piece and at the end.
 func writeMessage(w io.Writer, header any, payload []byte, moved func() error) error {
 	body := format.Marshal(header)
-	msg := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body)))
 	if len(body) > maxHeader {
 		return errs.New(errs.Invalid, "message of %d bytes, limit %d", len(body), maxHeader)
 	}
-	if _, err := w.Write(append(msg, body...)); err != nil {
+	var few []byte // each write is a record of TLS, and a system call
+	if len(payload) <= fewBehind {
+		few, payload = payload, nil
+	}
+	msg := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)+len(few)), uint32(len(body)))
+	msg = append(append(msg, body...), few...)
+	if _, err := w.Write(msg); err != nil {
 		return err
 	}
 	for piece := range slices.Chunk(payload, maxPiece) {

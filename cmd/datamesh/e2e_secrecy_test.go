@@ -55,6 +55,7 @@ func TestOnlySealedBytesAreHandedToTheNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	objects := object.New(client, func() (*keyring.Ring, error) { return owner, nil }, object.NewJournal(t.TempDir(), 0), guard)
+	defer objects.Close()
 	for _, size := range []int64{100, 10_000, 1 << 20} {
 		content := marked(size)
 		stored, err := objects.Put(t.Context(), bytes.NewReader(content),

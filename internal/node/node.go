@@ -194,10 +194,11 @@ func (n *Node) close() error {
 }
 
 func (l *link) close() error {
-	l.client.Close()
 	if l.objects != nil {
+		l.objects.Close()
 		l.objects.Cache.Close()
 	}
+	l.client.Close()
 	var err error
 	if l.net != nil {
 		err = l.net.Close()

@@ -30,21 +30,72 @@ func (g *get) blame(key datamesh.ShardKey, peer datamesh.PeerID, reason error) {
 	}
 }
 
-// findings waits for the last words of peers that were passed by, and returns
-// what is bad.
+// findings waits for what goes on beside the get, but not for peers that were passed by
+// to answer, and returns what is bad.
 func (g *get) findings() []BadShard {
+	close(g.over)
 	g.asides.Wait()
 	return g.bad
 }
 
-// probe asks, beside the get, whether a peer that is late is there at all.
+// probe has a peer that is late be asked whether it is there at all. If it turns out not
+// to be while the get goes on, it is to blame.
 func (g *get) probe(key datamesh.ShardKey, peer datamesh.PeerID) {
-	g.aside(func(ctx context.Context) {
-		if err := g.o.net.Probe(ctx, peer); err != nil && ctx.Err() == nil {
-			g.o.pace.failed(peer)
-			g.blame(key, peer, err)
+	p := g.o.probe(peer)
+	g.asides.Go(func() {
+		select {
+		case <-p.done:
+			if p.err != nil {
+				g.blame(key, peer, p.err)
+			}
+		case <-g.over:
 		}
 	})
+}
+
+// A probe is the question whether a peer is there.
+type probe struct {
+	done chan struct{} // closed when it is answered, or given up
+	err  error         // that the peer is not there; set before
+}
+
+// probe asks a peer whether it is there, once however many want to know, and for as long
+// as that takes: whoever comes later asks others first.
+func (o *Objects) probe(peer datamesh.PeerID) *probe {
+	o.probing.Lock()
+	defer o.probing.Unlock()
+	if p := o.probes[peer]; p != nil {
+		return p
+	}
+	p := &probe{done: make(chan struct{})}
+	if o.ctx.Err() != nil {
+		close(p.done)
+		return p
+	}
+	o.probes[peer] = p
+	o.pace.doubt(peer, true)
+	o.asides.Go(func() {
+		ctx, cancel := context.WithTimeout(o.ctx, maxPatience)
+		defer cancel()
+		if err := o.net.Probe(ctx, peer); err != nil && ctx.Err() == nil {
+			o.pace.failed(peer)
+			p.err = err
+		}
+		o.pace.doubt(peer, false)
+		o.probing.Lock()
+		defer o.probing.Unlock()
+		delete(o.probes, peer)
+		close(p.done)
+	})
+	return p
+}
+
+// Close ends what goes on beside gets that have ended. No get is to begin then.
+func (o *Objects) Close() {
+	o.probing.Lock()
+	o.stop()
+	o.probing.Unlock()
+	o.asides.Wait()
 }
 
 // confirm asks, beside the get, other registrars than the one that sent us

@@ -56,6 +56,7 @@ type get struct {
 	o      *Objects
 	ctx    context.Context  // the caller's
 	asides sync.WaitGroup   // what goes on beside it
+	over   chan struct{}    // closed when nobody waits for probes any more
 	ids    []crypt.Identity // that open the manifest; nil: the user's
 
 	mu     sync.Mutex // guards the rest
@@ -64,7 +65,7 @@ type get struct {
 }
 
 func (o *Objects) newGet(ctx context.Context) *get {
-	return &get{o: o, ctx: ctx, silent: map[datamesh.PeerID]bool{}}
+	return &get{o: o, ctx: ctx, over: make(chan struct{}), silent: map[datamesh.PeerID]bool{}}
 }
 
 func (g *get) run(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (io.Writer, int64, int64, error)) error {

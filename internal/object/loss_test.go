@@ -251,27 +251,43 @@ func TestTooMuchDamageIsIntegrity(t *testing.T) {
 	wantKind(t, "two damaged and one away", err, errs.Unavailable)
 }
 
+// A get does not wait for a peer that is silent, be it to learn whether it is there. If
+// that is known before the get ends, it is named.
 func TestSilentPeerIsPassedByAndNamed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 6)
-		u := newUser(t, w)
-		content := noise(6, 300_000)
-		result := u.put(content, options)
-		silent := w.holder(datamesh.ShardKey{Segment: u.contentSegment(result.ID)})
-		silent.set(storetest.Stall)
-		began := time.Now()
-		if bad := u.get(result.ID, content); !names(bad, silent) {
-			t.Errorf("bad %v", bad)
-		}
-		if took := time.Since(began); took >= getSilence {
-			t.Errorf("the get took %v", took)
-		}
-		began = time.Now()
-		u.get(result.ID, content) // from others
-		if took := time.Since(began); took >= probeSilence {
-			t.Errorf("the next one took %v", took)
-		}
-	})
+	for name, c := range map[string]struct {
+		writes time.Duration // that it takes to write the content
+		named  bool
+	}{"quick": {0, false}, "slow": {2 * probeSilence, true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 6)
+				u := newUser(t, w)
+				result := u.put(noise(6, 300_000), options)
+				silent := w.holder(datamesh.ShardKey{Segment: u.contentSegment(result.ID)})
+				silent.set(storetest.Stall)
+				for range 2 {
+					began := time.Now()
+					bad, err := u.Get(t.Context(), result.ID, to(&slowWriter{c.writes}))
+					if err != nil || c.named && !names(bad, silent) {
+						t.Errorf("bad %v, %v", bad, err)
+					}
+					if took := time.Since(began) - c.writes; took >= probeSilence/2 {
+						t.Errorf("the get took %v", took)
+					}
+					c.named = false // others are asked
+				}
+			})
+		})
+	}
+}
+
+// A slowWriter takes so long for what it is given first.
+type slowWriter struct{ first time.Duration }
+
+func (w *slowWriter) Write(p []byte) (int, error) {
+	pass(w.first)
+	w.first = 0
+	return len(p), nil
 }
 
 func TestNoPeerIsWaitedForMoreThanTwiceForThreeSeconds(t *testing.T) {

@@ -83,15 +83,23 @@ type Objects struct {
 	getMemory *semaphore.Weighted
 	buffers   sync.Pool // of *[]byte
 	pace      pace
+
+	ctx     context.Context // until Close
+	stop    context.CancelFunc
+	asides  sync.WaitGroup // what may go on after a get
+	probing sync.Mutex     // guards probes
+	probes  map[datamesh.PeerID]*probe
 }
 
 // New returns the objects in net of the user whose keys are asked for by each
 // put and get: a node that only stores needs none, and keys may be added while
-// it runs. A put waits at most grace for its last shards once it could succeed
+// it runs. They end with Close. A put waits at most grace for its last shards once it could succeed
 // without them.
 func New(net Net, keys func() (*keyring.Ring, error), journal *Journal, grace time.Duration) *Objects {
+	ctx, stop := context.WithCancel(context.Background())
 	return &Objects{net: net, keys: keys, journal: journal, grace: grace, long: longPut, content: datamesh.MaxContent, codec: compress.New(),
-		putMemory: semaphore.NewWeighted(maxMemory), getMemory: semaphore.NewWeighted(maxMemory)}
+		putMemory: semaphore.NewWeighted(maxMemory), getMemory: semaphore.NewWeighted(maxMemory),
+		ctx: ctx, stop: stop, probes: map[datamesh.PeerID]*probe{}}
 }
 
 // A loan is a buffer that counts against the memory that is allowed.

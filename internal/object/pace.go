@@ -50,6 +50,7 @@ type peerPace struct {
 	heard   time.Time        // anything of it
 	trouble time.Time        // until when it is asked last
 	pause   time.Duration
+	doubted bool // it is not known yet whether it is there at all: it is asked last
 }
 
 // A wait is how long something takes on the average, and by how much it differs
@@ -180,10 +181,20 @@ func (p *pace) failed(id datamesh.PeerID) {
 	}
 }
 
+// doubt takes note that it is being found out whether a peer that is late is there at
+// all, or has been.
+func (p *pace) doubt(id datamesh.PeerID, on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.peer(id).doubted = on
+}
+
+// troubled reports whether a peer is to be asked last.
 func (p *pace) troubled(id datamesh.PeerID) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return time.Now().Before(p.peer(id).trouble)
+	q := p.peer(id)
+	return q.doubted || time.Now().Before(q.trouble)
 }
 
 // silent returns for how much longer a peer, of which n bytes were asked then, may

@@ -78,7 +78,9 @@ func TestEventsTellOfLatePeersAndBadShards(t *testing.T) {
 			}
 			return storetest.None
 		})
-		u.get(result.ID, noise(1, 100_000))
+		if _, err := u.Get(t.Context(), result.ID, to(&slowWriter{2 * probeSilence})); err != nil {
+			t.Error(err)
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		if late[slow.id] == 0 || late[wrong.id] != 0 {

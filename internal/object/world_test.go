@@ -362,6 +362,7 @@ func (u *user) begin() {
 	before := u.Objects
 	u.journal = NewJournal(u.dir, testResume)
 	u.Objects = New(u.w, func() (*keyring.Ring, error) { return u.ring, nil }, u.journal, testGrace)
+	u.t.Cleanup(u.Objects.Close)
 	if before != nil {
 		u.content = before.content
 	}

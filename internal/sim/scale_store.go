@@ -199,7 +199,9 @@ func (s *Stores) PutGet(ctx context.Context, size, times int) (put, get Count, e
 	do := func(f func(*object.Objects) error) error {
 		n := s.net(datamesh.PeerID{'u', 's', 'e', 'r'})
 		defer n.Close()
-		return f(object.New(n, func() (*keyring.Ring, error) { return s.keys, nil }, journal, 3*time.Second))
+		o := object.New(n, func() (*keyring.Ring, error) { return s.keys, nil }, journal, 3*time.Second)
+		defer o.Close()
+		return f(o)
 	}
 	var ids []datamesh.ObjectID
 	content := make([]byte, size)

@@ -24,7 +24,7 @@ func TestBenchMeasuresRealNodes(t *testing.T) {
 	if err := os.Mkdir(store, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	o := options{dir: store, only: "floors,idle,large,disk,losses,many,range,command,backup,memory", runs: 1, size: 5 << 20, many: 20, rest: 2 * time.Second, json: file, plots: plots}
+	o := options{dir: store, only: "floors,idle,large,disk,losses,stalled,many,range,command,backup,memory", runs: 1, size: 5 << 20, many: 20, gets: 10, rest: 2 * time.Second, json: file, plots: plots}
 	if err := bench(t.Context(), o, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestBenchMeasuresRealNodes(t *testing.T) {
 			t.Errorf("%s of %s: %v %s", f.Work, f.By, f.Runs, f.Unit)
 		}
 	}
-	for _, want := range []string{largePut, largeGet, lossy(0), lossy(1), lostGet, manyPuts, manyList, rangeAgain, onePut, backupSame, restored} {
+	for _, want := range []string{largePut, largeGet, lossy(0), lossy(1), lostGet, healthyGet, stalledGet, manyPuts, manyList, rangeAgain, onePut, backupSame, restored} {
 		if !slices.ContainsFunc(r.Figures, func(f *Figure) bool { return f.Work == want && f.By == datameshIt }) {
 			t.Errorf("nothing was measured of %q", want)
 		}
@@ -74,9 +74,10 @@ func TestBenchRefusesWhatItCannotDo(t *testing.T) {
 		{options{runs: 1, size: 1}, nil, "-size 1"},
 		{options{runs: 1, size: 1 << 20, rest: time.Minute}, []string{"x"}, `unknown argument "x"`},
 		{options{runs: 1, size: 1 << 20}, nil, "-many 0"},
-		{options{runs: 1, size: 1 << 20, many: 10}, nil, "-rest 0s"},
-		{options{runs: 1, size: 1 << 20, rest: time.Minute, many: 10, dir: "/nowhere"}, nil, "/nowhere"},
-		{options{runs: 1, size: 1 << 20, rest: time.Minute, many: 10, exe: "/bin/true", disk: "/nowhere", only: "disk"}, nil, "/nowhere"},
+		{options{runs: 1, size: 1 << 20, many: 10}, nil, "-gets 0"},
+		{options{runs: 1, size: 1 << 20, many: 10, gets: 10}, nil, "-rest 0s"},
+		{options{runs: 1, size: 1 << 20, rest: time.Minute, many: 10, gets: 10, dir: "/nowhere"}, nil, "/nowhere"},
+		{options{runs: 1, size: 1 << 20, rest: time.Minute, many: 10, gets: 10, exe: "/bin/true", disk: "/nowhere", only: "disk"}, nil, "/nowhere"},
 	} {
 		if err := bench(t.Context(), c.o, c.args); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %q", c.o, err, c.want)

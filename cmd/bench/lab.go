@@ -30,6 +30,7 @@ type lab struct {
 	dir    string
 	report *Report
 	nodes  []*process // none before they are needed
+	env    []string   // settings of all nodes
 	client string     // home of the user whose commands are measured
 	large  string     // a file of o.size random bytes; "" before it is needed
 	traced bool       // what each process syncs is written down, in a file .trace beside its home
@@ -57,7 +58,7 @@ func (l *lab) start(ctx context.Context) error {
 		return nil
 	}
 	for i := range labNodes {
-		l.nodes = append(l.nodes, &process{home: filepath.Join(l.dir, fmt.Sprintf("node-%d", i+1))})
+		l.nodes = append(l.nodes, &process{home: filepath.Join(l.dir, fmt.Sprintf("node-%d", i+1)), env: l.env})
 		if err := l.launch(ctx, l.nodes[i]); err != nil {
 			return err
 		}

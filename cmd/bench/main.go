@@ -36,6 +36,7 @@ type options struct {
 	runs   int           // of each command
 	size   int64         // bytes of the large file
 	many   int64         // objects of the work "many"
+	gets   int64         // objects of the work "stalled"
 	json   string        // file for the report
 	plots  string        // directory for the plots
 	rivals bool          // measure other systems, too
@@ -51,6 +52,7 @@ func main() {
 	flag.IntVar(&o.runs, "runs", 5, "`N` runs of each command")
 	flag.Int64Var(&o.size, "size", 512<<20, "`BYTES` of the large file")
 	flag.Int64Var(&o.many, "many", 20_000, "`N` objects of the work many; 100000 may take five minutes more")
+	flag.Int64Var(&o.gets, "gets", 200, "`N` objects of the work stalled; p99 of less than 100 is the most")
 	flag.StringVar(&o.json, "json", "", "`FILE` for the report")
 	flag.StringVar(&o.plots, "plots", "", "`DIR` for plots (SVG)")
 	flag.BoolVar(&o.rivals, "rivals", true, "measure ipfs, minio with rclone, and restic, where they are on the PATH")
@@ -79,6 +81,8 @@ func bench(ctx context.Context, o options, args []string) (err error) {
 		return fmt.Errorf("-size %d: give at least %d", o.size, 1<<20)
 	case o.many < 10:
 		return fmt.Errorf("-many %d: give at least 10", o.many)
+	case o.gets < 1:
+		return fmt.Errorf("-gets %d: give at least 1", o.gets)
 	case o.rest < time.Second:
 		return fmt.Errorf("-rest %v: give at least a second", o.rest)
 	}

@@ -186,6 +186,7 @@ var goals = []goal{
 	{work: diskGet, by: datameshIt, unit: speed, over: over(diskGet, copyFile, speed), least: 0.6},
 	{work: lostGet, by: datameshIt, unit: speed, over: over(lossy(0), datameshIt, speed), least: 0.8},
 	{work: lostGet, by: datameshIt, unit: first, most: 500},
+	{work: stalledGet, by: datameshIt, unit: p99, over: over(healthyGet, datameshIt, p99), most: 2},
 	{work: smallPut, by: datameshIt, unit: rate, least: 300},
 	{work: smallPut, by: datameshIt, unit: p99, over: over(smallPut, datameshIt, p50), most: 10},
 	{work: smallPut, by: theClient, unit: synced, most: 0.3, every: true},

@@ -37,6 +37,7 @@ var works = []work{
 	{"large", measureLarge},
 	{"disk", measureDisk},
 	{"losses", measureLosses},
+	{"stalled", measureStalled},
 	{"sizes", measureSizes},
 	{"small", measureSmall},
 	{"wide", measureWide},

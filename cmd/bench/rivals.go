@@ -210,8 +210,10 @@ func measureKubo(ctx context.Context, l *lab) error {
 		return err
 	}
 	address, _, _ = strings.Cut(address, "\n")
-	if _, err := to.run(ctx, "ipfs", "swarm", "connect", address); err != nil {
-		return err
+	for _, how := range [][]string{{"peering", "add"}, {"connect"}} { // again, if the connection breaks, and now
+		if _, err := to.run(ctx, "ipfs", append(append([]string{"swarm"}, how...), address)...); err != nil {
+			return err
+		}
 	}
 	to.servers = append(to.servers, from.servers...) // both work when one gets from the other
 	defer func() { to.servers = to.servers[:1] }()
@@ -226,7 +228,12 @@ func measureKubo(ctx context.Context, l *lab) error {
 		if err != nil {
 			return err
 		}
-		if _, err := to.timed(ctx, get, l.o.size, "ipfs", "get", "-o", out, id); err != nil {
+		err = to.getKubo(ctx, get, id, out)
+		if errors.Is(err, errStuck) {
+			notMeasured("kubo: %v", err)
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 		if err := sameFile(file, out); err != nil {
@@ -245,6 +252,21 @@ func measureKubo(ctx context.Context, l *lab) error {
 		}
 	}
 	return nil
+}
+
+// errStuck is what became of a get that goes on and brings nothing, as those of Kubo do
+// now and then where the machine is busy.
+var errStuck = fmt.Errorf("a get has not ended within %v", patience)
+
+// getKubo gets the large file, and notes what it took.
+func (v *rival) getKubo(ctx context.Context, work, id, out string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errStuck)
+	defer cancel()
+	_, err := v.timed(ctx, work, v.l.o.size, "ipfs", "get", "--progress=false", "-o", out, id)
+	if err != nil && errors.Is(context.Cause(ctx), errStuck) {
+		return errStuck
+	}
+	return err
 }
 
 // newKubo starts a node of IPFS that knows of no other.

@@ -87,6 +87,7 @@ func measureRange(ctx context.Context, l *lab) (err error) {
 // getRange reads a range of an object that has a file twice, and compares it.
 func (l *lab) getRange(ctx context.Context, mesh *api.Client, id string, offset int64, file io.ReaderAt) error {
 	var got bytes.Buffer
+	got.Grow(rangeSize)
 	o := node.GetOptions{Range: &node.Range{Offset: offset, Length: rangeSize}}
 	if _, err := mesh.Get(ctx, id, o, func(node.ObjectInfo) (io.Writer, error) { return &got, nil }); err != nil {
 		return err

@@ -56,6 +56,9 @@ func Dial(ctx context.Context, socket string) (*Client, error) {
 	return &Client{socket: socket, http: &http.Client{Transport: transport}}, nil
 }
 
+// buffers are what content is copied by: a range is often smaller than one.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
+
 func connect(ctx context.Context, socket string) (net.Conn, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", socket)
@@ -353,7 +356,9 @@ func (c *Client) Put(ctx context.Context, r io.Reader, o node.PutOptions) (*node
 	body, feed := io.Pipe()
 	defer body.Close()
 	go func() { // it ends when r does, or with the first Read after body is closed
-		_, err := io.CopyBuffer(feed, source, make([]byte, 256<<10))
+		buf := buffers.Get().(*[]byte)
+		_, err := io.CopyBuffer(feed, source, *buf)
+		buffers.Put(buf)
 		feed.CloseWithError(err)
 	}()
 	stored, err := ask[node.Stored](ctx, c, "POST", objectsPath, query, body)
@@ -385,7 +390,9 @@ func (c *Client) Get(ctx context.Context, ref string, o node.GetOptions, open fu
 		return nil, err
 	}
 	sink := &sink{w: w}
-	n, err := io.CopyBuffer(sink, resp.Body, make([]byte, 256<<10))
+	buf := buffers.Get().(*[]byte)
+	n, err := io.CopyBuffer(sink, resp.Body, *buf)
+	buffers.Put(buf)
 	switch {
 	case sink.err != nil:
 		return nil, sink.err

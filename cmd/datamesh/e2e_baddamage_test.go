@@ -173,10 +173,10 @@ func as(text string) func([]byte) []byte {
 	return func([]byte) []byte { return []byte(text) }
 }
 
-// newerDB makes a database of SQLite one of version 2: PRAGMA user_version is
-// in the header.
+// newerDB makes a database of SQLite one of the next version: PRAGMA user_version
+// is in the header.
 func newerDB(b []byte) []byte {
-	binary.BigEndian.PutUint32(b[60:], 2)
+	binary.BigEndian.PutUint32(b[60:], binary.BigEndian.Uint32(b[60:])+1)
 	return b
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 
@@ -157,4 +158,59 @@ func fill(b *testing.B, d *Disk, rows, filesPerFolder int) {
 	if err != nil {
 		b.Fatal(err)
 	}
+}
+
+// BenchmarkSmallObject does in one store what a put of a small object does in each: it
+// puts a shard, and reports who holds the six of its segment. 64 are in flight.
+func BenchmarkSmallObject(b *testing.B) {
+	var peers []datamesh.PeerID
+	for i := range byte(10) {
+		peers = append(peers, peer(i+1))
+	}
+	owner := storetest.Segment(b, 1, 1, 0, 1).Owner
+	samples := make([]single, b.N)
+	for i := range samples {
+		shard := binary.BigEndian.AppendUint64(make([]byte, 1492), uint64(i))
+		ids := []datamesh.ShardID{hash.Shard(shard), {1}, {2}, {3}, {4}, {5}}
+		desc, err := format.NewDescriptor(owner, 4, 2, 6000, ids)
+		if err != nil {
+			b.Fatal(err)
+		}
+		samples[i] = single{desc, shard}
+	}
+	dir := b.TempDir()
+	d := openDisk(b, dir, Options{})
+	before := onDisk(b, dir)
+	b.ResetTimer()
+	inParallel(64, b.N, func(i int) {
+		s := samples[i]
+		if err := d.Put(b.Context(), s.Descriptor, 0, s.shard); err != nil {
+			b.Error(err)
+		}
+		var holdings []Holding
+		for j := range s.Shards {
+			holdings = append(holdings, Holding{j, peers[(i+j)%len(peers)]})
+		}
+		if err := d.Report(b.Context(), []Report{{Descriptor: s.Descriptor, Holdings: holdings}}); err != nil {
+			b.Error(err)
+		}
+	})
+	b.StopTimer()
+	b.ReportMetric(float64(onDisk(b, dir)-before)/float64(b.N), "disk-B/op")
+}
+
+// onDisk is how many bytes the files of a store have.
+func onDisk(b *testing.B, dir string) (n int64) {
+	files, err := filepath.Glob(filepath.Join(dir, "node.*"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			b.Fatal(err)
+		}
+		n += info.Size()
+	}
+	return n
 }

@@ -41,7 +41,7 @@ func (d *Disk) Drop(ctx context.Context, del *datamesh.Deletion) error {
 			b.undelete(del.Descriptor, r)
 			return
 		}
-		b.exec(`DELETE FROM holders WHERE segment = ?`, segment[:])
+		b.forgetHolders(segment)
 		if del.Final() {
 			d.stageRemove(b, r, segment, 0, datamesh.MaxShards)
 			d.stagePurge(b, r, `segment = ?`, segment[:])
@@ -161,6 +161,5 @@ func (d *Disk) stageRemove(b *batch, r *removal, segment datamesh.SegmentID, fir
 func (b *batch) dropDescriptor(segment datamesh.SegmentID) {
 	b.exec(`
 		DELETE FROM segments WHERE segment = ?1
-		AND NOT EXISTS (SELECT 1 FROM shards WHERE segment = ?1)
-		AND NOT EXISTS (SELECT 1 FROM holders WHERE segment = ?1)`, segment[:])
+		AND holders = x'' AND NOT EXISTS (SELECT 1 FROM shards WHERE segment = ?1)`, segment[:])
 }

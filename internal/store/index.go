@@ -6,15 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
+	"datamesh"
 	"datamesh/internal/errs"
 
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
 const (
-	readers = 4           // connections that read
-	maxLog  = 4 * claimed // bytes of the log that are kept when it begins anew
+	readers  = 4           // connections that read
+	maxLog   = 4 * claimed // bytes of the log that are kept when it begins anew
+	pageSize = 8 << 10     // of a new one: small shards waste less of it than of 4 KiB
 )
 
 // index is node.db. Reads go through a few connections of their own and never
@@ -25,8 +28,12 @@ type index struct {
 	write *sql.DB // of one connection
 	conn  *sql.Conn
 	fresh bool // it was empty
+	older bool // it is of version 1
 
 	reads, writes statements
+
+	mu    sync.Mutex // guards peers
+	peers map[int64]datamesh.PeerID
 }
 
 // openIndex opens the database at path, or makes it. Kinds: Integrity (it is
@@ -41,7 +48,7 @@ func openIndex(path string) (*index, error) {
 }
 
 func (x *index) open(path string) (err error) {
-	x.write, err = openSQLite(path, "synchronous(full)", "wal_autocheckpoint(256)",
+	x.write, err = openSQLite(path, fmt.Sprintf("page_size(%d)", pageSize), "synchronous(full)", "wal_autocheckpoint(128)",
 		fmt.Sprintf("journal_size_limit(%d)", maxLog))
 	if err != nil {
 		return err
@@ -50,6 +57,7 @@ func (x *index) open(path string) (err error) {
 	if x.conn, err = x.write.Conn(context.Background()); err != nil {
 		return openError(path, err)
 	}
+	x.writes.on = x.conn
 	if err := x.identify(path); err != nil {
 		return err
 	}
@@ -61,7 +69,7 @@ func (x *index) open(path string) (err error) {
 	}
 	x.read.SetMaxOpenConns(readers)
 	x.read.SetMaxIdleConns(readers)
-	x.reads.on, x.writes.on = x.read, x.conn
+	x.reads.on = x.read
 	return nil
 }
 
@@ -75,6 +83,7 @@ func (x *index) identify(path string) error {
 		return openError(path, err)
 	}
 	x.fresh = application == 0 && tables == 0
+	x.older = !x.fresh && version < schemaVersion
 	switch {
 	case application != applicationID && !x.fresh:
 		return errs.WithHint(errs.New(errs.Configuration, "%s is not the database of a store", path),
@@ -96,7 +105,10 @@ func (x *index) prepare(path string) error {
 		if _, err := x.conn.ExecContext(context.Background(), additions); err != nil {
 			return openError(path, err)
 		}
-		return x.check(path)
+		if err := x.check(path); err != nil || !x.older {
+			return err
+		}
+		return x.upgrade()
 	}
 	create := fmt.Sprintf("BEGIN; %s %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
 		schema, additions, applicationID, schemaVersion)
@@ -110,7 +122,10 @@ func (x *index) prepare(path string) error {
 // those, and each is checked when it is used. If damage was met before, it
 // looks everywhere.
 func (x *index) check(path string) error {
-	tables := []string{"segments", "shards", "tombstones", "holders"}
+	tables := []string{"segments", "shards", "tombstones", "peers", "holdings"}
+	if x.older {
+		tables = []string{"segments", "shards", "tombstones", "holders"}
+	}
 	for _, table := range []string{"positions", "undeletions", "trash", "proofs", "receipts", "records"} {
 		var kept bool
 		if err := x.conn.QueryRowContext(context.Background(), `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?)`, table).Scan(&kept); err != nil {

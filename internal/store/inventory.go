@@ -5,8 +5,8 @@ import (
 	"database/sql"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
-	"time"
 
 	"datamesh"
 	"datamesh/internal/errs"
@@ -26,30 +26,28 @@ type Tracked struct {
 // read is left out. Kinds: Unavailable, Database.
 func (d *Disk) Track(ctx context.Context, after datamesh.SegmentID, limit int) (list []Tracked, err error) {
 	err = d.pages(ctx, func() (bool, error) {
-		var at *Tracked // the last one's, or nil if it cannot be read
-		want, n := limit-len(list), 0
+		want, n, before := limit-len(list), 0, len(list)
+		var here []holders
 		err := d.index.rows(func(rows *sql.Rows) error {
-			var segment, descriptor, peer sql.RawBytes
-			var index sql.NullInt64
-			if err := rows.Scan(&segment, &descriptor, &index, &peer); err != nil {
+			var segment, descriptor, value sql.RawBytes
+			if err := rows.Scan(&segment, &descriptor, &value); err != nil {
 				return err
 			}
-			if n == 0 || string(after[:]) != string(segment) {
-				n, at = n+1, nil
-				copy(after[:], segment)
-				if desc := stored(after, descriptor); desc != nil {
-					list = append(list, Tracked{Descriptor: desc})
-					at = &list[len(list)-1]
-				}
+			n++
+			copy(after[:], segment)
+			desc := stored(after, descriptor)
+			if desc == nil {
+				return nil
 			}
-			if at != nil && index.Valid && int(index.Int64) < len(at.Descriptor.Shards) {
-				at.Holdings = append(at.Holdings, Holding{Index: int(index.Int64)})
-				copy(at.Holdings[len(at.Holdings)-1].Peer[:], peer)
-			}
+			list = append(list, Tracked{Descriptor: desc})
+			here = append(here, slices.DeleteFunc(readHolders(value), func(h holder) bool { return h.index >= len(desc.Shards) }))
 			return nil
-		}, `SELECT s.segment, s.descriptor, h.idx, h.peer
-			FROM (SELECT segment, descriptor FROM segments WHERE segment > ? ORDER BY segment LIMIT ?) s
-			LEFT JOIN holders h USING (segment) ORDER BY s.segment, h.idx, h.id DESC`, after[:], max(want, 0))
+		}, `SELECT segment, descriptor, holders FROM segments WHERE segment > ? ORDER BY segment LIMIT ?`, after[:], max(want, 0))
+		for i := range here { // not while the rows are read: either takes a connection
+			if err == nil {
+				list[before+i].Holdings, err = d.index.holdings(here[i])
+			}
+		}
 		return n == want && len(list) < limit, err
 	})
 	return list, err
@@ -102,9 +100,9 @@ func (h *Held) Key() datamesh.ShardKey {
 const (
 	queryHeld = `SELECT s.segment, s.idx, g.descriptor FROM shards s CROSS JOIN segments g USING (segment)
 		WHERE (s.segment, s.idx) > (?, ?) ORDER BY s.segment, s.idx LIMIT ?`
-	queryReported = `SELECT h.segment, h.idx, g.descriptor FROM holders h CROSS JOIN segments g USING (segment)
-		WHERE h.peer = ? AND (h.segment, h.idx) > (?, ?) ORDER BY h.segment, h.idx LIMIT ?`
-	queryRange = `SELECT segment, idx FROM holders
+	queryReported = `SELECT h.segment, h.idx, g.descriptor FROM holdings h CROSS JOIN segments g USING (segment)
+		WHERE h.peer = (SELECT number FROM peers WHERE peer = ?) AND (h.segment, h.idx) > (?, ?) ORDER BY h.segment, h.idx LIMIT ?`
+	queryRange = `SELECT segment, idx FROM holdings
 		WHERE peer = ? AND (segment, idx) > (?, ?) AND (segment, idx) <= (?, ?)`
 )
 
@@ -167,7 +165,7 @@ func (d *Disk) Correct(ctx context.Context, peer datamesh.PeerID, after, upto da
 	}
 	defer d.leave()
 	full := d.room.fitsDisk(0, claimed)
-	c := correction{peer: peer, after: after, upto: upto, keys: keys, enter: full == nil, now: time.Now().Unix()}
+	c := correction{peer: peer, after: after, upto: upto, keys: keys, enter: full == nil}
 	// The spare room is for what takes out, and not for what enters.
 	err = d.wait(&change{frees: !c.enter, stage: func(b *batch) error { c.stage(b); return nil }})
 	if err == nil && c.left {
@@ -192,7 +190,6 @@ type correction struct {
 	after, upto datamesh.ShardKey
 	keys        []datamesh.ShardKey
 	enter       bool // there is room for more
-	now         int64
 
 	left    bool // some could not be entered
 	unknown []datamesh.SegmentID
@@ -203,7 +200,8 @@ type correction struct {
 // one holder has another shard of it now shall stay known.
 func (c *correction) stage(b *batch) {
 	c.left, c.unknown, c.words = false, nil, nil
-	there := c.reported(b)
+	number := b.number(c.peer)
+	there := c.reported(b, number)
 	for segment, keys := range bySegment(c.keys) {
 		word, descriptor := b.wordOn(segment)
 		if word != nil {
@@ -211,39 +209,46 @@ func (c *correction) stage(b *batch) {
 			continue
 		}
 		desc := stored(segment, descriptor)
-		if desc == nil {
-			if descriptor != nil { // damaged: it gives way to the one that is asked for
-				b.exec(`DELETE FROM segments WHERE segment = ?`, segment[:])
-			}
+		if desc == nil { // not known, or damaged: it gives way to the one that is asked for
 			c.unknown = append(c.unknown, segment)
 			continue
 		}
+		list := b.holders(segment)
+		var fresh []Holding
 		for _, key := range keys {
 			switch {
-			case there[key]:
+			case there[key] && list.find(key.Index, number) >= 0:
 				delete(there, key)
 			case key.Index >= len(desc.Shards): // there is no such shard
 			case c.enter:
-				b.hold(Holding{key.Index, c.peer}, segment, c.now)
+				delete(there, key)
+				fresh = append(fresh, Holding{key.Index, c.peer})
 			default:
 				c.left = true
 			}
 		}
+		b.hold(segment, fresh)
 	}
-	for key := range there {
-		b.exec(`DELETE FROM holders WHERE segment = ? AND idx = ? AND peer = ?`, key.Segment[:], key.Index, c.peer[:])
-		b.dropDescriptor(key.Segment)
+	for segment, keys := range bySegment(slices.SortedFunc(maps.Keys(there), datamesh.ShardKey.Compare)) {
+		was := b.holders(segment)
+		now := was
+		for _, key := range keys {
+			now = now.without(key.Index, number)
+			b.unhold(segment, key.Index, number) // also if the row of the segment has rotted
+		}
+		b.setHolders(segment, was, now)
+		b.dropDescriptor(segment)
 	}
 }
 
 // reported returns what was said of the peer in the range.
-func (c *correction) reported(b *batch) map[datamesh.ShardKey]bool {
+func (c *correction) reported(b *batch, number int64) map[datamesh.ShardKey]bool {
 	there := make(map[datamesh.ShardKey]bool)
 	b.query(func(rows *sql.Rows) error {
 		key, err := scanKey(rows)
 		there[key] = true
 		return err
-	}, queryRange, c.peer[:], c.after.Segment[:], c.after.Index, c.upto.Segment[:], c.upto.Index)
+	}, queryRange, number, c.after.Segment[:], c.after.Index, c.upto.Segment[:], c.upto.Index)
 	return there
 }
 
@@ -259,7 +264,7 @@ func (d *Disk) Forget(ctx context.Context, segments []datamesh.SegmentID) error 
 	defer d.leave()
 	return d.wait(&change{frees: true, stage: func(b *batch) error {
 		for _, segment := range segments {
-			b.exec(`DELETE FROM holders WHERE segment = ?`, segment[:])
+			b.forgetHolders(segment)
 			b.dropDescriptor(segment)
 		}
 		return nil

@@ -176,7 +176,8 @@ func TestRangesReachToTheVeryEnds(t *testing.T) {
 	} {
 		err := d.commit(func(b *batch) error {
 			for _, key := range keys { // no descriptor has such a hash
-				b.hold(Holding{key.Index, peer(1)}, key.Segment, 1)
+				b.keepDescriptor(key.Segment, []byte{0})
+				b.hold(key.Segment, []Holding{{key.Index, peer(1)}})
 			}
 			return nil
 		})
@@ -191,7 +192,7 @@ func TestRangesReachToTheVeryEnds(t *testing.T) {
 			key, err := scanKey(rows)
 			left = append(left, key)
 			return err
-		}, `SELECT segment, idx FROM holders ORDER BY segment, idx`)
+		}, `SELECT segment, idx FROM holdings ORDER BY segment, idx`)
 		if diff := cmp.Diff(tt.left, left, cmpopts.EquateEmpty()); diff != "" || err != nil {
 			t.Errorf("%s is taken out, -want +got of what is left: %v\n%s", what, err, diff)
 		}
@@ -269,6 +270,7 @@ func TestWordOfAPeerHoldsInItsRange(t *testing.T) {
 			list, err := d.Reported(t.Context(), p, datamesh.First, 100)
 			wantKeys(t, "reported", list, err, slices.Collect(maps.Keys(keys))...)
 		}
+		checkHolders(t, d)
 		list, err := d.Track(t.Context(), datamesh.SegmentID{}, 100)
 		if err != nil {
 			t.Fatal(err)
@@ -430,8 +432,8 @@ func TestInventoryGoesByTheIndex(t *testing.T) {
 	d := openDisk(t, t.TempDir(), Options{})
 	for query, want := range map[string]string{
 		queryHeld:     "PRIMARY KEY ((segment,idx)>",
-		queryReported: "holders_by_peer (peer=? AND (segment,idx)>",
-		queryRange:    "holders_by_peer (peer=? AND (segment,idx)>(?,?) AND (segment,idx)<",
+		queryReported: "PRIMARY KEY (peer=? AND (segment,idx)>",
+		queryRange:    "PRIMARY KEY (peer=? AND (segment,idx)>(?,?) AND (segment,idx)<",
 	} {
 		rows, err := d.index.read.Query("EXPLAIN QUERY PLAN "+query, make([]any, strings.Count(query, "?"))...)
 		if err != nil {
@@ -455,25 +457,6 @@ func TestInventoryGoesByTheIndex(t *testing.T) {
 			t.Errorf("%s:\n%s\nwant first …%s", query, all, want)
 		}
 	}
-}
-
-// A store that an earlier version has made gets what was added since.
-func TestStoreOfAnEarlierVersionIsBroughtUpToDate(t *testing.T) {
-	dir := t.TempDir()
-	d := openDisk(t, dir, Options{})
-	s := storetest.Segment(t, 1, 4, 2, 4*small)
-	report(t, d, s, Holding{3, peer(1)})
-	if _, err := d.index.conn.ExecContext(t.Context(), `DROP INDEX holders_by_peer`); err != nil {
-		t.Fatal(err)
-	}
-	closeDisk(t, d)
-	d = openDisk(t, dir, Options{})
-	var n int
-	if err := d.index.read.QueryRow(`SELECT count(*) FROM sqlite_schema WHERE name = 'holders_by_peer'`).Scan(&n); err != nil || n != 1 {
-		t.Errorf("%d indices, %v", n, err)
-	}
-	list, err := d.Reported(t.Context(), peer(1), datamesh.First, 10)
-	wantKeys(t, "reported", list, err, s.Key(3))
 }
 
 func TestForgottenHoldersLeaveTheShardsThatAreHere(t *testing.T) {

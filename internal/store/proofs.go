@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"slices"
 	"time"
 
 	"datamesh"
@@ -30,9 +32,12 @@ func (d *Disk) Proven(ctx context.Context, proofs []Proof) error {
 	defer d.leave()
 	return d.commit(func(b *batch) error {
 		for _, p := range proofs {
-			b.exec(`INSERT OR REPLACE INTO proofs (segment, idx, peer, proven)
-				SELECT segment, idx, peer, ? FROM holders WHERE segment = ? AND idx = ? AND peer = ?`,
-				p.At.Unix(), p.Key.Segment[:], p.Key.Index, p.Peer[:])
+			was := b.holders(p.Key.Segment)
+			if i := was.find(p.Key.Index, b.number(p.Peer)); i >= 0 {
+				now := slices.Clone(was)
+				now[i].proven = max(0, p.At.Unix())
+				b.setHolders(p.Key.Segment, was, now)
+			}
 		}
 		return nil
 	})
@@ -49,18 +54,34 @@ func (d *Disk) Proofs(ctx context.Context, segments []datamesh.SegmentID) (list 
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		err := d.index.rows(func(rows *sql.Rows) error {
-			p := Proof{Key: datamesh.ShardKey{Segment: segment}}
-			var peer sql.RawBytes
-			var at int64
-			err := rows.Scan(&p.Key.Index, &peer, &at)
-			copy(p.Peer[:], peer)
-			p.At = time.Unix(at, 0)
-			list = append(list, p)
-			return err
-		}, `SELECT idx, peer, proven FROM proofs WHERE segment = ? ORDER BY idx, peer`, segment[:])
+		proofs, err := d.proofs(segment)
 		if err != nil {
 			return nil, errs.New(kindOf(err), "store: proofs of %s: %w", segment, err)
+		}
+		list = append(list, proofs...)
+	}
+	return list, nil
+}
+
+func (d *Disk) proofs(segment datamesh.SegmentID) (list []Proof, err error) {
+	var value []byte
+	err = d.index.row(`SELECT holders FROM segments WHERE segment = ?`, []any{segment[:]}, &value)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range readHolders(value) {
+		if h.proven == 0 {
+			continue
+		}
+		peer, known, err := d.index.peer(h.peer)
+		if err != nil {
+			return nil, err
+		}
+		if known {
+			list = append(list, Proof{datamesh.ShardKey{Segment: segment, Index: h.index}, peer, time.Unix(h.proven, 0)})
 		}
 	}
 	return list, nil

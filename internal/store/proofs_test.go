@@ -1,7 +1,6 @@
 package store
 
 import (
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -55,20 +54,4 @@ func TestProofsAreThoseOfHolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantProofs(t, d, s)
-}
-
-func TestStoreWithoutProofsIsGivenThem(t *testing.T) {
-	dir := t.TempDir()
-	d := openDisk(t, dir, Options{})
-	s := storetest.Segment(t, 1, 4, 2, 4*small)
-	report(t, d, s, Holding{0, peer(1)})
-	closeDisk(t, d)
-	execSQL(t, filepath.Join(dir, "node.db"), `DROP TRIGGER proofs_of_nobody; DROP TABLE proofs`)
-	d = openDisk(t, dir, Options{})
-	wantHolders(t, d, s, Holding{0, peer(1)})
-	p := Proof{s.Key(0), peer(1), time.Unix(7, 0)}
-	if err := d.Proven(t.Context(), []Proof{p}); err != nil {
-		t.Fatal(err)
-	}
-	wantProofs(t, d, s, p)
 }

@@ -261,7 +261,7 @@ func TestRecordsOutliveTheirIndex(t *testing.T) {
 	putRecord(t, d, errs.Other, forged)
 	closeDisk(t, d)
 	rot(t, db, forged)
-	root := rootPage(t, db, "holders")
+	root := rootPage(t, db, "holdings")
 	blank(t, db, func(n int, _ []byte) bool { return n == root })
 	rebuilt := false
 	d = openDisk(t, dir, Options{Events: Events{Rebuilt: func(string, int, int) { rebuilt = true }}})

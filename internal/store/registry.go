@@ -6,15 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"datamesh"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
 )
-
-// maxHolders is how many peers the registry keeps for one shard.
-const maxHolders = 4
 
 // A Holding says that a peer holds the shard of that index.
 type Holding struct {
@@ -63,11 +59,10 @@ func (d *Disk) Report(ctx context.Context, reports []Report) error {
 			return err
 		}
 	}
-	now := time.Now().Unix()
 	return d.commit(func(b *batch) error {
 		var all []error
 		for i, r := range reports {
-			all = append(all, b.enter(r, descriptors[i], now))
+			all = append(all, b.enter(r, descriptors[i]))
 		}
 		return errors.Join(all...)
 	})
@@ -112,9 +107,8 @@ func (d *Disk) checkReport(r Report) ([]byte, error) {
 	return descriptor, nil
 }
 
-// enter enters a report. The order of reports is that of the ids, whatever the
-// clock says.
-func (b *batch) enter(r Report, descriptor []byte, now int64) error {
+// enter enters a report.
+func (b *batch) enter(r Report, descriptor []byte) error {
 	segment := r.Descriptor.Segment
 	if b.deleted(segment) {
 		return errDeleted("report", segment)
@@ -123,22 +117,26 @@ func (b *batch) enter(r Report, descriptor []byte, now int64) error {
 		return nil
 	}
 	b.keepDescriptor(segment, descriptor)
-	for _, h := range r.Holdings {
-		b.hold(h, segment, now)
-	}
+	b.hold(segment, r.Holdings)
 	b.receive(r)
 	return nil
 }
 
-// hold enters a holder of a shard.
-func (b *batch) hold(h Holding, segment datamesh.SegmentID, now int64) {
-	b.exec(`INSERT OR REPLACE INTO holders (segment, idx, peer, reported) VALUES (?, ?, ?, ?)`,
-		segment[:], h.Index, h.Peer[:], now)
-	b.exec(`
-		DELETE FROM holders WHERE id IN (
-			SELECT id FROM holders WHERE segment = ? AND idx = ?
-			ORDER BY id DESC LIMIT -1 OFFSET ?)`,
-		segment[:], h.Index, maxHolders)
+// hold enters holders of a segment that is known, the last of them as the one
+// reported last.
+func (b *batch) hold(segment datamesh.SegmentID, holdings []Holding) {
+	was := b.holders(segment)
+	now, numbers := was, make([]int64, len(holdings))
+	for i, h := range holdings {
+		numbers[i] = b.numbered(h.Peer)
+		now = now.report(h.Index, numbers[i])
+	}
+	b.setHolders(segment, was, now)
+	for i, h := range holdings {
+		if now.find(h.Index, numbers[i]) < 0 { // too many came at once
+			b.forgetPeer(numbers[i])
+		}
+	}
 }
 
 // Locate returns the descriptor of a segment and its holders, by index, those
@@ -153,25 +151,17 @@ func (d *Disk) Locate(ctx context.Context, segment datamesh.SegmentID) (*datames
 		return nil, nil, err
 	}
 	defer d.leave()
-	var descriptor []byte
-	var holdings []Holding
-	err := d.index.rows(func(rows *sql.Rows) error {
-		var h Holding
-		var index sql.NullInt64
-		var peer sql.RawBytes
-		err := rows.Scan(&descriptor, &index, &peer)
-		if h.Index = int(index.Int64); index.Valid {
-			copy(h.Peer[:], peer)
-			holdings = append(holdings, h)
-		}
-		return err
-	}, `SELECT descriptor, idx, peer FROM segments LEFT JOIN holders USING (segment)
-		WHERE segment = ? ORDER BY idx, holders.id DESC`, segment[:])
-	switch {
-	case err != nil:
-		return nil, nil, errs.New(kindOf(err), "locate %s: %w", segment, err)
-	case descriptor == nil:
+	var descriptor, list []byte
+	err := d.index.row(`SELECT descriptor, holders FROM segments WHERE segment = ?`, []any{segment[:]}, &descriptor, &list)
+	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil, d.nowhere(segment)
+	}
+	var holdings []Holding
+	if err == nil {
+		holdings, err = d.index.holdings(readHolders(list))
+	}
+	if err != nil {
+		return nil, nil, errs.New(kindOf(err), "locate %s: %w", segment, err)
 	}
 	desc, err := format.DecodeDescriptor(descriptor)
 	if err != nil {

@@ -4,11 +4,9 @@ import (
 	"errors"
 	"sync"
 	"testing"
-	"time"
 
 	"datamesh"
 	"datamesh/internal/errs"
-	"datamesh/internal/format"
 	"datamesh/internal/storetest"
 
 	"github.com/google/go-cmp/cmp"
@@ -72,22 +70,6 @@ func TestFourPeersReportedLastAreKept(t *testing.T) {
 	wantHolders(t, d, s,
 		Holding{0, peer(9)}, Holding{0, peer(1)}, Holding{0, peer(4)}, Holding{0, peer(3)},
 		Holding{1, peer(4)}, Holding{1, peer(3)}, Holding{1, peer(2)}, Holding{1, peer(1)})
-}
-
-// TestTheLastReportCountsWhateverTheClock sets the clock back between reports.
-func TestTheLastReportCountsWhateverTheClock(t *testing.T) {
-	d := openDisk(t, t.TempDir(), Options{})
-	s := storetest.Segment(t, 1, 4, 2, 4*small)
-	ahead := time.Now().AddDate(1, 0, 0).Unix()
-	for n := range byte(maxHolders) {
-		r := Report{Descriptor: s.Descriptor, Holdings: []Holding{{0, peer(n)}}}
-		err := d.commit(func(b *batch) error { return b.enter(r, format.EncodeDescriptor(s.Descriptor), ahead) })
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	report(t, d, s, Holding{0, peer(9)})
-	wantHolders(t, d, s, Holding{0, peer(9)}, Holding{0, peer(3)}, Holding{0, peer(2)}, Holding{0, peer(1)})
 }
 
 func TestHoldersOutliveTheShardsAndNotTheSegment(t *testing.T) {

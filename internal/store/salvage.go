@@ -2,6 +2,7 @@ package store
 
 import (
 	"database/sql"
+	"slices"
 
 	"datamesh"
 	"datamesh/internal/format"
@@ -150,26 +151,55 @@ func (s *salvager) payload(table string, key datamesh.ShardKey, d *datamesh.Desc
 	return data
 }
 
+// holders saves who holds what, of either version of the schema.
 func (s *salvager) holders() {
-	s.each(`SELECT segment, idx, id, peer, reported FROM holders ORDER BY `, `id`, `id DESC`, func(rows *sql.Rows) {
-		var id, reported int64
+	peers := make(map[int64]datamesh.PeerID)
+	s.each(`SELECT number, peer FROM peers ORDER BY `, `number`, `number DESC`, func(rows *sql.Rows) {
+		var number int64
 		var peer []byte
-		key, err := scanKey(rows, &id, &peer, &reported)
-		if err != nil || len(peer) != len(datamesh.PeerID{}) {
-			return
+		if rows.Scan(&number, &peer) == nil && len(peer) == len(datamesh.PeerID{}) {
+			peers[number] = datamesh.PeerID(peer)
 		}
-		d, descriptor := s.descriptor(key.Segment)
-		if d == nil || checkShape(d, key.Index, d.ShardLen()) != nil {
-			return
-		}
-		s.change()
-		if s.to.deleted(key.Segment) {
-			return
-		}
-		s.to.keepDescriptor(key.Segment, descriptor)
-		s.to.exec(`INSERT INTO holders (id, segment, idx, peer, reported) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-			id, key.Segment[:], key.Index, peer, reported)
 	})
+	s.each(`SELECT segment, holders FROM segments WHERE holders <> x'' ORDER BY `, `segment`, `segment DESC`, func(rows *sql.Rows) {
+		var segment, list []byte
+		if rows.Scan(&segment, &list) != nil {
+			return
+		}
+		var holdings []Holding // those reported last are the last
+		for _, h := range slices.Backward(readHolders(list)) {
+			if peer, ok := peers[h.peer]; ok {
+				holdings = append(holdings, Holding{h.index, peer})
+			}
+		}
+		s.hold(segment, holdings...)
+	})
+	s.each(`SELECT segment, idx, peer FROM holders ORDER BY `, `id`, `id DESC`, func(rows *sql.Rows) {
+		var segment, peer []byte
+		var h Holding
+		if rows.Scan(&segment, &h.Index, &peer) == nil && copy(h.Peer[:], peer) == len(h.Peer) {
+			s.hold(segment, h)
+		}
+	})
+}
+
+// hold saves holders of a segment, the last of them as the one reported last.
+func (s *salvager) hold(segment []byte, holdings ...Holding) {
+	var id datamesh.SegmentID
+	if copy(id[:], segment) != len(id) {
+		return
+	}
+	d, descriptor := s.descriptor(id)
+	if d == nil {
+		return
+	}
+	holdings = slices.DeleteFunc(holdings, func(h Holding) bool { return checkShape(d, h.Index, d.ShardLen()) != nil })
+	s.change()
+	if len(holdings) == 0 || s.to.deleted(id) {
+		return
+	}
+	s.to.keepDescriptor(id, descriptor)
+	s.to.hold(id, holdings)
 }
 
 // descriptor returns a segment's, and its bytes, or nil.

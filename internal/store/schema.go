@@ -2,16 +2,17 @@ package store
 
 const (
 	applicationID = 0x444d4e44 // "DMND"
-	schemaVersion = 1
+	schemaVersion = 2
 )
 
 // The schema of node.db. A shard is a file where payload is NULL; size is
 // what it takes on disk. A generation is 8 bytes, big-endian, since SQLite's
-// integers have a sign. In holders the younger row has the greater id.
+// integers have a sign.
 const schema = `
 CREATE TABLE segments (
 	segment    BLOB PRIMARY KEY,
-	descriptor BLOB NOT NULL
+	descriptor BLOB NOT NULL,
+	holders    BLOB NOT NULL DEFAULT x''
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE payloads (
 	id   INTEGER PRIMARY KEY,
@@ -29,14 +30,22 @@ CREATE TABLE tombstones (
 	generation BLOB NOT NULL,
 	deletion   BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE holders (
-	id       INTEGER PRIMARY KEY,
-	segment  BLOB NOT NULL,
-	idx      INTEGER NOT NULL,
-	peer     BLOB NOT NULL,
-	reported INTEGER NOT NULL,
-	UNIQUE (segment, idx, peer)
+` + holderTables
+
+// holderTables are of who holds what, with the column holders of segments: see
+// [holder]. A peer has a number there, which is never given to another. What is in
+// holders and what is in holdings is the same, in the order of either.
+const holderTables = `
+CREATE TABLE peers (
+	number INTEGER PRIMARY KEY AUTOINCREMENT,
+	peer   BLOB NOT NULL UNIQUE
 ) STRICT;
+CREATE TABLE holdings (
+	peer    INTEGER NOT NULL,
+	segment BLOB NOT NULL,
+	idx     INTEGER NOT NULL,
+	PRIMARY KEY (peer, segment, idx)
+) STRICT, WITHOUT ROWID;
 `
 
 // additions are what later versions have added. A row of trash is one of shards
@@ -50,7 +59,6 @@ CREATE TABLE IF NOT EXISTS positions (
 	name  TEXT PRIMARY KEY,
 	value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS holders_by_peer ON holders (peer, segment, idx);
 CREATE TABLE IF NOT EXISTS undeletions (
 	segment    BLOB PRIMARY KEY,
 	generation BLOB NOT NULL,
@@ -65,13 +73,6 @@ CREATE TABLE IF NOT EXISTS trash (
 	PRIMARY KEY (segment, idx)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS trash_by_age ON trash (dropped);
-CREATE TABLE IF NOT EXISTS proofs (
-	segment BLOB NOT NULL,
-	idx     INTEGER NOT NULL,
-	peer    BLOB NOT NULL,
-	proven  INTEGER NOT NULL,
-	PRIMARY KEY (segment, idx, peer)
-) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS receipts (
 	id      INTEGER PRIMARY KEY,
 	segment BLOB NOT NULL,
@@ -89,8 +90,5 @@ CREATE TABLE IF NOT EXISTS records (
 ) STRICT, WITHOUT ROWID;
 CREATE TRIGGER IF NOT EXISTS receipts_of_nothing AFTER DELETE ON segments BEGIN
 	DELETE FROM receipts WHERE segment = OLD.segment;
-END;
-CREATE TRIGGER IF NOT EXISTS proofs_of_nobody AFTER DELETE ON holders BEGIN
-	DELETE FROM proofs WHERE segment = OLD.segment AND idx = OLD.idx AND peer = OLD.peer;
 END;
 `

@@ -1,0 +1,85 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+
+	"datamesh"
+)
+
+// beginUpgrade numbers the peers of a database of version 1, which has a row for
+// each holder, the younger with the greater id, and enters what they hold.
+const beginUpgrade = `
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS proofs (
+	segment BLOB NOT NULL,
+	idx     INTEGER NOT NULL,
+	peer    BLOB NOT NULL,
+	proven  INTEGER NOT NULL,
+	PRIMARY KEY (segment, idx, peer)
+) STRICT, WITHOUT ROWID;
+ALTER TABLE segments ADD COLUMN holders BLOB NOT NULL DEFAULT x'';
+` + holderTables + `
+INSERT INTO peers (peer) SELECT DISTINCT peer FROM holders ORDER BY peer;
+INSERT INTO holdings (peer, segment, idx)
+	SELECT number, segment, idx FROM peers CROSS JOIN holders USING (peer) ORDER BY number, segment, idx;
+`
+
+const endUpgrade = `
+DROP TABLE holders;
+DROP TABLE proofs;
+PRAGMA user_version = 2;
+COMMIT`
+
+// upgrade makes a database of version 1 one of version 2, in one transaction. It
+// takes as much room as segments and their holders, and what that of before has
+// taken is used by and by. Kinds: Integrity (it is damaged), Full, Database.
+func (x *index) upgrade() error {
+	ctx := context.Background()
+	if _, err := x.conn.ExecContext(ctx, beginUpgrade); err != nil {
+		return openError(x.path, err)
+	}
+	if err := x.upgradeHolders(); err != nil {
+		return openError(x.path, err)
+	}
+	if _, err := x.conn.ExecContext(ctx, endUpgrade); err != nil {
+		return openError(x.path, err)
+	}
+	return nil
+}
+
+// upgradeHolders gives the row of each segment its holders.
+func (x *index) upgradeHolders() error {
+	b := &batch{index: x}
+	var segment datamesh.SegmentID
+	var list holders
+	write := func() {
+		if len(list) == 0 {
+			return
+		}
+		result := b.exec(`UPDATE segments SET holders = ? WHERE segment = ?`, encodeHolders(list), segment[:])
+		if b.err != nil {
+			return
+		}
+		if n, _ := result.RowsAffected(); n > 0 { // SQLite's has no error
+			return
+		}
+		for _, h := range list { // of a segment that is not known
+			b.unhold(segment, h.index, h.peer)
+		}
+	}
+	b.query(func(rows *sql.Rows) error {
+		var h holder
+		key, err := scanKey(rows, &h.peer, &h.proven)
+		if key.Segment != segment {
+			write()
+			segment, list = key.Segment, nil
+		}
+		h.index = key.Index
+		list = append(list, h)
+		return err
+	}, `SELECT h.segment, h.idx, number, ifnull(proven, 0) FROM holders h JOIN peers USING (peer) LEFT JOIN proofs p USING (segment, idx, peer)
+		ORDER BY h.segment, h.idx, id DESC`)
+	write()
+	return b.err
+}

@@ -38,7 +38,7 @@ func main() {
 
 // softMemory is what the garbage collector tries to stay under. What a put or
 // a get holds at once is bounded and far less; without a limit the heap may
-// double before garbage is collected.
+// treble before garbage is collected.
 const softMemory = 160 << 20
 
 // garbage is how much may come to be beside what lives before it is collected, in

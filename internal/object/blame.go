@@ -106,6 +106,7 @@ func (g *get) confirm(key datamesh.ShardKey, a *attempt, registrars []datamesh.P
 	if len(others) == 0 {
 		g.blame(key, a.peer, a.err)
 	}
+	others = slices.DeleteFunc(others, g.o.pace.troubled) // the get would wait for them
 	for _, peer := range others[:min(3, len(others))] {
 		g.aside(func(ctx context.Context) {
 			_, holdings, err := g.o.net.Locate(ctx, peer, key.Segment)

@@ -109,7 +109,7 @@ const maxAlong = 64 << 10
 // at most 64 KiB comes along, and is verified as that of a get is.
 func (c *Client) Find(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (found store.Found, err error) {
 	req := request{Op: opLocate, Keys: []key{{Segment: segment}}, Count: maxAlong}
-	resp, shard, err := c.call(ctx, peer, req, exchange{silence: getSilence, small: true, into: func(resp *response) ([]byte, error) {
+	resp, shard, err := c.call(ctx, peer, req, exchange{silence: getSilence, into: func(resp *response) ([]byte, error) {
 		var err error
 		if found.Descriptor, err = descriptorOf(resp.Descriptor, segment); err != nil {
 			return nil, err

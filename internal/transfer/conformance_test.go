@@ -222,7 +222,7 @@ func TestManyTransfersAtOnceShareTheStreams(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	if limit := maxBulk + maxSmall + 16; most > limit { // some are being reset
+	if limit := places[bulk] + places[small] + places[question] + 16; most > limit { // some are being reset
 		t.Errorf("%d streams at once, want at most %d", most, limit)
 	}
 }

@@ -39,18 +39,18 @@ type exchange struct {
 	payload []byte                          // sent behind the request
 	silence time.Duration                   // how long the peer may say nothing
 	into    func(*response) ([]byte, error) // where the answer's bytes go; nil: none are taken
-	small   bool                            // these are few: it does not wait for shards
+	class   class
 }
 
-// bulk reports whether a shard goes either way.
-func (x *exchange) bulk() bool { return x.payload != nil || x.into != nil }
+// shard reports whether one may go either way.
+func (x *exchange) shard() bool { return x.payload != nil || x.into != nil }
 
 // call makes a request on a stream of the pool. A kept stream may have died
 // with the peer's last run; then a fresh one is tried, once and within the
 // same silence.
 func (c *Client) call(ctx context.Context, peer datamesh.PeerID, req request, x exchange) (*response, []byte, error) {
 	req.Version = version
-	s, err := c.pool.take(ctx, peer, x.bulk() && !x.small, x.silence)
+	s, err := c.pool.take(ctx, peer, x.class, x.silence)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -195,7 +195,7 @@ func (x *exchange) watch(s *lease) (stop func()) {
 // that a shard has to wait, after maxWait, and of progress that is none.
 func (x *exchange) word(began time.Time, before, now int) error {
 	switch {
-	case before == 0 && now == 0 && x.bulk():
+	case before == 0 && now == 0 && x.shard():
 		if time.Since(began) >= maxWait {
 			return errs.New(errs.Unavailable, "busy for %v", maxWait)
 		}

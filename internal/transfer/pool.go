@@ -14,11 +14,32 @@ import (
 )
 
 const (
-	maxBulk  = 8                // streams to one peer at once that carry shards
-	maxSmall = 32               // and others: a small question does not wait for shards
-	fewBytes = 64 << 10         // up to which a shard does not make a question large
+	fewBytes = 64 << 10         // of a shard that is a small one
 	keepTime = 20 * time.Second // that a stream is kept open without a request
 )
+
+// A class is what a stream carries. Each has places of its own, so that what is small
+// does not wait for what is large, nor a question for shards.
+type class int
+
+const (
+	question class = iota
+	small          // a small shard
+	bulk           // a shard
+
+	classes
+)
+
+// places is how many streams to one peer there may be at once of each class.
+var places = [classes]int{question: 16, small: 16, bulk: 8}
+
+// classOf returns the class of a shard of n bytes.
+func classOf(n int) class {
+	if n <= fewBytes {
+		return small
+	}
+	return bulk
+}
 
 // A pool keeps streams for the next request, and limits how many there are.
 type pool struct {
@@ -30,9 +51,9 @@ type pool struct {
 }
 
 type peerPool struct {
-	bulk, small chan struct{} // one for each stream in use
-	heard       atomic.Int64  // when anything came from the peer, in Unix nanoseconds
-	kept        []*keptStream // guarded by pool.mu
+	places [classes]chan struct{} // one for each stream in use
+	heard  atomic.Int64           // when anything came from the peer, in Unix nanoseconds
+	kept   []*keptStream          // guarded by pool.mu
 }
 
 type keptStream struct {
@@ -69,7 +90,7 @@ func (l *lease) extend(d time.Duration) error {
 
 // take waits for one of the peer's places, and then at most patience for a
 // stream, unless there is one from an earlier request.
-func (p *pool) take(ctx context.Context, id datamesh.PeerID, bulk bool, patience time.Duration) (*lease, error) {
+func (p *pool) take(ctx context.Context, id datamesh.PeerID, c class, patience time.Duration) (*lease, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -77,10 +98,7 @@ func (p *pool) take(ctx context.Context, id datamesh.PeerID, bulk bool, patience
 	if err != nil {
 		return nil, err
 	}
-	l := &lease{peer: pp, places: pp.small}
-	if bulk {
-		l.places = pp.bulk
-	}
+	l := &lease{peer: pp, places: pp.places[c]}
 	select {
 	case l.places <- struct{}{}:
 	case <-ctx.Done():
@@ -120,7 +138,11 @@ func (p *pool) peer(id datamesh.PeerID) (*peerPool, error) {
 		return nil, errs.New(errs.Unavailable, "the node is shutting down")
 	}
 	if p.peers[id] == nil {
-		p.peers[id] = &peerPool{bulk: make(chan struct{}, maxBulk), small: make(chan struct{}, maxSmall)}
+		pp := new(peerPool)
+		for c, n := range places {
+			pp.places[c] = make(chan struct{}, n)
+		}
+		p.peers[id] = pp
 	}
 	return p.peers[id], nil
 }

@@ -77,7 +77,7 @@ func TestUnusedStreamsAreClosedInTime(t *testing.T) {
 			yes(t)(from, s)
 		})
 		var wait sync.WaitGroup
-		for range maxSmall {
+		for range places[question] {
 			wait.Go(func() {
 				if _, err := c.Shards(anybody).Has(t.Context(), oneKey); err != nil {
 					t.Error(err)
@@ -88,8 +88,8 @@ func TestUnusedStreamsAreClosedInTime(t *testing.T) {
 		close(release)
 		wait.Wait()
 		synctest.Wait()
-		if got := n.open.Load(); got != maxSmall {
-			t.Errorf("%d streams are kept, want %d", got, maxSmall)
+		if got := n.open.Load(); int(got) != places[question] {
+			t.Errorf("%d streams are kept, want %d", got, places[question])
 		}
 		pass(keepTime)
 		synctest.Wait()
@@ -152,7 +152,7 @@ func TestSmallRequestsDoNotWaitForShards(t *testing.T) {
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		var wait sync.WaitGroup
-		for range 3 * maxBulk {
+		for range 3 * places[bulk] {
 			wait.Go(func() {
 				if _, _, err := c.Shards(anybody).Get(ctx, datamesh.ShardKey{}, nil); !errors.Is(err, context.Canceled) {
 					t.Errorf("get: got %v, want %v", err, context.Canceled)
@@ -160,15 +160,15 @@ func TestSmallRequestsDoNotWaitForShards(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		if got := n.open.Load(); got != maxBulk {
-			t.Errorf("%d streams for shards, want %d", got, maxBulk)
+		if got := n.open.Load(); int(got) != places[bulk] {
+			t.Errorf("%d streams for shards, want %d", got, places[bulk])
 		}
 		if has, err := c.Shards(anybody).Has(t.Context(), oneKey); err != nil || !has[0] {
 			t.Errorf("has beside them: %v, %v", has, err)
 		}
 		cancel()
 		wait.Wait()
-		for range 2 * maxBulk { // no place was lost
+		for range 2 * places[bulk] { // no place was lost
 			if _, err := c.Shards(anybody).Has(t.Context(), oneKey); err != nil {
 				t.Fatal(err)
 			}
@@ -187,7 +187,7 @@ func TestPlacesComeBackWhateverHappens(t *testing.T) {
 			return good.pool.open(ctx, to)
 		})
 		fail.Store(true)
-		for range 2*maxSmall + 1 {
+		for range 2*places[question] + 1 {
 			if _, err := c.Shards(anybody).Has(t.Context(), oneKey); !errors.Is(err, errTest) {
 				t.Fatalf("got %v, want %v", err, errTest)
 			}
@@ -250,7 +250,7 @@ func TestKeptStreamsThatDieLateAreNotTriedInTurn(t *testing.T) {
 			s.Close()
 		})
 		var wait sync.WaitGroup
-		for range maxSmall {
+		for range places[question] {
 			wait.Go(func() {
 				if _, err := c.Shards(anybody).Has(t.Context(), oneKey); err != nil {
 					t.Error(err)

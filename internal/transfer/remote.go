@@ -25,7 +25,7 @@ func (r *remote) Put(ctx context.Context, d *datamesh.Descriptor, index int, sha
 	if take != nil {
 		req.Count = 1
 	}
-	resp, _, err := r.c.call(ctx, r.peer, req, exchange{payload: shard, silence: putSilence, small: len(shard) <= fewBytes})
+	resp, _, err := r.c.call(ctx, r.peer, req, exchange{payload: shard, silence: putSilence, class: classOf(len(shard))})
 	if err == nil && take != nil && len(resp.Receipts) == 1 {
 		x, wrong := format.DecodeReceipt(resp.Receipts[0])
 		if wrong == nil && x.Holder == r.peer && x.Placer == placer && x.Index == index && format.CheckReceipt(x, x.Mesh, d) == nil {
@@ -55,7 +55,11 @@ func (r *remote) Get(ctx context.Context, k datamesh.ShardKey, buf []byte) (*dat
 func (r *remote) get(ctx context.Context, k datamesh.ShardKey, buf []byte, check int) (*datamesh.Descriptor, []byte, error) {
 	var d *datamesh.Descriptor
 	req := request{Op: opGet, Keys: wireKeys([]datamesh.ShardKey{k}), Count: check}
-	_, shard, err := r.c.call(ctx, r.peer, req, exchange{silence: getSilence, small: cap(buf) > 0 && cap(buf) <= fewBytes, into: func(resp *response) ([]byte, error) {
+	c := bulk // unless it is known to be a small one
+	if cap(buf) > 0 {
+		c = classOf(cap(buf))
+	}
+	_, shard, err := r.c.call(ctx, r.peer, req, exchange{silence: getSilence, class: c, into: func(resp *response) ([]byte, error) {
 		var err error
 		if d, err = descriptorOf(resp.Descriptor, k.Segment); err != nil {
 			return nil, err
@@ -77,7 +81,7 @@ func (r *remote) get(ctx context.Context, k datamesh.ShardKey, buf []byte, check
 func (r *remote) GetRange(ctx context.Context, k datamesh.ShardKey, off, n int) (*datamesh.Descriptor, []byte, error) {
 	var d *datamesh.Descriptor
 	req := request{Op: opRange, Keys: wireKeys([]datamesh.ShardKey{k}), Offset: off, Count: n}
-	_, slice, err := r.c.call(ctx, r.peer, req, exchange{silence: getSilence, into: func(resp *response) ([]byte, error) {
+	_, slice, err := r.c.call(ctx, r.peer, req, exchange{silence: getSilence, class: classOf(n), into: func(resp *response) ([]byte, error) {
 		var err error
 		if d, err = descriptorOf(resp.Descriptor, k.Segment); err != nil {
 			return nil, err

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"slices"
 
 	"datamesh"
@@ -27,20 +28,37 @@ type holders []holder
 // maxHolder is what one takes at most.
 const maxHolder = 1 + 2*binary.MaxVarintLen64
 
+// checksumLen is the length of the checksum in front of holders. Without it a number
+// that has rotted would be another peer, who says nothing of that shard for ever.
+const checksumLen = 4
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 func encodeHolders(list holders) []byte {
-	b := make([]byte, 0, 8*len(list)) // not nil, which would be NULL
+	if len(list) == 0 {
+		return []byte{} // and not nil, which would be NULL
+	}
+	b := make([]byte, checksumLen, checksumLen+8*len(list))
 	for _, h := range list {
 		b = append(b, byte(h.index))
 		b = binary.AppendUvarint(b, uint64(h.peer))
 		b = binary.AppendUvarint(b, uint64(h.proven))
 	}
+	binary.BigEndian.PutUint32(b, crc32.Checksum(b[checksumLen:], castagnoli))
 	return b
 }
 
 // decodeHolders reads holders. Kind: Serialization.
 func decodeHolders(b []byte) (list holders, err error) {
-	if len(b) > datamesh.MaxShards*maxHolders*maxHolder {
+	if len(b) == 0 {
+		return nil, nil
+	}
+	if len(b) <= checksumLen || len(b) > checksumLen+datamesh.MaxShards*maxHolders*maxHolder {
 		return nil, errs.New(errs.Serialization, "holders of %d bytes", len(b))
+	}
+	sum := binary.BigEndian.Uint32(b)
+	if b = b[checksumLen:]; crc32.Checksum(b, castagnoli) != sum {
+		return nil, errs.New(errs.Serialization, "holders of another checksum")
 	}
 	for len(b) > 0 {
 		h := holder{index: int(b[0])}
@@ -93,14 +111,21 @@ func (l holders) without(index int, peer int64) holders {
 	return slices.DeleteFunc(slices.Clone(l), func(h holder) bool { return h.index == index && h.peer == peer })
 }
 
-// holders returns those of a segment.
+// holders returns those of a segment. If they have rotted nobody holds it from then
+// on, so that its row can go when nothing else is known of it.
 func (b *batch) holders(segment datamesh.SegmentID) (list holders) {
+	var rotten error
 	b.query(func(rows *sql.Rows) error {
 		var value sql.RawBytes
 		err := rows.Scan(&value)
-		list = readHolders(value)
+		list, rotten = decodeHolders(value)
 		return err
 	}, `SELECT holders FROM segments WHERE segment = ?`, segment[:])
+	if rotten != nil { // there are far fewer peers than rows
+		b.exec(`UPDATE segments SET holders = x'' WHERE segment = ?`, segment[:])
+		b.exec(`DELETE FROM holdings WHERE peer IN (SELECT number FROM peers) AND segment = ?`, segment[:])
+		b.exec(`DELETE FROM peers WHERE NOT EXISTS (SELECT 1 FROM holdings WHERE peer = number)`)
+	}
 	return list
 }
 

@@ -3,7 +3,9 @@ package store
 import (
 	"bytes"
 	"database/sql"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -71,7 +73,7 @@ func checkHolders(t testing.TB, d *Disk) {
 
 func TestHoldersAreEncodedAsTheyWere(t *testing.T) {
 	list := holders{{0, 300, 0}, {0, 1, 1_700_000_000}, {5, 2, 0}, {255, 1 << 40, 1}}
-	want := []byte{0, 0xac, 2, 0, 0, 1, 0x80, 0xe2, 0xcf, 0xaa, 6, 5, 2, 0, 255, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20, 1}
+	want := []byte{0x78, 0x71, 0x65, 0x3e, 0, 0xac, 2, 0, 0, 1, 0x80, 0xe2, 0xcf, 0xaa, 6, 5, 2, 0, 255, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20, 1}
 	if got := encodeHolders(list); !bytes.Equal(got, want) {
 		t.Errorf("encoded: %x, want %x", got, want)
 	}
@@ -91,17 +93,38 @@ func TestHoldersRefuseWhatIsWrong(t *testing.T) {
 		"more bytes than all can have":  make([]byte, datamesh.MaxShards*maxHolders*maxHolder+1),
 		"an index with nothing, at end": {0, 1, 0, 1},
 	} {
-		if _, err := decodeHolders(b); !errors.Is(err, errs.Serialization) {
+		if _, err := decodeHolders(checked(b)); !errors.Is(err, errs.Serialization) {
 			t.Errorf("%s: got %v, want kind Serialization", what, err)
+		}
+	}
+	good := encodeHolders(holders{{0, 300, 0}, {5, 2, 1_700_000_000}})
+	for at := range good {
+		if _, err := decodeHolders(good[:at]); at > 0 && !errors.Is(err, errs.Serialization) {
+			t.Errorf("cut off at %d: got %v, want kind Serialization", at, err)
+		}
+		for bit := range 8 {
+			b := bytes.Clone(good)
+			b[at] ^= 1 << bit
+			if list, err := decodeHolders(b); !errors.Is(err, errs.Serialization) {
+				t.Errorf("byte %d with another bit %d: got %v, %v, want kind Serialization", at, bit, list, err)
+			}
 		}
 	}
 }
 
+// checked returns what stands behind the checksum, with it.
+func checked(b []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, crc32.Checksum(b, castagnoli)), b...)
+}
+
 func FuzzHolders(f *testing.F) {
 	f.Add([]byte{})
-	f.Add(encodeHolders(holders{{0, 300, 0}, {0, 1, 1_700_000_000}, {5, 2, 0}, {255, 1 << 40, 1}}))
+	f.Add(encodeHolders(holders{{0, 300, 0}, {0, 1, 1_700_000_000}, {5, 2, 0}, {255, 1 << 40, 1}})[checksumLen:])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		list, err := decodeHolders(b)
+		if _, err := decodeHolders(b); err != nil && !errors.Is(err, errs.Serialization) {
+			t.Errorf("got %v, want kind Serialization", err)
+		}
+		list, err := decodeHolders(checked(b))
 		if err != nil {
 			return
 		}
@@ -189,24 +212,71 @@ func TestManyReadHoldersAtOnce(t *testing.T) {
 	wait.Wait()
 }
 
-// Of a row that has rotted nobody is believed, and whoever holds something is entered
-// again when he says so.
-func TestRottenHoldersAreToldAgain(t *testing.T) {
-	d := openDisk(t, t.TempDir(), Options{})
-	s := storetest.Segment(t, 1, 4, 2, 4*small)
-	report(t, d, s, Holding{0, peer(1)}, Holding{1, peer(2)})
-	if err := d.commit(func(b *batch) error {
-		b.exec(`UPDATE segments SET holders = x'0080'`)
-		return nil
-	}); err != nil {
+// spoil changes what is stored.
+func spoil(t *testing.T, d *Disk, text string, args ...any) {
+	t.Helper()
+	if err := d.commit(func(b *batch) error { b.exec(text, args...); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	wantHolders(t, d, s)
-	for n, key := range []datamesh.ShardKey{s.Key(0), s.Key(1)} {
-		if unknown, _, err := d.Correct(t.Context(), peer(byte(n+1)), datamesh.First, end, []datamesh.ShardKey{key}); err != nil || len(unknown) > 0 {
-			t.Errorf("correct: %v, %v", unknown, err)
+}
+
+// rots are ways in which rows of who holds what rot, with a peer's number and an index
+// of one byte.
+var rots = map[string]string{
+	"no value":             `UPDATE segments SET holders = x'0080'`,
+	"another peer":         `UPDATE segments SET holders = CAST(substr(holders, 1, 5) || x'07' || substr(holders, 7) AS BLOB)`,
+	"another index":        `UPDATE segments SET holders = CAST(substr(holders, 1, 4) || x'01' || substr(holders, 6) AS BLOB)`,
+	"what a peer holds":    `UPDATE holdings SET idx = 4 WHERE idx = 0`,
+	"nothing by a peer":    `DELETE FROM holdings WHERE idx = 0`,
+	"another peer's entry": `UPDATE holdings SET peer = 99 WHERE idx = 0`,
+}
+
+// Of a row that has rotted nobody is believed, and whoever holds something is asked for
+// it, and entered again when he says so.
+func TestRottenHoldersAreToldAgain(t *testing.T) {
+	for what, damage := range rots {
+		d := openDisk(t, t.TempDir(), Options{})
+		s := storetest.Segment(t, 1, 4, 2, 4*small)
+		report(t, d, s, Holding{0, peer(1)}, Holding{1, peer(2)})
+		spoil(t, d, damage)
+		list, err := d.Reported(t.Context(), peer(1), datamesh.First, 10)
+		if err != nil || slices.ContainsFunc(list, func(h Held) bool { return h.Index == 0 }) {
+			t.Errorf("%s: reported is %v, %v, and so nobody would ask", what, keysOf(list), err)
+		}
+		for n, key := range []datamesh.ShardKey{s.Key(0), s.Key(1)} {
+			p := peer(byte(n + 1))
+			if unknown, _, err := d.Correct(t.Context(), p, datamesh.First, end, []datamesh.ShardKey{key}); err != nil || len(unknown) > 0 {
+				t.Errorf("%s: correct: %v, %v", what, unknown, err)
+			}
+			list, err := d.Reported(t.Context(), p, datamesh.First, 10)
+			wantKeys(t, what+": reported", list, err, key)
+		}
+		wantHolders(t, d, s, Holding{0, peer(1)}, Holding{1, peer(2)})
+		if what != "another peer's entry" { // which nobody speaks of
+			checkHolders(t, d)
 		}
 	}
-	wantHolders(t, d, s, Holding{0, peer(1)}, Holding{1, peer(2)})
-	checkHolders(t, d)
+}
+
+// Rows that have rotted keep no segment known that is deleted or forgotten.
+func TestRottenHoldersGoWithTheirSegment(t *testing.T) {
+	for what, damage := range rots {
+		d := openDisk(t, t.TempDir(), Options{})
+		s, other := storetest.Segment(t, 1, 4, 2, 4*small), storetest.Segment(t, 2, 4, 2, 4*small)
+		report(t, d, s, Holding{0, peer(1)}, Holding{1, peer(2)})
+		report(t, d, other, Holding{0, peer(1)}, Holding{1, peer(2)})
+		spoil(t, d, damage)
+		if err := d.Drop(t.Context(), s.Deletion(1)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := d.Locate(t.Context(), s.Segment); !errors.Is(err, errs.Deleted) {
+			t.Errorf("%s: locate of what was deleted: got %v, want kind Deleted", what, err)
+		}
+		if err := d.Forget(t.Context(), []datamesh.SegmentID{other.Segment}); err != nil {
+			t.Fatal(err)
+		}
+		if list, err := d.Track(t.Context(), datamesh.SegmentID{}, 10); err != nil || len(list) > 0 {
+			t.Errorf("%s: %d segments are tracked, %v", what, len(list), err)
+		}
+	}
 }

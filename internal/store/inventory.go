@@ -98,9 +98,9 @@ func (h *Held) Key() datamesh.ShardKey {
 // The queries of an inventory. They go from one key to the next in the order of
 // an index, and sort nothing.
 const (
-	queryHeld = `SELECT s.segment, s.idx, g.descriptor FROM shards s CROSS JOIN segments g USING (segment)
+	queryHeld = `SELECT s.segment, s.idx, g.descriptor, 0, NULL FROM shards s CROSS JOIN segments g USING (segment)
 		WHERE (s.segment, s.idx) > (?, ?) ORDER BY s.segment, s.idx LIMIT ?`
-	queryReported = `SELECT h.segment, h.idx, g.descriptor FROM holdings h CROSS JOIN segments g USING (segment)
+	queryReported = `SELECT h.segment, h.idx, g.descriptor, h.peer, g.holders FROM holdings h CROSS JOIN segments g USING (segment)
 		WHERE h.peer = (SELECT number FROM peers WHERE peer = ?) AND (h.segment, h.idx) > (?, ?) ORDER BY h.segment, h.idx LIMIT ?`
 	queryRange = `SELECT segment, idx FROM holdings
 		WHERE peer = ? AND (segment, idx) > (?, ?) AND (segment, idx) <= (?, ?)`
@@ -113,7 +113,9 @@ func (d *Disk) Held(ctx context.Context, after datamesh.ShardKey, limit int) ([]
 	return d.held(ctx, after, limit, queryHeld)
 }
 
-// Reported is as Held, of the shards that a peer was reported to hold.
+// Reported is as Held, of the shards that a peer was reported to hold. What is not
+// said in the row of the segment, which has rotted, is left out, so that the peer is
+// asked for it again.
 func (d *Disk) Reported(ctx context.Context, peer datamesh.PeerID, after datamesh.ShardKey, limit int) ([]Held, error) {
 	return d.held(ctx, after, limit, queryReported, peer[:])
 }
@@ -121,18 +123,20 @@ func (d *Disk) Reported(ctx context.Context, peer datamesh.PeerID, after datames
 func (d *Disk) held(ctx context.Context, after datamesh.ShardKey, limit int, query string, args ...any) (list []Held, err error) {
 	err = d.pages(ctx, func() (bool, error) {
 		var desc *datamesh.Descriptor // of the last one
+		var all holders               // of the same segment
 		want, n := limit-len(list), 0
 		err := d.index.rows(func(rows *sql.Rows) error {
-			var descriptor sql.RawBytes
-			key, err := scanKey(rows, &descriptor)
+			var descriptor, value sql.RawBytes
+			var number int64 // of the peer; 0: it is here
+			key, err := scanKey(rows, &descriptor, &number, &value)
 			if err != nil {
 				return err
 			}
 			if n == 0 || key.Segment != after.Segment {
-				desc = stored(key.Segment, descriptor)
+				desc, all = stored(key.Segment, descriptor), readHolders(value)
 			}
 			n, after = n+1, key
-			if desc != nil && key.Index < len(desc.Shards) {
+			if desc != nil && key.Index < len(desc.Shards) && (number == 0 || all.find(key.Index, number) >= 0) {
 				list = append(list, Held{desc, key.Index, d.damaged.has(key)})
 			}
 			return nil
@@ -221,6 +225,9 @@ func (c *correction) stage(b *batch) {
 				delete(there, key)
 			case key.Index >= len(desc.Shards): // there is no such shard
 			case c.enter:
+				now := list.without(key.Index, number) // where the row of the peer has rotted alone
+				b.setHolders(segment, list, now)
+				list = now
 				delete(there, key)
 				fresh = append(fresh, Holding{key.Index, c.peer})
 			default:

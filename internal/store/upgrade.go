@@ -3,12 +3,18 @@ package store
 import (
 	"context"
 	"database/sql"
+	"slices"
 
 	"datamesh"
+	"datamesh/internal/errs"
+
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // beginUpgrade numbers the peers of a database of version 1, which has a row for
-// each holder, the younger with the greater id, and enters what they hold.
+// each holder, the younger with the greater id, and enters what they hold. All that
+// it reads is in indexes, of which quick_check does not compare what they say with
+// the table: what has rotted there is left out, where it can be told.
 const beginUpgrade = `
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS proofs (
@@ -20,9 +26,9 @@ CREATE TABLE IF NOT EXISTS proofs (
 ) STRICT, WITHOUT ROWID;
 ALTER TABLE segments ADD COLUMN holders BLOB NOT NULL DEFAULT x'';
 ` + holderTables + `
-INSERT INTO peers (peer) SELECT DISTINCT peer FROM holders ORDER BY peer;
-INSERT INTO holdings (peer, segment, idx)
-	SELECT number, segment, idx FROM peers CROSS JOIN holders USING (peer) ORDER BY number, segment, idx;
+INSERT INTO peers (peer) SELECT DISTINCT peer FROM holders WHERE idx BETWEEN 0 AND 255 ORDER BY peer;
+INSERT OR IGNORE INTO holdings (peer, segment, idx)
+	SELECT number, segment, idx FROM peers CROSS JOIN holders USING (peer) WHERE idx BETWEEN 0 AND 255 ORDER BY number, segment, idx;
 `
 
 const endUpgrade = `
@@ -36,16 +42,21 @@ COMMIT`
 // taken is used by and by. Kinds: Integrity (it is damaged), Full, Database.
 func (x *index) upgrade() error {
 	ctx := context.Background()
-	if _, err := x.conn.ExecContext(ctx, beginUpgrade); err != nil {
-		return openError(x.path, err)
+	_, err := x.conn.ExecContext(ctx, beginUpgrade)
+	if err == nil {
+		err = x.upgradeHolders()
 	}
-	if err := x.upgradeHolders(); err != nil {
-		return openError(x.path, err)
+	if err == nil {
+		_, err = x.conn.ExecContext(ctx, endUpgrade)
 	}
-	if _, err := x.conn.ExecContext(ctx, endUpgrade); err != nil {
-		return openError(x.path, err)
+	switch code := sqliteCode(err); {
+	case err == nil:
+		return nil
+	case noRoom(err):
+	case code == sqlite3.SQLITE_CONSTRAINT, code == sqlite3.SQLITE_MISMATCH, code == sqlite3.SQLITE_OK: // OK: a value that is not what its column has
+		return errs.New(errs.Integrity, "%s is damaged: %w", x.path, err)
 	}
-	return nil
+	return openError(x.path, err)
 }
 
 // upgradeHolders gives the row of each segment its holders.
@@ -57,6 +68,7 @@ func (x *index) upgradeHolders() error {
 		if len(list) == 0 {
 			return
 		}
+		slices.SortStableFunc(list, func(a, b holder) int { return a.index - b.index }) // an index may have rotted
 		result := b.exec(`UPDATE segments SET holders = ? WHERE segment = ?`, encodeHolders(list), segment[:])
 		if b.err != nil {
 			return
@@ -76,10 +88,12 @@ func (x *index) upgradeHolders() error {
 			segment, list = key.Segment, nil
 		}
 		h.index = key.Index
-		list = append(list, h)
+		if list.find(h.index, h.peer) < 0 {
+			list = append(list, h)
+		}
 		return err
-	}, `SELECT h.segment, h.idx, number, ifnull(proven, 0) FROM holders h JOIN peers USING (peer) LEFT JOIN proofs p USING (segment, idx, peer)
-		ORDER BY h.segment, h.idx, id DESC`)
+	}, `SELECT h.segment, h.idx, number, max(0, ifnull(proven, 0)) FROM holders h JOIN peers USING (peer) LEFT JOIN proofs p USING (segment, idx, peer)
+		WHERE h.idx BETWEEN 0 AND 255 ORDER BY h.segment, h.idx, id DESC`)
 	write()
 	return b.err
 }

@@ -3,9 +3,11 @@ package store
 import (
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -183,6 +185,60 @@ func TestDamagedStoreOfVersion1IsRebuilt(t *testing.T) {
 				wantHolders(t, d, third, Holding{3, peer(1)}, Holding{4, peer(2)})
 			}
 			checkAccount(t, d)
+			checkHolders(t, d)
+		})
+	}
+}
+
+// What has rotted in the indexes of version 1, where quick_check does not see it,
+// keeps no store from being opened, and is told again.
+func TestRottenStoreOfVersion1IsUpgraded(t *testing.T) {
+	const id, number = 12 + 2*32, 1 // as the header of a row has them
+	for what, c := range map[string]struct {
+		byPeer   bool // the index
+		at       int  // in header and row
+		now      byte
+		rebuilt  bool
+		unlisted bool // 2 is no longer there before it is told
+	}{
+		"the index of another shard the peer has": {byPeer: true, at: 4 + 32 + 32, now: 5},
+		"an index below 0":                        {byPeer: true, at: 4 + 32 + 32, now: 0xff},
+		"an index of text":                        {byPeer: true, at: 2, now: 15},
+		"a peer of text":                          {byPeer: true, at: 0, now: id + 1, rebuilt: true},
+		"an index below 0, by segment":            {at: 4 + 32, now: 0xff, unlisted: true},
+		"that of another shard, by segment":       {at: 4 + 32, now: 5, unlisted: true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir, first, _, third := earlier(t)
+			p, path := peer(1), filepath.Join(dir, "node.db")
+			execSQL(t, path, fmt.Sprintf(`INSERT INTO holders (segment, idx, peer, reported) VALUES (x'%x', 2, x'%x', 0)`, first.Segment[:], p[:]))
+			row := slices.Concat([]byte{id, number, id, number}, first.Segment[:], []byte{2}, p[:])
+			if c.byPeer {
+				row = slices.Concat([]byte{id, id, number, number}, p[:], first.Segment[:], []byte{2})
+			}
+			edit(t, path, func(b []byte) []byte {
+				at := bytes.Index(b, row)
+				if at < 0 || bytes.Contains(b[at+1:], row) {
+					t.Fatal("there is not one such row")
+				}
+				b[at+c.at] = c.now
+				return b
+			})
+			rebuilt := false
+			d := openDisk(t, dir, Options{Events: Events{Rebuilt: func(string, int, int) { rebuilt = true }}})
+			if rebuilt != c.rebuilt {
+				t.Errorf("rebuilt: %t, want %t", rebuilt, c.rebuilt)
+			}
+			if _, list, err := d.Locate(t.Context(), first.Segment); err != nil || slices.Contains(list, Holding{2, p}) == c.unlisted {
+				t.Errorf("located: %v, %v", list, err)
+			}
+			if _, _, err := d.Correct(t.Context(), p, datamesh.First, end, slices.SortedFunc(slices.Values(
+				[]datamesh.ShardKey{first.Key(2), first.Key(5), third.Key(3)}), datamesh.ShardKey.Compare)); err != nil {
+				t.Fatal(err)
+			}
+			wantHolders(t, d, first, Holding{0, peer(3)}, Holding{0, peer(5)}, Holding{0, peer(4)}, Holding{0, peer(2)},
+				Holding{2, p}, Holding{2, peer(200)}, Holding{5, p}, Holding{5, peer(0)})
+			first.Check(t, d, 0)
 			checkHolders(t, d)
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -336,7 +337,7 @@ func rootPage(t *testing.T, path, table string) (n int) {
 // the others say.
 func TestDamageOfOneTableLosesNoOther(t *testing.T) {
 	rows, gone := storetest.Segment(t, 1, 4, 2, 4*small), storetest.Segment(t, 2, 4, 2, 4*large)
-	for _, table := range []string{"peers", "holdings", "tombstones", "positions", "receipts", "records", "shards", "segments"} {
+	for _, table := range []string{"peers", "sqlite_autoindex_peers_1", "sqlite_sequence", "holdings", "tombstones", "positions", "receipts", "records", "shards", "segments"} {
 		t.Run(table, func(t *testing.T) {
 			dir := t.TempDir()
 			db := filepath.Join(dir, "node.db")
@@ -363,13 +364,73 @@ func TestDamageOfOneTableLosesNoOther(t *testing.T) {
 					rows.Check(t, d, i)
 				}
 			}
-			if table != "peers" && table != "segments" {
+			if table != "segments" {
 				wantHolders(t, d, rows, Holding{3, peer(2)}, Holding{3, peer(1)})
 			}
 			if del, err := d.Deletion(t.Context(), gone.Descriptor.Segment); table != "tombstones" && (err != nil || del.Generation != 7) {
 				t.Errorf("deletion: %v, %v", del, err)
 			}
 		})
+	}
+}
+
+// flipPeer changes a peer in its row, or in the index of that, and nowhere else.
+func flipPeer(t *testing.T, db string, p datamesh.PeerID, inIndex bool) {
+	t.Helper()
+	const id = byte(12 + 2*len(p)) // as the header of a row has it
+	row := append([]byte{3, 0, id}, p[:]...)
+	if inIndex {
+		row = append([]byte{3, id, 1}, p[:]...) // with a number above 1
+	}
+	f, err := os.OpenFile(db, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(b, row)
+	if at < 0 || bytes.Contains(b[at+1:], row) {
+		t.Fatal("there is not one such row")
+	}
+	if _, err := f.WriteAt([]byte{p[31] ^ 1}, int64(at+len(row)-1)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A peer that has rotted in one of the two places where it stands has nothing under
+// another name, and whoever it was is entered again.
+func TestRottenPeerIsNobodyElse(t *testing.T) {
+	for _, inIndex := range []bool{false, true} {
+		for _, open := range []bool{false, true} {
+			t.Run(fmt.Sprintf("index %t, open %t", inIndex, open), func(t *testing.T) {
+				dir := t.TempDir()
+				db := filepath.Join(dir, "node.db")
+				d := openDisk(t, dir, Options{})
+				s := storetest.Segment(t, 1, 4, 2, 4*small)
+				report(t, d, s, Holding{0, peer(1)}, Holding{1, peer(2)}, Holding{2, peer(3)})
+				closeDisk(t, d)
+				if open {
+					d = openDisk(t, dir, Options{})
+					flipPeer(t, db, peer(2), inIndex)
+					wantHolders(t, d, s, Holding{0, peer(1)}, Holding{2, peer(3)})
+					closeDisk(t, d)
+				} else {
+					flipPeer(t, db, peer(2), inIndex)
+				}
+				if err := Check(t.Context(), dir); !errors.Is(err, errs.Integrity) {
+					t.Errorf("check: got %v, want kind Integrity", err)
+				}
+				d = openDisk(t, dir, Options{})
+				wantHolders(t, d, s, Holding{0, peer(1)}, Holding{2, peer(3)})
+				checkHolders(t, d)
+				report(t, d, s, Holding{1, peer(2)})
+				wantHolders(t, d, s, Holding{0, peer(1)}, Holding{1, peer(2)}, Holding{2, peer(3)})
+				checkHolders(t, d)
+			})
+		}
 	}
 }
 

@@ -185,8 +185,9 @@ func (b *batch) forgetPeer(number int64) {
 // maxPeers is how many peers an index has in memory at most.
 const maxPeers = 1 << 14
 
-// peer returns the peer that has a number, or false if it holds nothing any more.
-// No number is ever given to another.
+// peer returns the peer that has a number, or false if it holds nothing any more, or
+// its row and the index of that, which has rotted, do not say the same. No number is
+// ever given to another.
 func (x *index) peer(number int64) (peer datamesh.PeerID, known bool, err error) {
 	x.mu.Lock()
 	peer, known = x.peers[number]
@@ -195,7 +196,7 @@ func (x *index) peer(number int64) (peer datamesh.PeerID, known bool, err error)
 		return peer, true, nil
 	}
 	var id []byte
-	err = x.row(`SELECT peer FROM peers WHERE number = ?`, []any{number}, &id)
+	err = x.row(`SELECT peer FROM peers p WHERE number = ? AND number = (SELECT number FROM peers WHERE peer = p.peer)`, []any{number}, &id)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && len(id) != len(peer) {
 		return peer, false, nil
 	}

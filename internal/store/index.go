@@ -120,9 +120,10 @@ func (x *index) prepare(path string) error {
 
 // check looks for damage in all tables but payloads: it would be slow to read
 // those, and each is checked when it is used. If damage was met before, it
-// looks everywhere.
+// looks everywhere. What indexes say it compares for peers alone, which are few:
+// one under the number of another would have all that that holds.
 func (x *index) check(path string) error {
-	tables := []string{"segments", "shards", "tombstones", "peers", "holdings"}
+	tables := []string{"segments", "shards", "tombstones", "peers", "sqlite_sequence", "holdings"}
 	if x.older {
 		tables = []string{"segments", "shards", "tombstones", "holders"}
 	}
@@ -141,8 +142,12 @@ func (x *index) check(path string) error {
 		tables = append(tables, "payloads")
 	}
 	for _, table := range tables {
+		pragma := "quick_check"
+		if table == "peers" {
+			pragma = "integrity_check"
+		}
 		var result string
-		if err := x.conn.QueryRowContext(context.Background(), "PRAGMA quick_check("+table+")").Scan(&result); err != nil {
+		if err := x.conn.QueryRowContext(context.Background(), "PRAGMA "+pragma+"("+table+")").Scan(&result); err != nil {
 			return openError(path, err)
 		}
 		if result != "ok" {

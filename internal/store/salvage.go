@@ -2,6 +2,7 @@ package store
 
 import (
 	"database/sql"
+	"maps"
 	"slices"
 
 	"datamesh"
@@ -153,14 +154,7 @@ func (s *salvager) payload(table string, key datamesh.ShardKey, d *datamesh.Desc
 
 // holders saves who holds what, of either version of the schema.
 func (s *salvager) holders() {
-	peers := make(map[int64]datamesh.PeerID)
-	s.each(`SELECT number, peer FROM peers ORDER BY `, `number`, `number DESC`, func(rows *sql.Rows) {
-		var number int64
-		var peer []byte
-		if rows.Scan(&number, &peer) == nil && len(peer) == len(datamesh.PeerID{}) {
-			peers[number] = datamesh.PeerID(peer)
-		}
-	})
+	peers := s.peers()
 	s.each(`SELECT segment, holders FROM segments WHERE holders <> x'' ORDER BY `, `segment`, `segment DESC`, func(rows *sql.Rows) {
 		var segment, list []byte
 		if rows.Scan(&segment, &list) != nil {
@@ -181,6 +175,28 @@ func (s *salvager) holders() {
 			s.hold(segment, h)
 		}
 	})
+}
+
+// peers returns who has which number, without those of whom the table and its index
+// do not say the same.
+func (s *salvager) peers() map[int64]datamesh.PeerID {
+	peers, wrong := make(map[int64]datamesh.PeerID), make(map[int64]bool)
+	read := func(rows *sql.Rows) {
+		var number int64
+		var id []byte
+		if rows.Scan(&number, &id) != nil || len(id) != len(datamesh.PeerID{}) {
+			return
+		}
+		peer := datamesh.PeerID(id)
+		if was, ok := peers[number]; ok && was != peer {
+			wrong[number] = true
+		}
+		peers[number] = peer
+	}
+	s.each(`SELECT number, peer FROM peers NOT INDEXED ORDER BY `, `number`, `number DESC`, read)
+	s.each(`SELECT number, peer FROM peers ORDER BY `, `peer`, `peer DESC`, read)
+	maps.DeleteFunc(peers, func(number int64, _ datamesh.PeerID) bool { return wrong[number] })
+	return peers
 }
 
 // hold saves holders of a segment, the last of them as the one reported last.

@@ -1,10 +1,12 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"datamesh"
@@ -160,4 +162,36 @@ func TestRecordsOnAFullDisk(t *testing.T) {
 	}
 	wantRecords(t, "in the end", d, last)
 	closeDisk(t, d)
+}
+
+// An upgrade for which the disk has no room says so before it takes what there is, and
+// is done when there is more.
+func TestUpgradeOnAFullDisk(t *testing.T) {
+	of, first, deleted, third := earlier(t)
+	disk := storetest.SmallDisk(t)
+	dir := filepath.Join(disk, "store")
+	if err := os.CopyFS(dir, os.DirFS(of)); err != nil {
+		t.Fatal(err)
+	}
+	spare := filepath.Join(dir, "node.spare") // what an Open itself needs
+	if err := os.WriteFile(spare, make([]byte, 64<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	storetest.FillDisk(disk)
+	for range 2 {
+		_, err := Open(dir, Options{})
+		if !errors.Is(err, errs.Full) || !strings.Contains(errs.HintFor(err), "KiB") {
+			t.Fatalf("got %v, hint %q, want kind Full and how much it takes", err, errs.HintFor(err))
+		}
+	}
+	others, err := filepath.Glob(filepath.Join(disk, "others*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range others {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeDisk(t, wantEarlier(t, dir, first, deleted, third))
 }

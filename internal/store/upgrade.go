@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"path/filepath"
 	"slices"
 
 	"datamesh"
@@ -41,6 +42,9 @@ COMMIT`
 // takes as much room as segments and their holders, and what that of before has
 // taken is used by and by. Kinds: Integrity (it is damaged), Full, Database.
 func (x *index) upgrade() error {
+	if err := x.roomToUpgrade(); err != nil {
+		return err
+	}
 	ctx := context.Background()
 	_, err := x.conn.ExecContext(ctx, beginUpgrade)
 	if err == nil {
@@ -57,6 +61,30 @@ func (x *index) upgrade() error {
 		return errs.New(errs.Integrity, "%s is damaged: %w", x.path, err)
 	}
 	return openError(x.path, err)
+}
+
+// roomToUpgrade reports with an error of kind Full that an upgrade would fill the disk:
+// what it writes is in the log first, up to the last byte at each start. It takes less
+// than all that is not shards. Kinds: Full, Integrity, Database, IO.
+func (x *index) roomToUpgrade() error {
+	var takes int64
+	row := x.conn.QueryRowContext(context.Background(), `
+		SELECT (page_count - freelist_count) * page_size
+			- (SELECT ifnull(sum(max(size, 0)), 0) FROM shards WHERE payload IS NOT NULL)
+			- (SELECT ifnull(sum(max(size, 0)), 0) FROM trash WHERE payload IS NOT NULL)
+		FROM pragma_page_count, pragma_freelist_count, pragma_page_size`)
+	if err := row.Scan(&takes); err != nil {
+		return openError(x.path, err)
+	}
+	free, err := freeSpace(filepath.Dir(x.path))
+	if err != nil {
+		return errs.New(kindOf(err), "free space: %w", err)
+	}
+	if free < takes {
+		return errs.WithHint(errs.New(errs.Full, "%s is of an earlier version, and there is no room to change it: %s are free", x.path, size(free)),
+			"free %s of the disk for the change, of which the most is given back", size(takes))
+	}
+	return nil
 }
 
 // upgradeHolders gives the row of each segment its holders.

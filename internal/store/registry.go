@@ -81,7 +81,14 @@ func (d *Disk) takesSome(shares int64) error {
 	if err != nil {
 		return errs.New(kindOf(err), "store: %w", err)
 	}
-	return d.room.fitsRecords(info.Size(), shares)
+	if err := d.room.fitsRecords(info.Size(), shares); !errors.Is(err, errs.Full) {
+		return err
+	}
+	var empty int64 // as what an upgrade has left is at first
+	if err := d.index.row(`SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size`, nil, &empty); err != nil {
+		return errs.New(kindOf(err), "store: %w", err)
+	}
+	return d.room.fitsRecords(info.Size()-empty, shares)
 }
 
 // checkReport returns the encoded descriptor of a report.

@@ -272,3 +272,17 @@ func TestRecordsHaveALimit(t *testing.T) {
 		}
 	}
 }
+
+// Pages of the index that are empty are no records.
+func TestEmptyPagesAreNoRecords(t *testing.T) {
+	d := openDisk(t, t.TempDir(), Options{Capacity: 1 << 20, Reserve: 1 << 10})
+	s := storetest.Segment(t, 1, 4, 2, 4*small)
+	spoil(t, d, `INSERT INTO payloads (id, data) VALUES (1, zeroblob(?))`, minIndex+2<<20)
+	spoil(t, d, `DELETE FROM holdings`) // so that the log is in the index
+	err := d.Report(t.Context(), []Report{{Descriptor: s.Descriptor, Holdings: []Holding{{0, peer(1)}}}})
+	if !errors.Is(err, errs.Full) {
+		t.Fatalf("report beside as much as there may be: got %v, want kind Full", err)
+	}
+	spoil(t, d, `DELETE FROM payloads`)
+	report(t, d, s, Holding{0, peer(1)})
+}

@@ -37,6 +37,18 @@ func Check(ctx context.Context, dir string) error {
 	if x.fresh {
 		return errs.New(errs.Integrity, "%s is empty", path)
 	}
+	return x.checkInUse(path)
+}
+
+// checkInUse is as check, of what a node may make one of this version meanwhile.
+func (x *index) checkInUse(path string) error {
+	err := x.check(path)
+	if err == nil || !x.older {
+		return err
+	}
+	if err := x.identify(path); err != nil {
+		return err
+	}
 	return x.check(path)
 }
 

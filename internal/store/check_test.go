@@ -25,6 +25,29 @@ func TestCheckOfAStoreInUseFindsNothingAndStopsNobody(t *testing.T) {
 	s.Check(t, d, 0)
 }
 
+// A node may upgrade a store after a check has seen of which version it is.
+func TestCheckBesideAnUpgradeFindsNothing(t *testing.T) {
+	dir, first, _, _ := earlier(t)
+	path := filepath.Join(dir, "node.db")
+	db, err := openSQLite(path, "query_only(1)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	x := &index{}
+	if x.conn, err = db.Conn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer x.conn.Close()
+	if err := x.identify(path); err != nil || !x.older {
+		t.Fatalf("identify: %v, of an earlier version: %t", err, x.older)
+	}
+	first.Check(t, openDisk(t, dir, Options{}), 0)
+	if err := x.checkInUse(path); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCheckFindsDamageAndMendsNothing(t *testing.T) {
 	for what, damage := range map[string]func(t *testing.T, db string){
 		"zeros": func(t *testing.T, db string) { edit(t, db, func(b []byte) []byte { return make([]byte, len(b)) }) },

@@ -168,13 +168,35 @@ func (s *salvager) holders() {
 		}
 		s.hold(segment, holdings...)
 	})
-	s.each(`SELECT segment, idx, peer FROM holders ORDER BY `, `id`, `id DESC`, func(rows *sql.Rows) {
-		var segment, peer []byte
-		var h Holding
-		if rows.Scan(&segment, &h.Index, &peer) == nil && copy(h.Peer[:], peer) == len(h.Peer) {
-			s.hold(segment, h)
+	s.rowHolders()
+}
+
+// rowHolders saves who holds what, of version 1, which has a row for each, in the order
+// of the reports also behind damage.
+func (s *salvager) rowHolders() {
+	const query = `SELECT segment, idx, peer FROM holders ORDER BY `
+	type row struct {
+		segment []byte
+		holding Holding
+	}
+	each := func(do func(row)) func(*sql.Rows) {
+		return func(rows *sql.Rows) {
+			var r row
+			var peer []byte
+			if rows.Scan(&r.segment, &r.holding.Index, &peer) == nil && copy(r.holding.Peer[:], peer) == len(r.holding.Peer) {
+				do(r)
+			}
 		}
-	})
+	}
+	hold := func(r row) { s.hold(r.segment, r.holding) }
+	if s.walk(query+`id`, each(hold)) == nil {
+		return
+	}
+	var late []row
+	s.walk(query+`id DESC`, each(func(r row) { late = append(late, r) }))
+	for _, r := range slices.Backward(late) {
+		hold(r)
+	}
 }
 
 // peers returns who has which number, without those of whom the table and its index

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -188,6 +189,45 @@ func TestDamagedStoreOfVersion1IsRebuilt(t *testing.T) {
 			checkHolders(t, d)
 		})
 	}
+}
+
+// Of what stands behind a damaged page the last is still the one reported last.
+func TestDamagedHoldersOfVersion1KeepTheirOrder(t *testing.T) {
+	dir, first, _, third := earlier(t)
+	path := filepath.Join(dir, "node.db")
+	var text strings.Builder
+	insert := func(segment datamesh.SegmentID, index int, p datamesh.PeerID) {
+		fmt.Fprintf(&text, "INSERT INTO holders (segment, idx, peer, reported) VALUES (x'%x', %d, x'%x', 0);", segment[:], index, p[:])
+	}
+	insert(third.Segment, 0, peer(1))
+	for n := range byte(200) { // on pages of their own
+		insert(datamesh.SegmentID{n}, 0, datamesh.PeerID{n, 0xab, 0xcd})
+	}
+	for n := range byte(3) {
+		insert(third.Segment, 0, peer(7+n))
+	}
+	execSQL(t, path, text.String())
+	edit(t, path, func(b []byte) []byte {
+		const tableLeaf = 0x0d
+		for at := 4096; at < len(b); at += 4096 {
+			page := b[at:][:4096]
+			if page[0] == tableLeaf && bytes.Contains(page, append([]byte{100}, make([]byte, 31)...)) {
+				clear(page)
+				return b
+			}
+		}
+		t.Fatal("no page to damage")
+		return b
+	})
+	saved := -1
+	d := openDisk(t, dir, Options{Events: Events{Rebuilt: func(_ string, _, n int) { saved = n }}})
+	if saved != 2 {
+		t.Errorf("%d rows were saved, want 2", saved)
+	}
+	wantHolders(t, d, third, Holding{0, peer(9)}, Holding{0, peer(8)}, Holding{0, peer(7)}, Holding{0, peer(1)},
+		Holding{3, peer(1)}, Holding{4, peer(2)})
+	first.Check(t, d, 0)
+	checkHolders(t, d)
 }
 
 // What has rotted in the indexes of version 1, where quick_check does not see it,

@@ -102,7 +102,7 @@ func must[T any](v T, err error) T {
 // Where it would not pay it returns 0, and the content is as it was. All of buf beside the
 // content is overwritten; with less than [Room] of that, less pays. Its error is that of ctx.
 func (c *Codec) Shorten(ctx context.Context, mode Mode, buf []byte, n int) (int, error) {
-	if mode == Off || n < shortest || !c.promises(buf, n) {
+	if !c.Promises(mode, buf, n) {
 		return 0, nil
 	}
 	l := c.levels[mode]
@@ -144,9 +144,13 @@ const (
 	pieceLen = 8 << 10 // bytes
 )
 
-// promises reports whether a sample of the content can be compressed: pieces of it, evenly
-// spread, each within a frame. Of what is not longer than a frame all is to be tried.
-func (c *Codec) promises(buf []byte, n int) bool {
+// Promises reports whether Shorten will try to compress that content: a sample of it can be
+// compressed, pieces of it, evenly spread, each within a frame. Of what is not longer than a
+// frame all is to be tried.
+func (c *Codec) Promises(mode Mode, buf []byte, n int) bool {
+	if mode == Off || n < shortest {
+		return false
+	}
 	if n < datamesh.FrameContent {
 		return true
 	}

@@ -22,7 +22,7 @@ import (
 )
 
 // A Key seals one byte string, once: there is no way to seal under a key that
-// is there already.
+// is there already, but to look whether that yields what it did before.
 type Key [32]byte
 
 // Format prints no key, whatever the verb, so that none gets into a log.
@@ -105,6 +105,17 @@ func Seal(buf []byte, n int) (Key, []byte) {
 	var key Key
 	rand.Read(key[:]) // never fails
 	return key, seal(key, buf, n)
+}
+
+// SealsTo reports whether content is what [Seal] returned the key for. It seals it once
+// more, in place, and same looks whether that yields what is known of the other. If not,
+// all of buf is cleared: who sees two contents under one key learns of both.
+func SealsTo(key Key, buf []byte, n int, same func(sealed []byte) bool) bool {
+	if same(seal(key, buf, n)) {
+		return true
+	}
+	clear(buf)
+	return false
 }
 
 // SealUnder returns text sealed under a key that is derived, under a context of

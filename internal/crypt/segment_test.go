@@ -284,8 +284,33 @@ func (l *limited) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// Other content under a key that was used leaves nothing that was sealed under it.
+func TestSealsTo(t *testing.T) {
+	content := bytes.Repeat([]byte("content "), 20_000)
+	fill := func(content []byte) []byte {
+		buf := make([]byte, SealedLen(len(content))+100)
+		if _, err := Fill(buf, bytes.NewReader(content), len(content)); err != nil {
+			t.Fatal(err)
+		}
+		return buf
+	}
+	key, sealed := Seal(fill(content), len(content))
+	same := func(again []byte) bool { return bytes.Equal(again, sealed) }
+	if !SealsTo(key, fill(content), len(content), same) {
+		t.Error("the same content is not known again")
+	}
+	content[100_000] ^= 1
+	buf := fill(content)
+	if SealsTo(key, buf, len(content), same) {
+		t.Error("other content is taken for the same")
+	}
+	if !bytes.Equal(buf, make([]byte, len(buf))) {
+		t.Error("other content stays sealed under the same key")
+	}
+}
+
 // A key seals one byte string, once. So what takes a key from outside must
-// not be able to seal with it.
+// not be able to seal with it: SealsTo gives nothing away but whether it did.
 func TestNoExportedFunctionSealsUnderAGivenKey(t *testing.T) {
 	var got []string
 	files, err := os.ReadDir(".")
@@ -307,7 +332,7 @@ func TestNoExportedFunctionSealsUnderAGivenKey(t *testing.T) {
 		}
 	}
 	slices.Sort(got)
-	if want := []string{"Commit", "Open", "OpenFrame", "Wrap"}; !slices.Equal(got, want) {
+	if want := []string{"Commit", "Open", "OpenFrame", "SealsTo", "Wrap"}; !slices.Equal(got, want) {
 		t.Errorf("functions that take a Key: got %v, want %v", got, want)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"datamesh"
 	"datamesh/internal/compress"
 	"datamesh/internal/crypt"
+	"datamesh/internal/erasure"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
 	"datamesh/internal/hash"
@@ -60,8 +61,8 @@ func (p *put) content(ctx context.Context, r io.Reader, mode compress.Mode, sour
 		}
 		group.Go(func() error {
 			defer l.end(true)
-			sum := ""
-			if source != (Source{}) {
+			sum := sealedSum
+			if source != (Source{}) && p.o.codec.Promises(mode, l.buf, n) {
 				var err error
 				if sum, err = sumOf(l.buf, n); err != nil {
 					return err
@@ -119,9 +120,9 @@ var errChanged = errs.WithHint(errs.New(errs.IO, "the content is not what it was
 // content in buf. Kind: IO.
 func (p *put) reuse(u *reused, buf []byte, n int) error {
 	d := u.old.deletion.Descriptor
-	if sum, err := sumOf(buf, n); err != nil {
+	if same, err := u.has(buf, n); err != nil {
 		return err
-	} else if sum != u.sum || n != u.ref.Length {
+	} else if !same {
 		return errChanged
 	}
 	p.opt.Events.sealed(u.ref.Length)
@@ -138,7 +139,42 @@ func (p *put) reuse(u *reused, buf []byte, n int) error {
 	return nil
 }
 
-// sumContext separates what a journal knows the content of a segment by.
+// has reports whether the segment has the n bytes of content in buf, which are gone then.
+func (u *reused) has(buf []byte, n int) (same bool, err error) {
+	switch {
+	case n != u.ref.Length:
+		return false, nil
+	case u.sum != sealedSum:
+		sum, err := sumOf(buf, n)
+		return sum == u.sum, err
+	}
+	d := u.old.deletion.Descriptor
+	code, err := erasure.New(d.K, d.M)
+	if err != nil {
+		return false, err
+	}
+	same = crypt.SealsTo(u.ref.Key, buf, n, func(sealed []byte) bool {
+		var shards [][]byte
+		if shards, err = code.Encode(buf, len(sealed)); err != nil {
+			return false
+		}
+		for i, shard := range shards[:d.K] { // all that is sealed is in them
+			if hash.Shard(shard) != d.Shards[i] {
+				return false
+			}
+		}
+		return true
+	})
+	return same, err
+}
+
+// sealedSum is what a journal has for content that was sealed as it is: if it is
+// sealed again under the same key, the shards are the same. So a put that nothing
+// interrupts, as most are, hashes its content only as shards.
+const sealedSum = "sealed"
+
+// sumContext separates what a journal knows content by that may be compressed in
+// another way the next time.
 const sumContext = "datamesh v1 frames of a kept segment"
 
 // sumPrefix tells such a sum from those of journals before, which are of the
@@ -165,8 +201,8 @@ func (s *sums) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// keep has a finished segment remembered, with the hash of its content as the
-// tag of a manifest.
+// keep has a finished segment remembered, with what its content is known by as
+// the tag of a manifest.
 func (p *put) keep(source Source, i int, ref format.SegmentRef, sum string) error {
 	refs := []format.SegmentRef{ref}
 	m := &format.Manifest{Name: p.opt.Name, Tags: []string{sum}, Size: int64(ref.Length), Peers: p.hint(refs)}

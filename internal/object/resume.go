@@ -98,7 +98,7 @@ func (e *entry) keep(source Source, place int, m *format.Manifest, to crypt.Reci
 // A reused segment is one of an interrupted put that a new one takes over.
 type reused struct {
 	ref     format.SegmentRef
-	sum     string // of its content
+	sum     string // what its content is known by
 	holders [][]datamesh.PeerID
 	old     *leftover
 }
@@ -160,7 +160,13 @@ func (p *put) usable(ctx context.Context, what map[datamesh.SegmentID]*leftover)
 			continue
 		}
 		m, err := format.OpenManifest(l.kept.sealed, p.keys.Identities)
-		if err != nil || len(m.Segments) != 1 || m.Segments[0].ID != id || len(m.Tags) != 1 || !strings.HasPrefix(m.Tags[0], sumPrefix) {
+		if err != nil || len(m.Segments) != 1 || m.Segments[0].ID != id || len(m.Tags) != 1 {
+			continue
+		}
+		switch tag := m.Tags[0]; {
+		case tag == sealedSum && m.Segments[0].Codec == 0:
+		case strings.HasPrefix(tag, sumPrefix):
+		default:
 			continue
 		}
 		u := &reused{ref: m.Segments[0], sum: m.Tags[0], old: l, holders: make([][]datamesh.PeerID, len(l.deletion.Descriptor.Shards))}

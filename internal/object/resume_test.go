@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"datamesh"
+	"datamesh/internal/compress"
 	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
@@ -272,21 +273,7 @@ func TestNothingIsTakenFromABrokenJournal(t *testing.T) {
 // begins anew.
 func TestNothingIsTakenFromAnOlderJournal(t *testing.T) {
 	u, content := halfway(t, newWorld(t, 6))
-	for _, e := range u.journal.left {
-		for _, l := range e.what {
-			if l.kept == nil {
-				continue
-			}
-			m, err := format.OpenManifest(l.kept.sealed, u.ring.Identities)
-			if err != nil {
-				t.Fatal(err)
-			}
-			m.Tags[0] = strings.TrimPrefix(m.Tags[0], sumPrefix)
-			if l.kept.sealed, err = format.SealManifest(m, []crypt.Recipient{u.ring.Recipient}); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	u.tag(func(int) string { return strings.Repeat("0", 64) })
 	if list := u.interrupted(nothing); len(list) != 1 {
 		t.Fatalf("interrupted %+v", list)
 	}
@@ -295,6 +282,76 @@ func TestNothingIsTakenFromAnOlderJournal(t *testing.T) {
 		t.Errorf("%d bytes were resumed", result.Resumed)
 	}
 	u.get(result.ID, content)
+}
+
+// tag has the journal know the content of kept segments by other tags, given their places.
+func (u *user) tag(as func(place int) string) {
+	u.t.Helper()
+	for _, e := range u.journal.left {
+		for _, l := range e.what {
+			if l.kept == nil {
+				continue
+			}
+			m, err := format.OpenManifest(l.kept.sealed, u.ring.Identities)
+			if err != nil {
+				u.t.Fatal(err)
+			}
+			m.Tags[0] = as(l.kept.place)
+			if l.kept.sealed, err = format.SealManifest(m, []crypt.Recipient{u.ring.Recipient}); err != nil {
+				u.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// A put goes on with what is known by a hash of its content: what was compressed, and
+// what a program of before has left.
+func TestContentKnownByItsHashIsResumed(t *testing.T) {
+	auto := resumable
+	auto.Compress = compress.Auto
+	for name, test := range map[string]struct {
+		content      []byte
+		first, later PutOptions
+		before       bool
+	}{
+		"of before":                    {noise(1, 700_000), resumable, resumable, true},
+		"compressed":                   {prose(1, 700_000), auto, auto, false},
+		"compressed, later not":        {prose(1, 700_000), auto, resumable, false},
+		"as it was, later compressed":  {prose(1, 700_000), resumable, auto, false},
+		"does not compress, but might": {noise(1, 700_000), auto, auto, false},
+	} {
+		for _, changed := range []bool{false, true} {
+			u := newUser(t, newWorld(t, 6))
+			u.content = 70_000
+			u.interrupt(test.content, test.first)
+			if test.before {
+				u.tag(func(place int) string {
+					buf := make([]byte, crypt.SealedLen(u.content))
+					n, err := crypt.Fill(buf, bytes.NewReader(test.content[place*u.content:]), u.content)
+					if err != nil {
+						t.Fatal(err)
+					}
+					sum, err := sumOf(buf, n)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return sum
+				})
+			}
+			if changed {
+				content := bytes.Clone(test.content)
+				content[100_000] ^= 1
+				_, err := u.Put(t.Context(), bytes.NewReader(content), test.later, commit)
+				wantKind(t, name+", changed", err, errs.IO)
+				continue
+			}
+			result := u.put(test.content, test.later)
+			if result.Resumed != 350_000 {
+				t.Errorf("%s: %d bytes were resumed", name, result.Resumed)
+			}
+			u.get(result.ID, test.content)
+		}
+	}
 }
 
 // What a failed put has had deleted by some peers is of no use to another.

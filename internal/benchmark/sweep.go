@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"datamesh/internal/durable"
@@ -13,6 +14,7 @@ import (
 	"datamesh/internal/node"
 
 	"github.com/gofrs/flock"
+	"golang.org/x/sync/errgroup"
 )
 
 // Lock sees that one benchmark at a time runs in a home, which has the file path for
@@ -32,6 +34,7 @@ const (
 	endTime   = 30 * time.Second      // in which a node ends puts that were interrupted
 	endEvery  = 20 * time.Millisecond // it is asked whether it has
 	inVain    = 3                     // deletions that fail in a row, after which no others are tried
+	together  = 8                     // deletions at once
 )
 
 // sweep deletes for good all objects of benchmarks of this home, and those that
@@ -57,20 +60,16 @@ func (b *Benchmark) sweep(ctx context.Context) (deleted int, left []string) {
 		b.mesh.Hear(ctx) // once for all; what it cannot hear nobody has said of these
 	}
 	b.opt.Events.begin("delete", 0, len(found))
-	tries := inVain
-	for _, o := range found {
-		if tries == 0 || ctx.Err() != nil {
-			break
-		}
+	for _, o := range each(ctx, found, func(o node.Object) error {
 		_, err := b.mesh.Delete(ctx, o.ID.String(), node.DeleteOptions{Now: true, Heard: true})
 		if err != nil && !errors.Is(err, errs.Deleted) && !errors.Is(err, errs.FileNotFound) {
-			tries--
-			continue
+			return err
 		}
-		tries = inVain
+		b.opt.Events.done()
+		return nil
+	}) {
 		deleted++
 		delete(there, o.Name)
-		b.opt.Events.done()
 	}
 	b.forget(ctx, there)
 	return deleted, append([]string{}, slices.Sorted(maps.Keys(there))...)
@@ -84,27 +83,59 @@ func (b *Benchmark) forget(ctx context.Context, there map[string]bool) {
 	if err != nil {
 		return // what that does not tell of is in there, or deleted
 	}
-	tries := inVain
+	var done, begun []node.DeletedObject
 	for _, o := range gone.Objects {
-		if !b.mine(o.Name, o.Deleted) || !o.Until.IsZero() {
-			continue
-		}
-		if there[o.Name] = !o.Done; tries == 0 || ctx.Err() != nil {
-			continue
-		}
-		err = nil
-		if !o.Done {
-			_, err = b.mesh.Delete(ctx, o.ID.String(), node.DeleteOptions{Resume: true})
-			there[o.Name] = err != nil
-		}
-		if err == nil {
-			_, err = b.mesh.Delete(ctx, o.ID.String(), node.DeleteOptions{Forget: true}) // else the next benchmark does that
-		}
-		if tries--; err == nil {
-			tries = inVain
+		switch {
+		case !b.mine(o.Name, o.Deleted) || !o.Until.IsZero():
+		case o.Done:
+			done = append(done, o)
+			delete(there, o.Name)
+		default:
+			begun = append(begun, o)
+			there[o.Name] = true
 		}
 	}
-	maps.DeleteFunc(there, func(_ string, is bool) bool { return !is })
+	again := func(opt node.DeleteOptions) func(node.DeletedObject) error {
+		return func(o node.DeletedObject) error {
+			_, err := b.mesh.Delete(ctx, o.ID.String(), opt)
+			return err
+		}
+	}
+	for _, o := range each(ctx, begun, again(node.DeleteOptions{Resume: true})) {
+		done = append(done, o)
+		delete(there, o.Name)
+	}
+	each(ctx, done, again(node.DeleteOptions{Forget: true})) // else the next benchmark does that
+}
+
+// each does something with all of a list, a few at once, until ctx has ended or that
+// has failed in vain, and returns those with which it did not fail, in their order.
+func each[T any](ctx context.Context, list []T, do func(T) error) []T {
+	var failed atomic.Int64 // in a row
+	ok := make([]bool, len(list))
+	var group errgroup.Group
+	group.SetLimit(together)
+	for i := range list {
+		group.Go(func() error {
+			switch {
+			case failed.Load() >= inVain || ctx.Err() != nil:
+			case do(list[i]) != nil:
+				failed.Add(1)
+			default:
+				failed.Store(0)
+				ok[i] = true
+			}
+			return nil
+		})
+	}
+	group.Wait() // it has no error
+	var done []T
+	for i := range list {
+		if ok[i] {
+			done = append(done, list[i])
+		}
+	}
+	return done
 }
 
 // mine reports whether an object of a benchmark, of that name and time, is one that

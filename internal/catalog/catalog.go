@@ -313,6 +313,14 @@ func (r oneRow) Scan(into ...any) error {
 	return s.QueryRowContext(ctx, r.args...).Scan(into...)
 }
 
+// texts reads a JSON array of texts, most often an empty one, which is nil then.
+func texts(text string, into *[]string) error {
+	if text == "[]" || text == "null" {
+		return nil
+	}
+	return json.Unmarshal([]byte(text), into)
+}
+
 // scan reads a row of columns, and others after them. Its error may be
 // [sql.ErrNoRows].
 func (c *Catalog) scan(ctx context.Context, row scanner, others ...any) (Entry, error) {
@@ -328,11 +336,8 @@ func (c *Catalog) scan(ctx context.Context, row scanner, others ...any) (Entry, 
 		return Entry{}, err
 	case err != nil:
 		return Entry{}, c.classify(ctx, err)
-	case len(id) != len(e.ID) || json.Unmarshal([]byte(tags), &e.Tags) != nil || json.Unmarshal([]byte(further), &e.Further) != nil:
+	case len(id) != len(e.ID) || texts(tags, &e.Tags) != nil || texts(further, &e.Further) != nil:
 		return Entry{}, c.damaged("a row makes no sense")
-	}
-	if len(e.Further) == 0 {
-		e.Further = nil
 	}
 	copy(e.ID[:], id)
 	e.Created, e.ModTime = time.Unix(0, created).UTC(), format.Time(modified)

@@ -173,7 +173,7 @@ func (n *Node) Tag(ctx context.Context, o TagOptions) (*Tagged, error) {
 		}
 	})
 	if r.Objects == 1 {
-		r.Tags = one.Tags
+		r.Tags = append([]string{}, one.Tags...)
 	}
 	return r, err
 }

@@ -40,7 +40,7 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 		return nil, err
 	}
 	var result Fetched
-	end := func() {}
+	end, begun := func() {}, false
 	defer func() { end() }()
 	begin := func(m *format.Manifest) (io.Writer, int64, int64, error) {
 		name := cmp.Or(found.Name, m.Name)
@@ -63,18 +63,20 @@ func (n *Node) Get(ctx context.Context, ref string, o GetOptions, open func(Obje
 		if found.Named > 1 {
 			result.Named = found.Named
 		}
-		end = n.board.begin(o.Transfer, p)
+		end, begun = n.board.begin(o.Transfer, p), true
 		w, err := open(info)
 		return receiver{w, p}, info.From, length, err
 	}
 	read := n.openerOf(l, o)
 	bad, err := read(ctx, id, begin)
-	if errors.Is(err, errs.Deleted) || errors.Is(err, errs.FileNotFound) {
+	switch {
+	case begun: // some of it may be written
+	case errors.Is(err, errs.Deleted) || errors.Is(err, errs.FileNotFound):
 		if now, moved := n.moved(ctx, ref, id); moved {
 			id = now
 			bad, err = read(ctx, id, begin)
 		}
-	} else if o.Link == nil && errors.Is(err, errs.Decryption) && n.heardOf(ctx) { // perhaps of an epoch that was not known
+	case o.Link == nil && errors.Is(err, errs.Decryption) && n.heardOf(ctx): // perhaps of an epoch that was not known
 		bad, err = read(ctx, id, begin)
 	}
 	result.Bad = badShards(bad)

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"errors"
+	"io"
 	"testing"
 	"time"
 
@@ -64,6 +66,29 @@ func TestWhatWasHeardInBetweenIsFound(t *testing.T) {
 	if now, moved := p.two.moved(t.Context(), "a", was); !moved || now != u.Revoked.Object {
 		t.Errorf("got %v, %v, want %v", now, moved, u.Revoked.Object)
 	}
+}
+
+// What has begun to be written is not begun anew with what has its name since: one
+// half of each is neither.
+func TestAGetThatHasBegunIsNotBegunAnew(t *testing.T) {
+	p := newPair(t)
+	content, other := noise(1, 20<<20), noise(2, 20<<20) // too much for a cache
+	p.one.put(content, PutOptions{Name: "b"})
+	p.two.heardOf(t.Context())
+	p.two.get("b", content) // which keeps the manifest
+	if _, err := p.one.Delete(t.Context(), "b", DeleteOptions{Now: true}); err != nil {
+		t.Fatal(err)
+	}
+	p.one.put(other, PutOptions{Name: "b"})
+	opened := 0
+	_, err := p.two.Get(t.Context(), "b", GetOptions{}, func(ObjectInfo) (io.Writer, error) {
+		opened++
+		return io.Discard, nil
+	})
+	if opened != 1 || !errors.Is(err, errs.Deleted) {
+		t.Errorf("it was begun %d times: %v", opened, err)
+	}
+	p.two.get("b", other)
 }
 
 // What another home has given a further name, or has pinned, rm NAME does not

@@ -78,8 +78,11 @@ type Options struct {
 	Disk   int64 // bytes of files, each counted as whole blocks
 	Dir    string
 	TTL    time.Duration // from when something was read last; at most so long it is kept
-	Room   func() error  // tells with an error that the disk has none to spare; may be nil
 	Events Events
+
+	// Room tells with an error that the disk, of which the cache itself uses some bytes, has
+	// none to spare. It may be nil.
+	Room func(used int64) error
 }
 
 // A Cache is safe for concurrent use. A nil one is empty and stays so.

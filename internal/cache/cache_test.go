@@ -46,6 +46,7 @@ type world struct {
 	missed, damaged atomic.Int64
 	emptied         atomic.Int64
 	noRoom          error
+	used            atomic.Int64 // that who is asked for room was told last
 }
 
 func newWorld(t *testing.T, o Options) *world {
@@ -55,7 +56,7 @@ func newWorld(t *testing.T, o Options) *world {
 	if o.Disk > 0 && o.Dir == "" {
 		w.opt.Dir = filepath.Join(t.TempDir(), "cache")
 	}
-	w.opt.Room = func() error { return w.noRoom }
+	w.opt.Room = func(used int64) error { w.used.Store(used); return w.noRoom }
 	w.opt.Events = Events{
 		Found: func(where string) {
 			if where == Memory {
@@ -302,6 +303,9 @@ func TestADiskWithoutRoomIsLeft(t *testing.T) {
 	if !w.Cache.disk.look() || !w.has(s) {
 		t.Error("it is not there while there is room")
 	}
+	if w.used.Load() < 1000 {
+		t.Errorf("who is asked for room is told of %d bytes", w.used.Load())
+	}
 	w.noRoom = errs.New(errs.Full, "little is left")
 	if w.Cache.disk.look() || w.has(s) || w.emptied.Load() != 1 {
 		t.Error("it is there without room")
@@ -329,6 +333,20 @@ func TestAnotherProcessHasWhatIsOnTheDisk(t *testing.T) {
 	w.begin()
 	if !w.has(kept) || w.disk.Load() != 1 || w.has(old) {
 		t.Error("it has not what was there, or what was too old")
+	}
+	for size, damaged := range map[int64]int64{500: 1, 0: 0} { // after a power cut, say
+		if err := os.Truncate(filepath.Join(w.opt.Dir, kept.name().String()), size); err != nil {
+			t.Fatal(err)
+		}
+		w.damaged.Store(0)
+		w.begin()
+		if w.has(kept) || w.damaged.Load() != damaged {
+			t.Errorf("cut to %d bytes: it is served, or %d times found damaged", size, w.damaged.Load())
+		}
+		if w.add(kept); !w.has(kept) {
+			t.Errorf("cut to %d bytes: it is not there again", size)
+		}
+		w.begin() // without what is in memory
 	}
 	if names, _ := w.files(); len(names) != 1 {
 		t.Errorf("files %v", names)

@@ -31,7 +31,7 @@ const (
 type disk struct {
 	dir   string
 	limit int64
-	room  func() error
+	room  func(used int64) error
 	tell  Events
 	index *otter.Cache[name, int] // bytes of the file
 	queue chan sealedFrame
@@ -62,6 +62,10 @@ func openDisk(o Options) (*disk, error) {
 	if err := durable.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, err
 	}
+	entries, err := os.ReadDir(o.Dir)
+	if err != nil {
+		return nil, errs.New(errs.IO, "%w", err)
+	}
 	d := &disk{dir: o.Dir, limit: o.Disk, room: o.Room, tell: o.Events, queue: make(chan sealedFrame, waiting)}
 	d.index = otter.Must(&otter.Options[name, int]{
 		MaximumWeight:    uint64(o.Disk),
@@ -74,15 +78,11 @@ func openDisk(o Options) (*disk, error) {
 			}
 		},
 	})
-	entries, err := os.ReadDir(o.Dir)
-	if err != nil {
-		return nil, errs.New(errs.IO, "%w", err)
-	}
 	var infos []fs.FileInfo
 	for _, e := range entries {
 		_, ok := parseName(e.Name())
 		info, err := e.Info()
-		if !ok || err != nil || !info.Mode().IsRegular() || info.Size() > crypt.FrameLen || time.Since(info.ModTime()) > o.TTL {
+		if !ok || err != nil || !info.Mode().IsRegular() || info.Size() <= datamesh.FrameTag || info.Size() > crypt.FrameLen || time.Since(info.ModTime()) > o.TTL {
 			os.Remove(filepath.Join(o.Dir, e.Name()))
 			continue
 		}
@@ -102,10 +102,13 @@ func (d *disk) path(n name) string { return filepath.Join(d.dir, n.String()) }
 func (d *disk) open(f Frame) ([]byte, bool) {
 	n := f.name()
 	size, ok := d.index.GetIfPresent(n)
-	if !ok || size != f.Length+datamesh.FrameTag {
+	if !ok {
 		return nil, false
 	}
 	sealed, err := readFile(d.path(n), size)
+	if want := f.Length + datamesh.FrameTag; err == nil && size != want {
+		err = errs.New(errs.Integrity, "%d bytes, not %d", size, want)
+	}
 	var text []byte
 	if err == nil {
 		text, err = crypt.OpenFrame(f.Key, f.Index, f.Last, sealed)
@@ -172,7 +175,7 @@ func (d *disk) look() bool {
 	if d.room == nil {
 		return true
 	}
-	err := d.room()
+	err := d.room(int64(d.index.WeightedSize()))
 	if err != nil {
 		d.giveUp(err)
 	}

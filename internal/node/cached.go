@@ -13,10 +13,10 @@ func (n *Node) openCache(l *link) *cache.Cache {
 	o := cache.Options{Memory: int64(c.Memory), TTL: c.TTL, Events: n.cacheEvents()}
 	if n.opt.Role == Storage {
 		o.Disk, o.Dir = int64(c.Disk), n.home.Cache()
-		o.Room = func() error {
+		o.Room = func(used int64) error {
 			spare, err := l.disk.Spare()
-			if err == nil && spare < o.Disk {
-				err = errs.New(errs.Full, "the disk has %d bytes to spare, and %d are kept free", spare, o.Disk)
+			if err == nil && spare+used < 2*o.Disk { // as much is kept free
+				err = errs.New(errs.Full, "the disk has %d bytes to spare, and %d are needed", spare+used, 2*o.Disk)
 			}
 			return err
 		}

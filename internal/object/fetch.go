@@ -244,8 +244,12 @@ func (f *fetch) start() bool {
 			best = i
 		}
 	}
-	if best < 0 {
+	switch {
+	case best < 0:
 		return false
+	case f.direct() && f.g.o.pace.troubled(f.places[best].peer): // as all are that may have the wanted shard
+		f.part.rebuild = true
+		return f.start()
 	}
 	a := &attempt{place: f.places[best], began: time.Now()}
 	a.needs = f.g.o.pace.expected(a.peer, f.size())
@@ -369,9 +373,11 @@ func (f *fetch) finish(a *attempt) error {
 	f.accuse(a)
 	if errs.Retryable(a.err) {
 		f.silent[a.peer] = a.err
-		f.g.o.pace.failed(a.peer)
 	} else {
 		f.answered[a.peer] = true
+	}
+	if errs.Retryable(a.err) || errs.KindOf(a.err) == errs.Integrity {
+		f.g.o.pace.failed(a.peer)
 	}
 	return nil
 }

@@ -295,7 +295,7 @@ func (f *fetch) takeAlong(r *finding) {
 // brings returns the index of a shard of use that a peer may send along, which has not
 // answered yet and is not late, if there is one. Of copies only the first comes along.
 func (f *fetch) brings(peer datamesh.PeerID) (index int, ok bool) {
-	if q := f.asking[peer]; q == nil || q.late || f.shape.shardLen() > largest {
+	if q := f.asking[peer]; q == nil || q.late || f.shape.shardLen() > datamesh.FrameContent { // longer ones do not come along
 		return 0, false
 	}
 	for p := range f.claims {

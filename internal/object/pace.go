@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"datamesh"
+	"datamesh/internal/crypt"
 )
 
 const (
@@ -18,6 +19,7 @@ const (
 
 // Hedges may cost this part of the bytes that come, and something to begin with: firstSpare,
 // or, in the stead of shards that come too slowly, one for each segment that is under way.
+// What would take ten times as long, and long by itself, is hedged whatever it costs.
 const (
 	hedgeShare = 20
 	firstSpare = 256 << 10
@@ -25,7 +27,7 @@ const (
 )
 
 // largest is the length of the shards, or slices, up to which they are small.
-const largest = 64 << 10
+const largest = crypt.FrameLen
 
 // A pace knows how fast shards come from whom, how many are asked of whom, and who
 // has failed lately. Its zero value is ready for use, and it is safe for concurrent
@@ -124,7 +126,9 @@ func (p *pace) ask(id datamesh.PeerID, n int) (came func(int), end func(ok bool)
 			q.came += left // of which nothing was said on the way
 			q.heard, q.at[c], q.late[c] = now, now, 0
 			q.trouble, q.pause = time.Time{}, 0
-			p.spent = max(p.spent-int64(n/hedgeShare), firstSpare-mostSpare)
+			if !q.here {
+				p.spent = max(p.spent-int64(n/hedgeShare), firstSpare-mostSpare)
+			}
 		}
 		switch {
 		case ok && q.here:
@@ -277,7 +281,7 @@ func (p *pace) slow(n, came int, since, other time.Duration) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	left := time.Duration(float64(since) * float64(n-came) / float64(came))
-	return p.spares(n) && left > 2*other+newPatience
+	return p.knows(n) && (p.spares(n) && left > 2*other+newPatience || left > 10*other+maxPatience)
 }
 
 // overdue reports whether a peer has needed more than twice as long as it was expected to
@@ -285,12 +289,14 @@ func (p *pace) slow(n, came int, since, other time.Duration) bool {
 func (p *pace) overdue(n int, since, expected time.Duration) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.spares(n) && since > 2*expected+newPatience
+	return p.knows(n) && p.spares(n) && since > 2*expected+newPatience
 }
 
-// spares is affords for n bytes that are hedged although the peer is not silent. That
-// is judged by what others need, which has to be known.
-func (p *pace) spares(n int) bool {
-	known := p.all.first[class(n)].known && (n <= largest || p.all.perByte > 0)
-	return known && p.spent+int64(n) <= max(firstSpare, inFlight*int64(n))
+// knows reports whether it is known what others need for n bytes, by which a peer that
+// is not silent is judged.
+func (p *pace) knows(n int) bool {
+	return p.all.first[class(n)].known && (n <= largest || p.all.perByte > 0)
 }
+
+// spares is affords for n bytes that are hedged although the peer is not silent.
+func (p *pace) spares(n int) bool { return p.spent+int64(n) <= max(firstSpare, inFlight*int64(n)) }

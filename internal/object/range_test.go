@@ -150,6 +150,31 @@ func TestRangesAreReadFromOthers(t *testing.T) {
 	}
 }
 
+// A range whose holder is silent, or sends wrong bytes, is made of others at once when
+// that is known.
+func TestABadHolderOfARangeIsKnown(t *testing.T) {
+	for _, fault := range []storetest.Fault{storetest.Corrupt, storetest.Stall} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, 6)
+			u, id, content := ranged(t, w)
+			m, err := u.Manifest(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			bad := w.member(m.Peers[m.Segments[0].Hints[0]])
+			bad.set(fault)
+			const ranges = 20
+			began := time.Now()
+			for range ranges {
+				u.partIs(id, content, 1000, 5000)
+			}
+			if n, took := bad.called(storetest.GetRange), time.Since(began); n > 2 || took > getSilence {
+				t.Errorf("%v: of %d ranges %d asked the bad one, and all took %v", fault, ranges, n, took)
+			}
+		})
+	}
+}
+
 // A writer that fails ends the get, with its error.
 func TestRangeEndsWithItsWriter(t *testing.T) {
 	u, id, _ := ranged(t, newWorld(t, 6))

@@ -199,14 +199,6 @@ func Join(opened []byte, n int) []byte {
 	return opened[:n]
 }
 
-// Frames returns from where to where those frames lie, among the sealed bytes of n
-// bytes of content, that have the content from one offset up to another.
-func Frames(from, upto, n int) (begin, end int) {
-	begin = from / datamesh.FrameContent * FrameLen
-	end = (upto + datamesh.FrameContent - 1) / datamesh.FrameContent * FrameLen
-	return begin, min(end, SealedLen(n))
-}
-
 // eachFrame calls f with the number and the bounds of each frame of n sealed
 // bytes until f is false.
 func eachFrame(n int, f func(i, from, to int, last bool) bool) {

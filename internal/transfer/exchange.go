@@ -221,7 +221,7 @@ func (x *exchange) body(s *lease, resp *response, came func(int)) ([]byte, error
 		if at == 0 || at-step >= leastStep {
 			s.heard()
 			came(at - step)
-			if err := s.SetReadDeadline(time.Now().Add(x.silence)); err != nil {
+			if err := s.extend(x.silence); err != nil {
 				return nil, x.broken(err)
 			}
 			step = at

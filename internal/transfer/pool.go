@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"datamesh"
+	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
 	"datamesh/internal/mesh"
 )
 
 const (
-	fewBytes = 64 << 10         // of a shard that is a small one
+	fewBytes = crypt.FrameLen   // of a shard that is a small one, or of a slice
 	keepTime = 20 * time.Second // that a stream is kept open without a request
 )
 

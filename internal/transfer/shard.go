@@ -8,6 +8,7 @@ import (
 	"datamesh"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
+	"datamesh/internal/hash"
 	"datamesh/internal/mesh"
 )
 
@@ -83,6 +84,9 @@ func (s *Server) get(ctx context.Context, g *guest, stream mesh.Stream, req *req
 		if n, err = s.sizes.Size(ctx, key); err != nil {
 			return respond(stream, failure(err), nil)
 		}
+	}
+	if size := n; req.Op == opRange && 0 <= req.Offset && 0 < req.Count && int64(req.Offset) <= size-int64(req.Count) {
+		n = min(n, int64(2*hash.SliceSize(int(size), req.Offset, req.Count)+2*hash.OutboardSize(int(size)))) // a buffer that grows, and the tree
 	}
 	release, err := s.reserve(ctx, g, stream, n)
 	if err != nil {

@@ -77,7 +77,7 @@ var owners = map[string][]string{
 	"github.com/vbauerster/mpb/":              {"cmd/datamesh"},
 	"github.com/zeebo/blake3":                 {"internal/hash"},
 	"golang.org/x/crypto/scrypt":              {"internal/crypt"},
-	"golang.org/x/sync/":                      {"internal/mesh", "internal/object", "internal/repair", "internal/transfer", "cmd/bench"},
+	"golang.org/x/sync/":                      {"internal/benchmark", "internal/mesh", "internal/object", "internal/repair", "internal/transfer", "cmd/bench"},
 	"golang.org/x/sys/":                       {"internal/hash", "internal/store", "cmd/bench"},
 	"golang.org/x/term":                       {"cmd/datamesh"},
 	"golang.org/x/text/unicode/norm":          {"internal/tree"},

@@ -36,9 +36,9 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// softMemory is what the garbage collector tries to stay under. What a put or
-// a get holds at once is bounded and far less; without a limit the heap may
-// treble before garbage is collected.
+// softMemory is what the garbage collector tries to stay under. What puts and gets hold
+// at once is bounded and less, but with encoders of "--compress max", which take 50 MiB
+// each; without a limit the heap may treble before garbage is collected.
 const softMemory = 160 << 20
 
 // garbage is how much may come to be beside what lives before it is collected, in

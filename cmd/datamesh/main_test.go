@@ -1,8 +1,10 @@
 package main
 
 import (
+	"flag"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -15,6 +17,9 @@ import (
 
 // TestMain lets the scripts, and a demo, run this test binary as datamesh.
 func TestMain(m *testing.M) {
+	// They wait more than they work, so that twice as many run at once as go test has by
+	// itself, unless it is told how many.
+	flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
 	testscript.Main(cleaned{m}, map[string]func(){"datamesh": func() {
 		completionTime, askNodeTime = time.Minute, 30*time.Second // others may use this machine too
 		crypt.WorkFactor = 4

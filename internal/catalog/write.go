@@ -183,12 +183,14 @@ func (c *Catalog) writeAll() {
 // process writes it tries again, as long as that is wanted and for lockPatience.
 func (c *Catalog) begin(wanted func() bool) (err error) {
 	if c.writer.conn == nil {
-		if c.writer.conn, err = c.db.Conn(context.Background()); err != nil {
+		conn, err := c.db.Conn(context.Background())
+		if err != nil {
 			return err
 		}
-		if _, err = c.writer.conn.ExecContext(context.Background(), `PRAGMA busy_timeout = 100`); err != nil { // of one try
-			return err
+		if _, err := conn.ExecContext(context.Background(), `PRAGMA busy_timeout = 100`); err != nil { // of one try
+			return errors.Join(err, conn.Close())
 		}
+		c.writer.conn = conn
 	}
 	for began := time.Now(); ; {
 		err = c.writer.run(`BEGIN IMMEDIATE`)

@@ -73,7 +73,7 @@ func (c *Config) settings() []setting {
 			&c.Audit.Interval, parsePositive, formatDuration),
 		bind("cache.memory", sizeText, "", "how much of what was read lately is kept in memory, opened; 0: nothing", "a size such as 32M, or 0 for none",
 			&c.Cache.Memory, ParseSize, formatSize),
-		bind("cache.disk", sizeText, "", "how much of it a service keeps in the home, sealed, as long as the disk has as much to spare besides; 0: nothing", "a size such as 1G, or 0 for none",
+		bind("cache.disk", sizeText, "", "how much of it a service keeps in the home, sealed, as long as the disk has twice that to spare; 0: nothing", "a size such as 1G, or 0 for none",
 			&c.Cache.Disk, ParseSize, formatSize),
 		bind("cache.ttl", text, "", "for how long something is kept after it was read last; 0: nothing is kept", "a duration such as 1h, or 0s",
 			&c.Cache.TTL, ParseDuration, formatDuration),

@@ -123,6 +123,10 @@ func (n *Node) getEnded(began time.Time, id datamesh.ObjectID, f *Fetched, err e
 		return
 	}
 	n.metrics.GetEnded(f.Bytes(), took, nil)
+	if f.Range != nil { // of which a reader of a large object wants hundreds a second
+		n.log.Debug("a part of an object was got", "object", id, "bytes", f.Bytes(), "bad", len(f.Bad), "seconds", took.Seconds())
+		return
+	}
 	n.log.Info("an object was got", "object", id, "bytes", f.Bytes(), "bad", len(f.Bad), "seconds", took.Seconds())
 }
 

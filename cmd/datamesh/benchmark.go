@@ -98,7 +98,7 @@ func (c *cli) benchmark(ctx context.Context, ops benchmark.Mesh, o benchmark.Opt
 	if err != nil {
 		return fmt.Errorf("benchmark: %w", err)
 	}
-	what := fmt.Sprintf("%s of %s", count(plan.Objects, "object"), size(plan.Bytes))
+	what := fmt.Sprintf("%s of %s together", count(plan.Objects, "object"), size(plan.Bytes))
 	if plan.TooMuch() {
 		return errs.WithHint(errs.New(errs.Full, "benchmark: %s would take %s, which is more than half of the %s that are free in the mesh", what, size(plan.StoredBytes), size(plan.Free)),
 			"give it less to do: datamesh benchmark --size 4KiB,1MiB --count 20")

@@ -40,7 +40,8 @@ left alone and reported, unless --force says to overwrite it. Snapshots of backu
 are left out: "datamesh restore" brings back what they have.
 
 With --offset and --length it reads a part of one file, and little more than that
-comes over the network. A part is neither gone on with when it is interrupted, nor
+comes over the network, unless it was compressed: then the segments that the part is
+in, of up to 16 MiB each. A part is neither gone on with when it is interrupted, nor
 given the time of the file.
 
 What a contact shares with you is CONTACT/NAME, unless you have stored something of

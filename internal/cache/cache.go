@@ -69,7 +69,7 @@ type Events struct {
 	Found   func(where string) // a frame in Memory or on Disk, or a Manifest
 	Missed  func(where string) // a frame on Disk, and so anywhere, once it is there; or a Manifest
 	Damaged func()             // a file, which was removed
-	Full    func(err error)    // the disk, so that all files were removed
+	Full    func(err error)    // the disk, if that is the kind of the error, or no file can be written: all were removed
 }
 
 // Options say how much is kept. What is 0 is not.

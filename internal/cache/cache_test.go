@@ -272,9 +272,16 @@ func TestDamagedFilesAreDropped(t *testing.T) {
 	if w.has(s) || w.damaged.Load() != 0 {
 		t.Error("a file that somebody has removed is served, or called damaged")
 	}
-	w.add(s) // which cannot be written
-	if w.has(s) {
-		t.Error("it is there without a directory")
+	if w.add(s); !w.has(s) {
+		t.Error("it is not there again, in a directory that is made anew")
+	}
+	if err := errors.Join(os.RemoveAll(w.opt.Dir), os.WriteFile(w.opt.Dir, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	w.has(s) // it is gone
+	w.add(s)
+	if w.add(s); w.has(s) || w.emptied.Load() != 1 {
+		t.Errorf("it is there without a directory, or that was told %d times", w.emptied.Load())
 	}
 }
 

@@ -35,6 +35,8 @@ type disk struct {
 	tell  Events
 	index *otter.Cache[name, int] // bytes of the file
 	queue chan sealedFrame
+
+	failing bool // no file could be written the last time; run's alone
 }
 
 func (n name) String() string { return hex.EncodeToString(n.segment[:]) + "-" + strconv.Itoa(n.index) }
@@ -182,9 +184,13 @@ func (d *disk) look() bool {
 	return err == nil
 }
 
-// giveUp removes all.
+// giveUp removes all. That no file can be written is told once, until one is.
 func (d *disk) giveUp(err error) {
-	if d.index.EstimatedSize() > 0 && d.tell.Full != nil {
+	tell := d.index.EstimatedSize() > 0
+	if errs.KindOf(err) != errs.Full {
+		tell, d.failing = !d.failing, true
+	}
+	if tell && d.tell.Full != nil {
 		d.tell.Full(err)
 	}
 	d.index.InvalidateAll()
@@ -198,6 +204,11 @@ func (d *disk) write(s sealedFrame) bool {
 	}
 	temp := filepath.Join(d.dir, "new")
 	err := os.WriteFile(temp, s.sealed, 0o600)
+	if errors.Is(err, fs.ErrNotExist) { // somebody has removed the directory
+		if err = durable.MkdirAll(d.dir, 0o700); err == nil {
+			err = os.WriteFile(temp, s.sealed, 0o600)
+		}
+	}
 	if err == nil {
 		err = os.Rename(temp, d.path(s.name))
 	}
@@ -207,5 +218,6 @@ func (d *disk) write(s sealedFrame) bool {
 		return false
 	}
 	d.index.Set(s.name, len(s.sealed))
+	d.failing = false
 	return true
 }

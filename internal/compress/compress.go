@@ -25,7 +25,7 @@ type Mode int
 const (
 	Off  Mode = iota
 	Auto      // fast
-	Max       // as short as 256 MiB of memory allow
+	Max       // as short as 256 MiB of memory allow for one put
 )
 
 var names = [...]string{Off: "off", Auto: "auto", Max: "max"}

@@ -40,6 +40,10 @@ func (n *Node) cacheEvents() cache.Events {
 			n.log.Warn("a file of the cache was damaged, and removed", "directory", n.home.Cache())
 		},
 		Full: func(err error) {
+			if errs.KindOf(err) != errs.Full {
+				n.log.Warn("the cache on the disk cannot be used", "directory", n.home.Cache(), "error", err)
+				return
+			}
 			n.log.Info("the cache on the disk was emptied, since the disk has no room to spare", "error", err)
 		},
 	}

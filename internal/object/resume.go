@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"datamesh"
+	"datamesh/internal/compress"
 	"datamesh/internal/crypt"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
@@ -164,6 +165,8 @@ func (p *put) usable(ctx context.Context, what map[datamesh.SegmentID]*leftover)
 			continue
 		}
 		switch tag := m.Tags[0]; {
+		case m.Segments[0].Codec != 0 && p.opt.Compress == compress.Off: // how long it is tells of the content
+			continue
 		case tag == sealedSum && m.Segments[0].Codec == 0:
 		case strings.HasPrefix(tag, sumPrefix):
 		default:
@@ -215,7 +218,11 @@ type Interrupted struct {
 // Interrupted lists the puts that can be resumed, as far as the identities
 // open what they have left, the oldest first.
 func (j *Journal) Interrupted(ctx context.Context, ids []crypt.Identity, stored Stored) (list []Interrupted, err error) {
-	bySource := map[Source]*Interrupted{}
+	type piece struct {
+		source Source
+		place  int
+	}
+	bySource, counted := map[Source]*Interrupted{}, map[piece]bool{} // several puts may have stored the same
 	err = j.each(ctx, stored, func(what map[datamesh.SegmentID]*leftover, _ func([]datamesh.SegmentID) error) error {
 		if !j.resumable(what) {
 			return nil
@@ -233,7 +240,10 @@ func (j *Journal) Interrupted(ctx context.Context, ids []crypt.Identity, stored 
 				i = &Interrupted{ID: l.kept.source.id(), Name: m.Name}
 				bySource[l.kept.source] = i
 			}
-			i.Bytes += m.Size
+			if p := (piece{l.kept.source, l.kept.place}); !counted[p] {
+				counted[p] = true
+				i.Bytes += m.Size
+			}
 			if at := time.Unix(l.kept.at, 0); at.After(i.At) {
 				i.At = at
 			}

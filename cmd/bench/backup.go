@@ -31,7 +31,7 @@ func measureBackup(ctx context.Context, l *lab) error {
 	if err := l.start(ctx); err != nil {
 		return err
 	}
-	others := l.found(restic)
+	others := l.found(restic, restic)
 	for i := range l.o.runs {
 		tree := filepath.Join(l.dir, "tree")
 		n, err := makeTree(tree, l.o.size/2, byte(i))

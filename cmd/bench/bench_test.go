@@ -45,7 +45,7 @@ func TestBenchMeasuresRealNodes(t *testing.T) {
 			t.Errorf("%s of %s: %v %s", f.Work, f.By, f.Runs, f.Unit)
 		}
 	}
-	for _, want := range []string{largePut, largeGet, lossy(0), lossy(1), lostGet, healthyGet, stalledGet, manyPuts, manyList, rangeAgain, onePut, backupSame, restored} {
+	for _, want := range []string{largePut, largeGet, lossy(0), lossy(1), lostGet, healthyGet, stalledGet, manyPuts, manyList, rangeAgain, rangeCrowd, onePut, backupSame, restored} {
 		if !slices.ContainsFunc(r.Figures, func(f *Figure) bool { return f.Work == want && f.By == datameshIt }) {
 			t.Errorf("nothing was measured of %q", want)
 		}
@@ -91,18 +91,36 @@ func TestGoalsAreRatiosOrBounds(t *testing.T) {
 	r.add(largePut, floorTLS, speed, 500)
 	r.add(largePut, datameshIt, effort, 12)
 	r.add(smallPut, aNode, synced, 0.1, 0.2, 0.4)
+	r.add(largePut, minio, speed, 50, 100, 100)
+	r.add(manyPuts, datameshIt, objects, 20_000)
+	r.add(manyList, datameshIt, seconds, 0.5)
+	r.notMeasured(kubo, "there is no ipfs")
 	r.judge()
 	want := []Goal{
-		{Work: largePut, What: "MB/s of floor over TLS, at least 0.5", Least: 0.5, Value: 0.4},
-		{Work: largePut, What: "core-s/GB, at most 10", Most: 10, Value: 12},
-		{Work: smallPut, What: "syncs for each object of a node, the most, at most 0.3", Most: 0.3, Value: 0.4},
+		{Work: largePut, What: "MB/s of floor over TLS, at least 0.5", Least: 0.5, Value: 0.4, Lowest: 0.2, Highest: 0.6},
+		{Work: largePut, What: "core-s/GB, at most 10", Most: 10, Value: 12, Lowest: 12, Highest: 12},
+		{Work: largePut, What: "MB/s of minio, at least 1.7", Least: 1.7, Value: 2, Lowest: 2, Highest: 3, Met: true},
+		{Work: smallPut, What: "syncs for each object of a node, the most, at most 0.3", Most: 0.3, Value: 0.4, Lowest: 0.1, Highest: 0.4},
 	}
-	if diff := cmp.Diff(want, r.Goals); diff != "" {
+	measured := slices.DeleteFunc(slices.Clone(r.Goals), func(g Goal) bool { return g.Missing != "" })
+	if diff := cmp.Diff(want, measured); diff != "" {
 		t.Errorf("the goals (-want +got):\n%s", diff)
+	}
+	if all := len(goals) + len(scaleGoals()); len(r.Goals) != all {
+		t.Errorf("got %d of %d goals", len(r.Goals), all)
+	}
+	for _, want := range []Goal{
+		{Work: manyList, What: "s, at most 1", Most: 1, Missing: "it needs objects, at least 100000; there were 20000"},
+		{Work: largeGet, What: "MB/s of kubo, at least 4", Least: 4, Missing: "there is no ipfs"},
+		{Work: onePut, What: "ms, at most 50", Most: 50, Missing: "no work has measured it"},
+	} {
+		if !slices.Contains(r.Goals, want) {
+			t.Errorf("there is no %+v in %+v", want, r.Goals)
+		}
 	}
 	var out bytes.Buffer
 	r.print(&out)
-	for _, want := range []string{"200", "100 to 300 in 3 runs", "0.4", "NOT MET"} {
+	for _, want := range []string{"200", "100 to 300 in 3 runs", "0.2 to 0.6", "NOT MET", "NOT MEASURED: there is no ipfs"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it prints no %q:\n%s", want, &out)
 		}

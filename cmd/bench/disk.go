@@ -51,7 +51,9 @@ func measureDisk(ctx context.Context, l *lab) (err error) {
 		return err
 	}
 	if store.inMemory() {
-		notMeasured("%s is in memory: give a directory of a disk with -disk", parent)
+		for _, work := range []string{diskPut, diskGet} {
+			l.report.notMeasured(work, "%s is in memory: give a directory of a disk with -disk", parent)
+		}
 		return nil
 	}
 	l.report.Disk = &store

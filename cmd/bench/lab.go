@@ -181,8 +181,13 @@ type cost struct {
 
 // measure runs a command of the client, and returns what it took. out gets what it
 // prints, and may be nil.
-func (l *lab) measure(ctx context.Context, out io.Writer, args ...string) (c cost, err error) {
-	cmd := l.command(ctx, l.client, args...)
+func (l *lab) measure(ctx context.Context, out io.Writer, args ...string) (cost, error) {
+	return l.measureIn(ctx, l.client, out, args...)
+}
+
+// measureIn is measure in some home.
+func (l *lab) measureIn(ctx context.Context, home string, out io.Writer, args ...string) (c cost, err error) {
+	cmd := l.command(ctx, home, args...)
 	before, err := l.nodesUsed()
 	if err != nil {
 		return c, err

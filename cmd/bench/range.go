@@ -15,22 +15,27 @@ import (
 	"datamesh/internal/api"
 	"datamesh/internal/config"
 	"datamesh/internal/node"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // The work of reading parts of a large object through a running node.
 const (
 	rangeFirst = "get 64 KiB somewhere in an object twice as large, through a running node, the first time"
 	rangeAgain = "get the same 64 KiB again"
+	rangeCrowd = "get the same 64 KiB once more, 8 in flight"
 
 	rangeSize  = 64 << 10
-	rangeCount = 400 // are read, one after the other
+	rangeCount = 400 // are read
+
+	rangeInFlight = 8
 
 	sentKiB = "KiB sent by the other nodes for each"
 	calls   = "calls of other nodes for each"
 )
 
-// measureRange reads random ranges of an object, each twice, and compares them. What
-// nodes send is what they write, with all but the headers of packets; the second
+// measureRange reads random ranges of an object, each twice, one after the other, and
+// then several at once, and compares them. What nodes send is what they write, with all but the headers of packets; the second
 // node has a sixth of all shards itself.
 func measureRange(ctx context.Context, l *lab) (err error) {
 	if err := l.start(ctx); err != nil {
@@ -80,6 +85,16 @@ func measureRange(ctx context.Context, l *lab) (err error) {
 		l.report.add(work, datameshIt, calls, (after.calls-before.calls)/rangeCount)
 		mathrand.Shuffle(len(offsets), func(i, j int) { offsets[i], offsets[j] = offsets[j], offsets[i] })
 	}
+	began := time.Now()
+	gets, gctx := errgroup.WithContext(ctx)
+	gets.SetLimit(rangeInFlight)
+	for _, offset := range offsets {
+		gets.Go(func() error { return l.getRange(gctx, mesh, object.ID.String(), offset, f) })
+	}
+	if err := gets.Wait(); err != nil {
+		return err
+	}
+	l.report.add(rangeCrowd, datameshIt, rate, rangeCount/time.Since(began).Seconds())
 	_, err = mesh.Delete(ctx, object.ID.String(), node.DeleteOptions{Now: true})
 	return err
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -12,7 +13,7 @@ import (
 	"time"
 )
 
-const reportVersion = 1
+const reportVersion = 2
 
 // A Report is what one run of bench has measured.
 type Report struct {
@@ -23,7 +24,8 @@ type Report struct {
 	Store   Store     `json:"store"`          // where all is but what the work "disk" does
 	Disk    *Store    `json:"disk,omitempty"` // of that work
 	Figures []*Figure `json:"figures"`
-	Goals   []Goal    `json:"goals"` // those of what was measured
+	Gaps    []Gap     `json:"not_measured"`
+	Goals   []Goal    `json:"goals"` // all there are
 
 	adding sync.Mutex // held by add
 }
@@ -35,6 +37,22 @@ type Figure struct {
 	Unit   string    `json:"unit"`
 	Runs   []float64 `json:"runs"` // not empty
 	Median float64   `json:"median"`
+}
+
+// A Gap is something that could not be measured.
+type Gap struct {
+	What string `json:"what"` // a work, a unit, or by whom, as figures have it
+	Why  string `json:"why"`
+}
+
+// notMeasured notes a gap, and says so.
+func (r *Report) notMeasured(what, format string, args ...any) {
+	g := Gap{what, fmt.Sprintf(format, args...)}
+	if slices.Contains(r.Gaps, g) {
+		return
+	}
+	r.Gaps = append(r.Gaps, g)
+	fmt.Fprintln(os.Stderr, "NOT MEASURED: "+g.What+": "+g.Why)
 }
 
 // The units of figures, and what they are of.
@@ -111,7 +129,14 @@ func (r *Report) print(w io.Writer) {
 	}
 	fmt.Fprintln(t, "\ngoals")
 	for _, g := range r.Goals {
-		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", g.Work, number(g.Value), g.What, map[bool]string{true: "met", false: "NOT MET"}[g.Met])
+		switch {
+		case g.Missing != "":
+			fmt.Fprintf(t, "  %s\t\t\t%s\tNOT MEASURED: %s\n", g.Work, g.What, g.Missing)
+		case g.Met:
+			fmt.Fprintf(t, "  %s\t%s\t%s\t%s\tmet\n", g.Work, number(g.Value), g.spread(), g.What)
+		default:
+			fmt.Fprintf(t, "  %s\t%s\t%s\t%s\tNOT MET\n", g.Work, number(g.Value), g.spread(), g.What)
+		}
 	}
 	t.Flush()
 	if r.Disk != nil {
@@ -127,15 +152,26 @@ type Goal struct {
 	Most  float64 `json:"most,omitempty"` // one of the two is given
 	Value float64 `json:"value"`
 	Met   bool    `json:"met"`
+
+	Lowest  float64 `json:"lowest"` // of all runs
+	Highest float64 `json:"highest"`
+
+	Missing string `json:"not_measured,omitempty"` // why; there is no value then
+}
+
+// spread says how far runs differ, if there were several.
+func (g Goal) spread() string {
+	if g.Lowest == g.Highest {
+		return ""
+	}
+	return number(g.Lowest) + " to " + number(g.Highest)
 }
 
 // judge sets how what was measured stands to the goals.
 func (r *Report) judge() {
-	r.Goals = []Goal{}
+	r.Goals = nil
 	for _, g := range slices.Concat(goals, scaleGoals()) {
-		if value, ok := g.value(r); ok {
-			r.Goals = append(r.Goals, Goal{Work: g.work, What: g.String(), Least: g.least, Most: g.most, Value: value, Met: g.met(value)})
-		}
+		r.Goals = append(r.Goals, g.judge(r))
 	}
 }
 
@@ -168,11 +204,15 @@ type goal struct {
 	work, by, unit string
 	over           *goal // what it is divided by; nil: nothing
 	least, most    float64
-	every          bool // not the median, but the most that was measured
+	every          bool  // not the median, but the most that was measured
+	needs          *goal // without which it is not judged; nil: nothing
 }
 
 // over has a goal be for the ratio to what something else does.
 func over(work, by, unit string) *goal { return &goal{work: work, by: by, unit: unit} }
+
+// veryMany is how many objects there must be before what is said of many holds.
+var veryMany = goal{work: manyPuts, by: datameshIt, unit: objects, least: 100_000}
 
 var goals = []goal{
 	{work: largePut, by: datameshIt, unit: speed, over: over(largePut, floorTLS, speed), least: 0.5},
@@ -193,11 +233,15 @@ var goals = []goal{
 	{work: smallPut, by: aNode, unit: synced, most: 0.3, every: true},
 	{work: smallGet, by: datameshIt, unit: rate, least: 1000},
 	{work: smallGet, by: datameshIt, unit: p99, over: over(smallGet, datameshIt, p50), most: 10},
-	{work: manyPuts, by: datameshIt, unit: storedOver, most: 4},
-	{work: manyPuts, by: datameshIt, unit: atShare(100), over: over(manyPuts, datameshIt, atShare(10)), most: 1.25},
+	{work: manyPuts, by: datameshIt, unit: storedOver, most: 4, needs: &veryMany},
+	{work: manyPuts, by: datameshIt, unit: atShare(100), over: over(manyPuts, datameshIt, atShare(10)), most: 1.25, needs: &veryMany},
 	{work: manyPuts, by: datameshIt, unit: nodePeak, most: 256, every: true},
-	{work: manyList, by: datameshIt, unit: seconds, most: 1},
-	{work: rangeAgain, by: datameshIt, unit: rate, least: 1000},
+	{work: manyList, by: datameshIt, unit: seconds, most: 1, needs: &veryMany},
+	{work: rangeFirst, by: datameshIt, unit: sentKiB, most: 192},
+	{work: rangeFirst, by: datameshIt, unit: calls, most: 3},
+	{work: rangeCrowd, by: datameshIt, unit: rate, least: 1000},
+	{work: sized("put", 1<<20), by: datameshIt, unit: waits, most: 4},
+	{work: sized("get", 1<<20), by: datameshIt, unit: waits, most: 3},
 	{work: wideGet, by: datameshIt, unit: speed, over: over(wideGet, theLine, speed), least: 0.8},
 	{work: widePut, by: datameshIt, unit: speed, over: over(widePut, theLine, speed), least: 0.8},
 	{work: largePut, by: datameshIt, unit: memory, most: 256, every: true},
@@ -209,22 +253,55 @@ var goals = []goal{
 	{work: onePut, by: datameshIt, unit: took, most: 50},
 }
 
-// value returns what was measured, if it was.
-func (g goal) value(r *Report) (float64, bool) {
-	f := r.figure(g.work, g.by, g.unit)
-	switch {
-	case f == nil:
-		return 0, false
-	case g.every:
-		return slices.Max(f.Runs), true
-	case g.over == nil:
-		return f.Median, true
+// judge returns how what was measured stands to a goal.
+func (g goal) judge(r *Report) Goal {
+	j := Goal{Work: g.work, What: g.String(), Least: g.least, Most: g.most}
+	f, of := r.figure(g.work, g.by, g.unit), (*Figure)(nil)
+	if g.over != nil {
+		of = r.figure(g.over.work, g.over.by, g.over.unit)
 	}
-	of := r.figure(g.over.work, g.over.by, g.over.unit)
-	if of == nil || of.Median == 0 {
-		return 0, false
+	if f == nil || g.over != nil && (of == nil || of.Median == 0) {
+		j.Missing = r.why(g)
+		return j
 	}
-	return f.Median / of.Median, true
+	if g.needs != nil {
+		if n := g.needs.judge(r); !n.Met {
+			j.Missing = fmt.Sprintf("it needs %s; there were %s", n.What, number(n.Value))
+			return j
+		}
+	}
+	runs := slices.Clone(f.Runs)
+	j.Value = f.Median
+	if of != nil {
+		j.Value /= of.Median
+		for i := range runs {
+			if len(runs) == len(of.Runs) { // in turn
+				runs[i] /= of.Runs[i]
+			} else {
+				runs[i] /= of.Median
+			}
+		}
+	}
+	j.Lowest, j.Highest = slices.Min(runs), slices.Max(runs)
+	if g.every {
+		j.Value = j.Highest
+	}
+	j.Met = g.met(j.Value)
+	return j
+}
+
+// why says why there is no figure for a goal.
+func (r *Report) why(g goal) string {
+	names := []string{g.work, g.by, g.unit}
+	if g.over != nil {
+		names = append(names, g.over.work, g.over.by)
+	}
+	for _, gap := range r.Gaps {
+		if slices.Contains(names, gap.What) {
+			return gap.Why
+		}
+	}
+	return "no work has measured it"
 }
 
 func (g goal) met(value float64) bool {

@@ -31,14 +31,15 @@ type rival struct {
 	servers []*exec.Cmd
 }
 
-// found says whether the programs of a rival are there and wanted. It says so if not.
-func (l *lab) found(programs ...string) bool {
+// found says whether the programs of a rival are there and wanted. It notes if not.
+func (l *lab) found(name string, programs ...string) bool {
 	if !l.o.rivals {
+		l.report.notMeasured(name, "-rivals=false leaves it out")
 		return false
 	}
 	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
-			notMeasured("there is no %s on the PATH", program)
+			l.report.notMeasured(name, "there is no %s on the PATH", program)
 			return false
 		}
 	}
@@ -114,7 +115,7 @@ func (v *rival) serverTime() (all time.Duration, err error) {
 // measureMinio puts the large file into MinIO with six drives, of which two may
 // fail, and gets it, through rclone. It is one process, and encrypts nothing.
 func measureMinio(ctx context.Context, l *lab) error {
-	if !l.found("minio", "rclone") {
+	if !l.found(minio, "minio", "rclone") {
 		return nil
 	}
 	file, err := l.largeFile()
@@ -188,7 +189,7 @@ func measureMinio(ctx context.Context, l *lab) error {
 // measureKubo adds the large file to one node of IPFS, and has another get it. Adding
 // sends nothing; nothing is encrypted or coded.
 func measureKubo(ctx context.Context, l *lab) error {
-	if !l.found("ipfs") {
+	if !l.found(kubo, "ipfs") {
 		return nil
 	}
 	file, err := l.largeFile()
@@ -230,7 +231,7 @@ func measureKubo(ctx context.Context, l *lab) error {
 		}
 		err = to.getKubo(ctx, get, id, out)
 		if errors.Is(err, errStuck) {
-			notMeasured("kubo: %v", err)
+			l.report.notMeasured(kubo, "%v", err)
 			return nil
 		}
 		if err != nil {

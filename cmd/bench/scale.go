@@ -21,6 +21,9 @@ import (
 // the ring.
 var scaleNodes = []struct{ nodes, machines int }{{10, 10}, {100, 100}, {1000, 100}, {10000, 40}}
 
+// mostFilled is how many nodes a mesh has at most that is filled.
+const mostFilled = 1000
+
 // capacities are those of members in turn, when it is looked how full they get.
 var capacities = []int64{1, 2, 4, 8, 16, 32, 64, 100}
 
@@ -59,9 +62,11 @@ func measureScale(ctx context.Context, l *lab) error {
 		}
 		rest := c.AtRest()
 		var fill float64
-		if n.nodes <= 1000 { // else it takes too long
+		if n.nodes <= mostFilled {
 			fullest, mean := sim.Balance(1, n.nodes, 0, capacities)
 			fill = fullest / mean
+		} else {
+			l.report.notMeasured(balance, "more than %d nodes take too long to fill", mostFilled)
 		}
 		for _, f := range []struct {
 			unit  string
@@ -79,8 +84,15 @@ func measureScale(ctx context.Context, l *lab) error {
 	}
 	for _, unit := range []string{putRequests, putBytes, getRequests, getBytes, restBytes, joinBytes, joinerBytes, deathBytes, tableBytes} {
 		all := l.report.overNodes(unit)
-		l.report.add(unit, datameshIt, exponent, slope(all))
-		l.report.add(unit, datameshIt, exponentFrom, slope(slices.DeleteFunc(all, func(p plotter.XY) bool { return p.X < 100 })))
+		some := slices.DeleteFunc(slices.Clone(all), func(p plotter.XY) bool { return p.X < 100 })
+		for _, line := range []struct {
+			name   string
+			points plotter.XYs
+		}{{exponent, all}, {exponentFrom, some}} {
+			if len(line.points) > 1 {
+				l.report.add(unit, datameshIt, line.name, slope(line.points))
+			}
+		}
 	}
 	return nil
 }
@@ -95,7 +107,7 @@ func (r *Report) overNodes(unit string) (line plotter.XYs) {
 	return line
 }
 
-// slope returns that of the line through points, by least squares, where both axes are
+// slope returns that of the line through two points or more, by least squares, where both axes are
 // logarithmic.
 func slope(points plotter.XYs) float64 {
 	var x, y, xx, xy float64

@@ -36,7 +36,7 @@ func tracer(file string) []string {
 // at once: its own files and those of its databases.
 func measureSyncs(ctx context.Context, l *lab) error {
 	if _, err := exec.LookPath(tracing); err != nil {
-		notMeasured("there is no %s on the PATH", tracing)
+		l.report.notMeasured(synced, "there is no %s on the PATH", tracing)
 		return nil
 	}
 	dir := filepath.Join(l.dir, "traced")

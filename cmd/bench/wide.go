@@ -22,6 +22,8 @@ const (
 	widePut = "put 64 MiB, over 20 Mbit/s with 100 ms there and back"
 	theLine = "the line alone"
 
+	waits = "round trips: by how many ms more, for each there and back"
+
 	wideSize = 64 << 20
 )
 
@@ -85,6 +87,7 @@ func measureWide(ctx context.Context, l *lab) (err error) {
 			}
 		}
 	}
+	w.countWaits()
 	const rtt = 100 * time.Millisecond
 	set(20*linetest.Mbit, 100*linetest.Mbit, rtt)
 	b, err := w.benchmark(ctx, "--size", strconv.Itoa(wideSize), "--count", "1")
@@ -99,6 +102,18 @@ func measureWide(ctx context.Context, l *lab) (err error) {
 	}
 	set(0, 0, 0) // for those who say goodbye
 	return nil
+}
+
+// countWaits notes how many round trips operations wait for: how much longer they take
+// by the longest line than by the shortest.
+func (l *lab) countWaits() {
+	near, distant := roundTrips[0], roundTrips[len(roundTrips)-1]
+	for _, n := range wideSizes {
+		for _, verb := range []string{"put", "get"} {
+			a, b := l.report.figure(far(verb, n, near), datameshIt, p50), l.report.figure(far(verb, n, distant), datameshIt, p50)
+			l.report.add(sized(verb, n), datameshIt, waits, (b.Median-a.Median)*float64(time.Millisecond)/float64(distant-near))
+		}
+	}
 }
 
 // storedLen is about how many bytes of shards the large object has: two for each

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"datamesh"
 
@@ -27,7 +29,9 @@ const (
 	fromDisk = "read from the disk for each byte of content"
 	toDisk   = "written to the disk for each byte of content"
 
-	oneFile   = "the disk, one file as large as all shards, synced at its end"
+	oneBefore = "the disk, one file as large as all shards, synced at its end, before the put"
+	oneAfter  = "the disk, one file as large as all shards, synced at its end, after the put"
+	oneFile   = "the disk, one file as large as all shards, the better of both"
 	manyFiles = "the disk, as many files as shards, each synced"
 	readFile  = "the disk, reading one file"
 	copyFile  = "the disk, copying one file, synced at its end"
@@ -36,63 +40,67 @@ const (
 // measureDisk puts and gets the large file with nodes, client and file on one disk,
 // and beside each what the same disk does when nothing else is done: it writes as
 // much as a put, and reads and writes as much as a get.
-func measureDisk(ctx context.Context, l *lab) (err error) {
-	parent, err := l.o.diskDir()
-	if err != nil {
+func measureDisk(ctx context.Context, l *lab) error {
+	parent, err := l.diskDir(diskPut, diskGet)
+	if parent == "" || err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp(parent, tempPattern)
-	if err != nil {
-		return fmt.Errorf("make a directory in %s: %w", parent, err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	store, err := measureStore(dir)
-	if err != nil {
-		return err
-	}
-	if store.inMemory() {
-		for _, work := range []string{diskPut, diskGet} {
-			l.report.notMeasured(work, "%s is in memory: give a directory of a disk with -disk", parent)
+	return l.apart(parent, func(a *lab) error {
+		store, err := measureStore(a.dir)
+		if err != nil {
+			return err
+		}
+		l.report.Disk = &store
+		d := &disk{a}
+		id, err := d.putLarge(ctx)
+		if err != nil {
+			return err
+		}
+		for range d.o.runs {
+			if err := d.writes(ctx); err != nil {
+				return err
+			}
+			if err := d.reads(ctx, id); err != nil {
+				return err
+			}
 		}
 		return nil
-	}
-	l.report.Disk = &store
-	d := &disk{lab: l.beside(dir)}
-	defer d.close()
-	id, err := d.putLarge(ctx)
-	if err != nil {
-		return err
-	}
-	for range l.o.runs {
-		if err := d.writes(ctx); err != nil {
-			return err
-		}
-		if err := d.reads(ctx, id); err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }
 
-// diskDir is where the work on a disk is done.
-func (o options) diskDir() (string, error) {
-	for _, dir := range []string{o.disk, o.dir} {
-		if dir != "" {
-			return dir, nil
+// diskDir is where works on a disk are done. It is "", which is noted, if there is none.
+func (l *lab) diskDir(works ...string) (dir string, err error) {
+	if dir = cmp.Or(l.o.disk, l.o.dir); dir == "" {
+		if dir, err = os.UserCacheDir(); err != nil {
+			return "", err
+		}
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return "", err
 		}
 	}
-	dir, err := os.UserCacheDir()
-	if err == nil {
-		err = os.MkdirAll(dir, 0o700)
+	fs, err := filesystem(dir)
+	if err != nil || fs != inMemory {
+		return dir, err
 	}
-	return dir, err
+	for _, work := range works {
+		l.report.notMeasured(work, "%s is in memory: give a directory of a disk with -disk", dir)
+	}
+	return "", nil
 }
 
 // A disk is a lab on a disk.
 type disk struct{ *lab }
 
-// writes puts the large file, and has the disk write as many bytes.
+// writes puts the large file, and has the disk write as many bytes, before and after:
+// a disk may be quicker at first than it is for long.
 func (d *disk) writes(ctx context.Context) error {
+	before, err := d.plain(ctx, oneBefore, false)
+	if err != nil {
+		return err
+	}
+	if err := d.calm(ctx); err != nil {
+		return err
+	}
 	var printed strings.Builder
 	c, err := d.measure(ctx, &printed, "put", d.large)
 	if err != nil {
@@ -106,34 +114,76 @@ func (d *disk) writes(ctx context.Context) error {
 	if err := decode(strings.NewReader(printed.String()), &s); err != nil {
 		return err
 	}
+	after, err := d.plain(ctx, oneAfter, false)
+	if err != nil {
+		return err
+	}
+	d.report.add(diskPut, oneFile, written, max(before, after))
+	if _, err := d.plain(ctx, manyFiles, true); err != nil {
+		return err
+	}
+	return d.do(ctx, nil, "rm", s.ID, "--now") // after all that it would slow down
+}
+
+// plain has the disk write as many bytes as a put does, to one file or to as many as
+// there are shards, and returns how many MB it wrote a second.
+func (d *disk) plain(ctx context.Context, by string, many bool) (rate float64, err error) {
+	if err := d.calm(ctx); err != nil {
+		return 0, err
+	}
 	piece := make([]byte, datamesh.MaxSealed/4)
 	rand.Read(piece)
-	pieces := int(spread*content/float64(len(piece))) + 1
-	for _, by := range []struct {
-		name  string
-		files int
-	}{{oneFile, 1}, {manyFiles, pieces}} {
-		dir := filepath.Join(d.dir, "plain")
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			return err
-		}
-		took, err := timed(func() error {
-			for i := range by.files {
-				if err := writeFile(filepath.Join(dir, fmt.Sprint(i)), piece, pieces/by.files); err != nil {
-					return err
-				}
+	pieces := int(spread*float64(d.o.size)/float64(len(piece))) + 1
+	files := 1
+	if many {
+		files = pieces
+	}
+	dir := filepath.Join(d.dir, "plain")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	wall, err := timed(func() error {
+		for i := range files {
+			if err := writeFile(filepath.Join(dir, fmt.Sprint(i)), piece, pieces/files); err != nil {
+				return err
 			}
-			return nil
-		})
-		if err != nil {
-			return err
 		}
-		d.report.add(diskPut, by.name, written, float64(pieces*len(piece))/1e6/took.Seconds())
-		if err := os.RemoveAll(dir); err != nil {
+		return nil
+	})
+	rate = float64(pieces*len(piece)) / 1e6 / wall.Seconds()
+	d.report.add(diskPut, by, written, rate)
+	return rate, err
+}
+
+// calm waits until the kernel has written what is to be written to the disk, but not for
+// ever, since others may go on.
+func (d *disk) calm(ctx context.Context) error {
+	f, err := os.Open(d.dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return err
+	}
+	for range 100 {
+		left := int64(0)
+		for _, line := range []string{"\nDirty:", "\nWriteback:"} {
+			kib, err := parseNumber(after("/proc/meminfo", line))
+			if err != nil {
+				return err
+			}
+			left += kib << 10
+		}
+		if left < 1<<20 {
+			return nil
+		}
+		if err := wait(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
 	}
-	return d.do(ctx, nil, "rm", s.ID, "--now") // after all that it would slow down
+	return nil
 }
 
 // reads gets the large file, and has the disk read a file as large, and copy it.
@@ -141,6 +191,9 @@ func (d *disk) writes(ctx context.Context) error {
 func (d *disk) reads(ctx context.Context, id string) error {
 	out, content := filepath.Join(d.dir, "out"), float64(d.o.size)
 	defer os.Remove(out)
+	if err := d.calm(ctx); err != nil {
+		return err
+	}
 	for _, p := range d.nodes {
 		if err := forget(p.home); err != nil {
 			return err
@@ -156,14 +209,20 @@ func (d *disk) reads(ctx context.Context, id string) error {
 		return err
 	}
 	for _, by := range []struct{ name, to string }{{readFile, os.DevNull}, {copyFile, out}} {
-		if err := errors.Join(os.Remove(out), forget(d.large)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(out); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := d.calm(ctx); err != nil {
+			return err
+		}
+		if err := forget(d.large); err != nil {
 			return err
 		}
 		before, err := usedBy(os.Getpid())
 		if err != nil {
 			return err
 		}
-		took, err := timed(func() error { return plainCopy(by.to, d.large) })
+		wall, err := timed(func() error { return plainCopy(by.to, d.large) })
 		if err != nil {
 			return err
 		}
@@ -171,7 +230,7 @@ func (d *disk) reads(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		d.report.add(diskGet, by.name, speed, content/1e6/took.Seconds())
+		d.report.add(diskGet, by.name, speed, content/1e6/wall.Seconds())
 		d.report.add(diskGet, by.name, fromDisk, float64(after.read-before.read)/content)
 	}
 	return nil

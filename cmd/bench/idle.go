@@ -9,7 +9,6 @@ import (
 
 const (
 	atRest    = "a node at rest"
-	resting   = time.Minute
 	restCores = "% of a core"
 	restHas   = "MiB"
 )
@@ -43,21 +42,6 @@ func measureIdle(ctx context.Context, l *lab) error {
 		}
 		l.report.add(atRest, datameshIt, restCores, 100*(t-before[i]).Seconds()/time.Since(began).Seconds())
 		l.report.add(atRest, datameshIt, restHas, float64(n)/(1<<20))
-	}
-	return nil
-}
-
-// measureMemory looks what the nodes have used at most in all works before.
-func measureMemory(_ context.Context, l *lab) error {
-	for _, p := range l.nodes {
-		if !p.runs() {
-			continue
-		}
-		n, err := memoryPeak(p.cmd.Process.Pid)
-		if err != nil {
-			return err
-		}
-		l.report.add("nodes", datameshIt, nodePeak, float64(n)/(1<<20))
 	}
 	return nil
 }

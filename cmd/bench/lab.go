@@ -36,10 +36,21 @@ type lab struct {
 	traced bool       // what each process syncs is written down, in a file .trace beside its home
 }
 
-// beside returns a lab of its own for one work, whose nodes and files are in dir.
-// It ends with close.
-func (l *lab) beside(dir string) *lab {
-	return &lab{o: l.o, dir: dir, report: l.report, client: filepath.Join(dir, "client")}
+// newLab returns a lab whose nodes and files are in dir. It ends with close.
+func newLab(o options, r *Report, dir string) *lab {
+	return &lab{o: o, dir: dir, report: r, client: filepath.Join(dir, "client")}
+}
+
+// apart does a work with a lab of its own in a new directory, and removes it.
+func (l *lab) apart(parent string, do func(*lab) error) (err error) {
+	dir, err := os.MkdirTemp(parent, tempPattern)
+	if err != nil {
+		return fmt.Errorf("make a directory in %s: %w", parent, err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	a := newLab(l.o, l.report, dir)
+	defer func() { err = errors.Join(err, a.close()) }()
+	return do(a)
 }
 
 // A process is one node.
@@ -95,11 +106,30 @@ func (l *lab) launch(ctx context.Context, p *process) error {
 		Peer  string   `json:"peer_id"`
 		Addrs []string `json:"addrs"`
 	}
-	if err := decode(out, &ready); err != nil {
-		return fmt.Errorf("%s does not start, see its log: %w", p.home, err)
+	if err := within(ctx, p.cmd, func() error { return decode(out, &ready) }); err != nil {
+		return fmt.Errorf("%s does not start: %w: %s", p.home, err, p.logged())
 	}
 	p.peer, p.addrs = ready.Peer, ready.Addrs
 	return ctx.Err()
+}
+
+// within does something with a process that should take a moment. The process is killed
+// when it takes longer than patience, or ctx ends.
+func within(ctx context.Context, cmd *exec.Cmd, do func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { cmd.Process.Kill() }) // its error is that it has ended
+	defer stop()
+	if err := do(); err != nil {
+		return errors.Join(err, ctx.Err())
+	}
+	return nil
+}
+
+// logged is the end of what a node has logged.
+func (p *process) logged() string {
+	b, _ := os.ReadFile(p.home + ".log") // without it there is nothing to tell
+	return string(b[max(0, len(b)-1000):])
 }
 
 // door is how to join the mesh: through the first node that runs.
@@ -114,12 +144,40 @@ func (l *lab) door() []string {
 
 func (p *process) runs() bool { return p.cmd != nil && p.cmd.ProcessState == nil }
 
-// kill ends a node as a power cut does.
-func (p *process) kill() {
-	if p.runs() {
-		p.cmd.Process.Kill() // its error is that it has ended
-		p.cmd.Wait()         // its error is that it was killed
+// kill ends a node as a crash does, if it runs, and notes its memory. The kernel closes
+// its sockets, so that those who talk with it know at once: see [lab.stopped].
+func (l *lab) kill(p *process) error {
+	if !p.runs() {
+		return nil
 	}
+	peak, err := p.peak()
+	p.cmd.Process.Kill() // its error is that it has ended
+	p.cmd.Wait()         // its error is that it was killed
+	if err == nil {
+		l.report.add(allNodes, datameshIt, nodePeak, float64(peak)/(1<<20))
+	}
+	return err
+}
+
+// peak is how many bytes of memory a node has had at most since it was launched. It is
+// an error if the node has ended by itself.
+func (p *process) peak() (int64, error) {
+	n, err := memoryPeak(p.cmd.Process.Pid)
+	if err != nil {
+		return 0, fmt.Errorf("%s has ended: %w: %s", p.home, err, p.logged())
+	}
+	return n, nil
+}
+
+// healthy is an error if a node has ended by itself.
+func (l *lab) healthy() (err error) {
+	for _, p := range l.nodes {
+		if p.runs() {
+			_, e := p.peak()
+			err = errors.Join(err, e)
+		}
+	}
+	return err
 }
 
 // settle waits until all nodes that run see each other alive.
@@ -161,11 +219,13 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// close ends all nodes.
-func (l *lab) close() {
+// close ends all nodes. It is an error if one has done so by itself.
+func (l *lab) close() (err error) {
 	for _, p := range l.nodes {
-		p.kill()
+		err = errors.Join(err, l.kill(p))
 	}
+	l.nodes = nil
+	return err
 }
 
 // A cost is what one command took.
@@ -207,7 +267,7 @@ func (l *lab) measureIn(ctx context.Context, home string, out io.Writer, args ..
 	n, err := pipe.Read(buf[:])
 	c.first = time.Since(began)
 	if _, err2 := out.Write(buf[:n]); err == nil && err2 == nil {
-		_, err = io.CopyBuffer(out, pipe, buf[:])
+		_, err = io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{pipe}, buf[:]) // so that buf is used
 	}
 	if err2 := cmd.Wait(); err2 != nil {
 		return c, fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err2, cmd.Stderr)
@@ -246,9 +306,12 @@ func (l *lab) command(ctx context.Context, home string, args ...string) *exec.Cm
 		line = append(tracer(home+traceSuffix), line...)
 	}
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
-	cmd.Env, cmd.Stderr = labEnv(), new(bytes.Buffer)
+	cmd.Env, cmd.Stderr, cmd.SysProcAttr = labEnv(), new(bytes.Buffer), withUs()
 	return cmd
 }
+
+// withUs has a process end when this one does.
+func withUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
 // labEnv is this process's environment with the settings of a lab alone.
 func labEnv() []string {

@@ -3,10 +3,13 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"crypto/rand"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -65,30 +68,38 @@ func (s Store) String() string {
 		s.Filesystem, s.SyncMS, s.SyncP99MS, s.DataMS, s.DataP99MS, s.WriteMBps)
 }
 
+const inMemory = "tmpfs" // the file system that has no disk behind it
+
 // inMemory reports whether there is no disk behind the file system.
-func (s Store) inMemory() bool { return s.Filesystem == "tmpfs" }
+func (s Store) inMemory() bool { return s.Filesystem == inMemory }
 
 const syncs = 256 // whose latency is measured
 
-// measureStore finds out what a directory's file system does.
-func measureStore(dir string) (s Store, err error) {
+// filesystem names that of a directory.
+func filesystem(dir string) (string, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
-		return s, err
+		return "", fmt.Errorf("file system of %s: %w", dir, err)
 	}
 	switch fs.Type {
 	case unix.TMPFS_MAGIC:
-		s.Filesystem = "tmpfs"
+		return inMemory, nil
 	case unix.EXT4_SUPER_MAGIC:
-		s.Filesystem = "ext4"
+		return "ext4", nil
 	case unix.XFS_SUPER_MAGIC:
-		s.Filesystem = "xfs"
+		return "xfs", nil
 	case unix.BTRFS_SUPER_MAGIC:
-		s.Filesystem = "btrfs"
+		return "btrfs", nil
 	case unix.OVERLAYFS_SUPER_MAGIC:
-		s.Filesystem = "overlayfs"
-	default:
-		s.Filesystem = fmt.Sprintf("%#x", fs.Type)
+		return "overlayfs", nil
+	}
+	return fmt.Sprintf("%#x", fs.Type), nil
+}
+
+// measureStore finds out what a directory's file system does.
+func measureStore(dir string) (s Store, err error) {
+	if s.Filesystem, err = filesystem(dir); err != nil {
+		return s, err
 	}
 	f, err := os.Create(filepath.Join(dir, "sync"))
 	if err != nil {
@@ -135,6 +146,105 @@ func writeSynced(f *os.File, size, n int, sync func() error) (seconds []float64,
 	return seconds, nil
 }
 
+// versions finds out what the programs are that were found.
+func versions(ctx context.Context, exe string) (map[string]string, error) {
+	found := map[string]string{}
+	for _, line := range [][]string{{exe, "version"}, {"minio", "--version"}, {"rclone", "version"}, {"ipfs", "--version"}, {restic, "version"}, {tracing, "--version"}, {"git", "describe", "--always", "--dirty"}} {
+		file, err := exec.LookPath(line[0])
+		if err != nil {
+			continue
+		}
+		out, err := exec.CommandContext(ctx, file, line[1:]...).Output()
+		switch {
+		case err == nil:
+			first, _, _ := strings.Cut(string(out), "\n")
+			found[filepath.Base(line[0])] = first
+		case line[0] != "git": // which may be in no repository
+			return nil, fmt.Errorf("%s: %w", strings.Join(line, " "), err)
+		}
+	}
+	return found, nil
+}
+
+// A workload is processor time that was used since the system began.
+type workload struct {
+	all         time.Duration // that there was, of all processors
+	busy, steal time.Duration // of it: by anybody here, and by the host
+	ours        time.Duration // by this process and all that it has begun
+}
+
+// shares are those of the processors' time that others have used since before.
+func (w workload) shares(before workload) (others, steal float64) {
+	all := (w.all - before.all).Seconds()
+	if all <= 0 {
+		return 0, 0
+	}
+	others = (w.busy - before.busy - (w.ours - before.ours)).Seconds() / all
+	return max(0, others), (w.steal - before.steal).Seconds() / all // ticks are coarse
+}
+
+func workNow() (w workload, err error) {
+	fields := strings.Fields(after("/proc/stat", "cpu "))
+	if len(fields) < 8 {
+		return w, fmt.Errorf("/proc/stat: %q", fields)
+	}
+	for i, field := range fields[:8] { // user nice system idle iowait irq softirq steal
+		n, err := ticks(field)
+		if err != nil {
+			return w, err
+		}
+		w.all += n
+		switch i {
+		case 3, 4:
+		case 7:
+			w.steal = n
+		default:
+			w.busy += n
+		}
+	}
+	w.ours, err = oursUsed()
+	return w, err
+}
+
+// oursUsed is the processor time that this process has used, and all that it has begun.
+func oursUsed() (all time.Duration, err error) {
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return 0, err
+	}
+	parents, used := map[int]int{}, map[int]time.Duration{}
+	for _, file := range files {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err != nil {
+			return 0, err
+		}
+		fields, err := statFields(pid)
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		if parents[pid], err = strconv.Atoi(fields[1]); err != nil {
+			return 0, err
+		}
+		for _, field := range fields[11:15] { // of the user and of the system, and of children that were waited for
+			n, err := ticks(field)
+			if err != nil {
+				return 0, err
+			}
+			used[pid] += n
+		}
+	}
+	for pid, n := range used {
+		at := pid
+		for at != os.Getpid() && parents[at] != 0 {
+			at = parents[at]
+		}
+		if at == os.Getpid() {
+			all += n
+		}
+	}
+	return all, nil
+}
+
 // ownTime is the processor time that this process has used.
 func ownTime() time.Duration {
 	var u syscall.Rusage
@@ -145,25 +255,39 @@ func ownTime() time.Duration {
 }
 
 // cpuTime is the processor time that a running process has used.
-func cpuTime(pid int) (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+func cpuTime(pid int) (all time.Duration, err error) {
+	fields, err := statFields(pid)
 	if err != nil {
 		return 0, err
 	}
-	_, rest, _ := strings.Cut(string(stat), ") ") // the name may have spaces
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("process %d: %q", pid, stat)
-	}
-	var ticks int64
 	for _, field := range fields[11:13] { // of the user and of the system
-		n, err := strconv.ParseInt(field, 10, 64)
+		n, err := ticks(field)
 		if err != nil {
 			return 0, err
 		}
-		ticks += n
+		all += n
 	}
-	return time.Duration(ticks) * time.Second / 100, nil // which Linux fixes for these files
+	return all, nil
+}
+
+// statFields returns what the system tells of a process after its name: the third field
+// of proc_pid_stat(5) and those after it, of which there are at least 15.
+func statFields(pid int) ([]string, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil, err
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])) // the name may have anything
+	if len(fields) < 15 {
+		return nil, fmt.Errorf("process %d: %q", pid, stat)
+	}
+	return fields, nil
+}
+
+// ticks reads processor time as files of /proc have it.
+func ticks(field string) (time.Duration, error) {
+	n, err := strconv.ParseInt(field, 10, 64)
+	return time.Duration(n) * time.Second / 100, err // which Linux fixes for these files
 }
 
 // used is what a process has used since it began.
@@ -197,7 +321,7 @@ func memoryPeak(pid int) (int64, error) { return memoryLine(pid, "VmHWM:") }
 func memoryLine(pid int, begin string) (int64, error) {
 	kib, err := parseNumber(after(fmt.Sprintf("/proc/%d/status", pid), begin))
 	if err != nil {
-		return 0, fmt.Errorf("process %d has ended", pid)
+		return 0, fmt.Errorf("%s of process %d: %w", begin, pid, err)
 	}
 	return kib << 10, nil
 }

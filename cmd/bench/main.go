@@ -25,6 +25,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // options are the flags.
@@ -67,6 +69,11 @@ func main() {
 	}
 }
 
+// String is those flags that figures depend on.
+func (o options) String() string {
+	return fmt.Sprintf("-runs %d -size %d -many %d -gets %d -rest %v -only %q -rivals=%v", o.runs, o.size, o.many, o.gets, o.rest, o.only, o.rivals)
+}
+
 // bench does all works, and prints what came of them.
 func bench(ctx context.Context, o options, args []string) (err error) {
 	chosen, err := chooseWorks(o.only)
@@ -90,44 +97,74 @@ func bench(ctx context.Context, o options, args []string) (err error) {
 	if parent == "" {
 		parent = "/dev/shm"
 	}
-	dir, err := os.MkdirTemp(parent, tempPattern)
-	if err != nil {
-		return fmt.Errorf("make a directory in %s: %w", parent, err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if o.exe == "" {
-		if o.exe, err = build(ctx, dir); err != nil {
-			return err
-		}
-	}
-	r := &Report{Version: reportVersion, Began: time.Now().UTC(), Machine: thisMachine()}
-	if r.Store, err = measureStore(dir); err != nil {
+	r := &Report{Version: reportVersion, Began: time.Now().UTC(), Machine: thisMachine(), Flags: o.String()}
+	// Tracers are children of no process that lives: they become ours.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return err
 	}
-	r.printHead(os.Stdout)
-	l := (&lab{o: o, report: r}).beside(dir)
-	defer l.close()
-	for _, w := range chosen {
-		fmt.Fprintf(os.Stderr, "%s …\n", w.name)
-		if err := w.do(ctx, l); err != nil {
-			return fmt.Errorf("%s: %w", w.name, err)
-		}
+	err = newLab(o, r, "").apart(parent, func(l *lab) error { return l.all(ctx, chosen) })
+	if len(r.Works) == 0 {
+		return err
 	}
 	r.Seconds = time.Since(r.Began).Seconds()
 	r.judge()
 	r.print(os.Stdout)
 	if o.plots != "" {
-		if err := r.plot(o.plots); err != nil {
+		err = errors.Join(err, r.plot(o.plots))
+	}
+	if o.json != "" {
+		err = errors.Join(err, writeReport(o.json, r))
+	}
+	return err
+}
+
+// all does all works, in the lab's directory. Those that end with an error keep no other
+// from being done.
+func (l *lab) all(ctx context.Context, chosen []work) (err error) {
+	if l.o.exe == "" {
+		if l.o.exe, err = build(ctx, l.dir); err != nil {
 			return err
 		}
 	}
-	if o.json != "" {
-		return writeReport(o.json, r)
+	if l.report.Store, err = measureStore(l.dir); err != nil {
+		return err
 	}
-	return nil
+	if l.report.Programs, err = versions(ctx, l.o.exe); err != nil {
+		return err
+	}
+	l.report.printHead(os.Stdout)
+	for _, w := range chosen {
+		if ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
+		err = errors.Join(err, l.one(ctx, w))
+	}
+	return err
 }
 
-const tempPattern = "datamesh-bench-" // of directories, which are removed in the end
+// one does one work.
+func (l *lab) one(ctx context.Context, w work) error {
+	fmt.Fprintf(os.Stderr, "%s …\n", w.name)
+	began := time.Now()
+	before, err := workNow()
+	if err != nil {
+		return err
+	}
+	err = errors.Join(w.do(ctx, l), l.healthy())
+	after, err2 := workNow()
+	done := Done{Work: w.name, Seconds: time.Since(began).Seconds()}
+	done.Others, done.Steal = after.shares(before)
+	if err = errors.Join(err, err2); err != nil {
+		err = fmt.Errorf("%s: %w", w.name, err)
+		done.Error = err.Error()
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		l.close() // so that the next begins with six nodes; its error is in err
+	}
+	l.report.Works = append(l.report.Works, done)
+	return err
+}
+
+const tempPattern = "bench-" // of directories, which are removed in the end
 
 // timed returns how long f takes.
 func timed(f func() error) (time.Duration, error) {

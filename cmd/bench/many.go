@@ -38,25 +38,22 @@ func atShare(percent int64) string { return fmt.Sprintf("MiB of a node at %d %% 
 // measureMany has a node put very many objects, and looks at what the homes of all
 // nodes grow by, how the nodes' memory goes, and how long a list of all takes.
 func measureMany(ctx context.Context, l *lab) error {
-	dir := filepath.Join(l.dir, "many")
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	return l.apart(l.dir, func(m *lab) error { return m.measureMany(ctx) })
+}
+
+func (l *lab) measureMany(ctx context.Context) error {
+	if err := l.start(ctx); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	m := l.beside(dir)
-	defer m.close()
-	if err := m.start(ctx); err != nil {
-		return err
-	}
-	before, err := m.homesSize()
+	before, err := l.homesSize()
 	if err != nil {
 		return err
 	}
-	took, err := timed(func() error { return m.putMany(ctx) })
+	took, err := timed(func() error { return l.putMany(ctx) })
 	if err != nil {
 		return err
 	}
-	after, err := m.homesSize()
+	after, err := l.homesSize()
 	if err != nil {
 		return err
 	}
@@ -64,8 +61,8 @@ func measureMany(ctx context.Context, l *lab) error {
 	l.report.add(manyPuts, datameshIt, objects, n)
 	l.report.add(manyPuts, datameshIt, rate, n/took.Seconds())
 	l.report.add(manyPuts, datameshIt, storedOver, float64(after-before)/(n*smallSize))
-	for _, p := range m.nodes {
-		peak, err := memoryPeak(p.cmd.Process.Pid)
+	for _, p := range l.nodes {
+		peak, err := p.peak()
 		if err != nil {
 			return err
 		}
@@ -73,7 +70,7 @@ func measureMany(ctx context.Context, l *lab) error {
 	}
 	for range l.o.runs {
 		var printed bytes.Buffer
-		c, err := m.measureIn(ctx, m.nodes[1].home, &printed, "list")
+		c, err := l.measureIn(ctx, l.nodes[1].home, &printed, "list")
 		if err != nil {
 			return err
 		}

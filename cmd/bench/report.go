@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -21,11 +22,15 @@ type Report struct {
 	Began   time.Time `json:"began"`
 	Seconds float64   `json:"seconds"` // that all of it took
 	Machine Machine   `json:"machine"`
-	Store   Store     `json:"store"`          // where all is but what the work "disk" does
-	Disk    *Store    `json:"disk,omitempty"` // of that work
-	Figures []*Figure `json:"figures"`
-	Gaps    []Gap     `json:"not_measured"`
-	Goals   []Goal    `json:"goals"` // all there are
+
+	Programs map[string]string `json:"programs"` // versions of all that are measured, or measure
+	Flags    string            `json:"flags"`
+	Store    Store             `json:"store"`          // where all is but what the work "disk" does
+	Disk     *Store            `json:"disk,omitempty"` // of that work
+	Works    []Done            `json:"works"`
+	Figures  []*Figure         `json:"figures"`
+	Gaps     []Gap             `json:"not_measured"`
+	Goals    []Goal            `json:"goals"` // all there are
 
 	adding sync.Mutex // held by add
 }
@@ -37,6 +42,16 @@ type Figure struct {
 	Unit   string    `json:"unit"`
 	Runs   []float64 `json:"runs"` // not empty
 	Median float64   `json:"median"`
+}
+
+// A Done is a work that was done, and how much it was disturbed: what share of all
+// processors' time others took meanwhile, on this machine, and on its host (steal).
+type Done struct {
+	Work    string  `json:"work"`
+	Seconds float64 `json:"seconds"`
+	Others  float64 `json:"others"`
+	Steal   float64 `json:"steal"`
+	Error   string  `json:"error,omitempty"`
 }
 
 // A Gap is something that could not be measured.
@@ -60,6 +75,8 @@ const (
 	datameshIt  = "datamesh"
 	floorTLS    = "floor over TLS"
 	floorStream = "floor over a libp2p stream"
+
+	allNodes = "nodes, from the start of each to its end, in all works"
 
 	largePut = "put a large file"
 	largeGet = "get a large file"
@@ -109,6 +126,10 @@ func (r *Report) figure(work, by, unit string) *Figure {
 func (r *Report) printHead(w io.Writer) {
 	fmt.Fprintf(w, "%s, %d cores, %d MiB, Linux %s, %s, load %.1f\n", r.Machine.CPU, r.Machine.Cores, r.Machine.Memory>>20, r.Machine.Kernel, r.Machine.Go, r.Machine.Load)
 	fmt.Fprintln(w, r.Store)
+	for _, name := range slices.Sorted(maps.Keys(r.Programs)) {
+		fmt.Fprintf(w, "%s: %s\n", name, r.Programs[name])
+	}
+	fmt.Fprintln(w, r.Flags)
 }
 
 // print prints all figures, with the median of each and its range, and then how
@@ -126,6 +147,10 @@ func (r *Report) print(w io.Writer) {
 			fmt.Fprintf(t, "\t%s to %s in %d runs", number(slices.Min(f.Runs)), number(slices.Max(f.Runs)), len(f.Runs))
 		}
 		fmt.Fprintln(t)
+	}
+	fmt.Fprintln(t, "\nworks")
+	for _, d := range r.Works {
+		fmt.Fprintf(t, "  %s\t%.0f s\tothers took %.1f %% of the processors, the host %.1f %%\t%s\n", d.Work, d.Seconds, 100*d.Others, 100*d.Steal, d.Error)
 	}
 	fmt.Fprintln(t, "\ngoals")
 	for _, g := range r.Goals {
@@ -226,11 +251,13 @@ var goals = []goal{
 	{work: diskGet, by: datameshIt, unit: speed, over: over(diskGet, copyFile, speed), least: 0.6},
 	{work: lostGet, by: datameshIt, unit: speed, over: over(lossy(0), datameshIt, speed), least: 0.8},
 	{work: lostGet, by: datameshIt, unit: first, most: 500},
+	{work: stoppedGet, by: datameshIt, unit: speed, over: over(lossy(0), datameshIt, speed), least: 0.8},
+	{work: stoppedGet, by: datameshIt, unit: first, most: 500},
 	{work: stalledGet, by: datameshIt, unit: p99, over: over(healthyGet, datameshIt, p99), most: 2},
 	{work: smallPut, by: datameshIt, unit: rate, least: 300},
 	{work: smallPut, by: datameshIt, unit: p99, over: over(smallPut, datameshIt, p50), most: 10},
-	{work: smallPut, by: theClient, unit: synced, most: 0.3, every: true},
-	{work: smallPut, by: aNode, unit: synced, most: 0.3, every: true},
+	{work: tracedDisk, by: theClient, unit: synced, most: 0.3, every: true},
+	{work: tracedDisk, by: aNode, unit: synced, most: 0.3, every: true},
 	{work: smallGet, by: datameshIt, unit: rate, least: 1000},
 	{work: smallGet, by: datameshIt, unit: p99, over: over(smallGet, datameshIt, p50), most: 10},
 	{work: manyPuts, by: datameshIt, unit: storedOver, most: 4, needs: &veryMany},
@@ -246,7 +273,7 @@ var goals = []goal{
 	{work: widePut, by: datameshIt, unit: speed, over: over(widePut, theLine, speed), least: 0.8},
 	{work: largePut, by: datameshIt, unit: memory, most: 256, every: true},
 	{work: largeGet, by: datameshIt, unit: memory, most: 256, every: true},
-	{work: "nodes", by: datameshIt, unit: nodePeak, most: 256, every: true},
+	{work: allNodes, by: datameshIt, unit: nodePeak, most: 256, every: true},
 	{work: atRest, by: datameshIt, unit: restHas, most: 80, every: true},
 	{work: atRest, by: datameshIt, unit: restCores, most: 0.5, every: true},
 	{work: "version", by: datameshIt, unit: took, most: 15},

@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ func (l *lab) found(name string, programs ...string) bool {
 
 func (v *rival) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env, cmd.Stderr = append(os.Environ(), v.env...), new(bytes.Buffer)
+	cmd.Env, cmd.Stderr, cmd.SysProcAttr = append(os.Environ(), v.env...), new(bytes.Buffer), withUs()
 	return cmd
 }
 
@@ -284,15 +285,21 @@ func (l *lab) newKubo(ctx context.Context, name string) (*rival, error) {
 	if err := v.serve(cmd); err != nil {
 		return nil, err
 	}
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if strings.Contains(lines.Text(), "Daemon is ready") {
-			go io.Copy(io.Discard, out) // ends with the daemon
-			return v, nil
+	err = within(ctx, cmd, func() error {
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			if strings.Contains(lines.Text(), "Daemon is ready") {
+				return nil
+			}
 		}
+		return cmp.Or(lines.Err(), io.ErrUnexpectedEOF)
+	})
+	if err != nil {
+		v.close()
+		return nil, fmt.Errorf("ipfs does not start: %w: %s", err, cmd.Stderr)
 	}
-	v.close()
-	return nil, errors.Join(fmt.Errorf("ipfs does not start: %s", cmd.Stderr), lines.Err())
+	go io.Copy(io.Discard, out) // ends with the daemon
+	return v, nil
 }
 
 // freePort returns a port that nothing listens on.

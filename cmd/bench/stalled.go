@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"syscall"
 
@@ -37,28 +35,23 @@ const (
 // has read, twice in each run: while all is well, and from the moment on in which one
 // of the other nodes is stopped (SIGSTOP), another one each time.
 func measureStalled(ctx context.Context, l *lab) error {
-	dir := filepath.Join(l.dir, "stalled")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	s := l.beside(dir)
-	s.env = []string{"DATAMESH_CACHE_TTL=0s"}
-	defer s.close()
-	if err := s.start(ctx); err != nil {
-		return err
-	}
-	ids, content, err := s.putStalled(ctx)
-	if err != nil {
-		return err
-	}
-	others := slices.Delete(slices.Clone(s.nodes), 1, 2)
-	for i := range l.o.runs {
-		if err := s.measureStop(ctx, others[(i+1)%len(others)], ids, content); err != nil {
+	return l.apart(l.dir, func(s *lab) error {
+		s.env = []string{"DATAMESH_CACHE_TTL=0s"}
+		if err := s.start(ctx); err != nil {
 			return err
 		}
-	}
-	return nil
+		ids, content, err := s.putStalled(ctx)
+		if err != nil {
+			return err
+		}
+		others := slices.Delete(slices.Clone(s.nodes), 1, 2)
+		for i := range s.o.runs {
+			if err := s.measureStop(ctx, others[(i+1)%len(others)], ids, content); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // putStalled stores the objects, each of the same content.
@@ -83,7 +76,9 @@ func (l *lab) putStalled(ctx context.Context) (ids []string, content []byte, err
 // measureStop gets all objects before a node is stopped and then, and has it go on. The
 // second node begins anew, so that it knows nothing of a node that was stopped before.
 func (l *lab) measureStop(ctx context.Context, p *process, ids []string, content []byte) error {
-	l.nodes[1].kill()
+	if err := l.kill(l.nodes[1]); err != nil {
+		return err
+	}
 	if err := l.launch(ctx, l.nodes[1]); err != nil {
 		return err
 	}
@@ -100,7 +95,7 @@ func (l *lab) measureStop(ctx context.Context, p *process, ids []string, content
 			return err
 		}
 	}
-	err = l.stopped(p, func() error { return l.getAll(ctx, mesh, stalledGet, ids, content) })
+	err = l.stopped([]*process{p}, func() error { return l.getAll(ctx, mesh, stalledGet, ids, content) })
 	return errors.Join(err, l.settle(ctx))
 }
 
@@ -141,11 +136,14 @@ func (l *lab) getAll(ctx context.Context, mesh *api.Client, work string, ids []s
 	return nil
 }
 
-// stopped does something while a node is stopped, which its sockets do not tell.
-func (l *lab) stopped(p *process, do func() error) (err error) {
-	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		return err
+// stopped does something while nodes are stopped, which their sockets do not tell: to
+// the others it is as if the power of each had been cut.
+func (l *lab) stopped(nodes []*process, do func() error) (err error) {
+	for _, p := range nodes {
+		if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, p.cmd.Process.Signal(syscall.SIGCONT)) }()
 	}
-	defer func() { err = errors.Join(err, p.cmd.Process.Signal(syscall.SIGCONT)) }()
 	return do()
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +17,9 @@ import (
 const (
 	tracing     = "strace"
 	traceSuffix = ".trace"
+
+	tracedPut  = smallPut + ", under strace"
+	tracedDisk = smallPut + ", on a disk, under strace"
 
 	synced      = "syncs for each object"
 	theClient   = "the client"
@@ -33,27 +35,36 @@ func tracer(file string) []string {
 }
 
 // measureSyncs counts how often each process syncs while many small objects are put
-// at once: its own files and those of its databases.
+// at once: its own files and those of its databases. It does so in memory, if that is where
+// all is, and on a disk.
 func measureSyncs(ctx context.Context, l *lab) error {
 	if _, err := exec.LookPath(tracing); err != nil {
 		l.report.notMeasured(synced, "there is no %s on the PATH", tracing)
 		return nil
 	}
-	dir := filepath.Join(l.dir, "traced")
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if l.report.Store.inMemory() {
+		if err := l.apart(l.dir, func(t *lab) error { return t.countSyncs(ctx, tracedPut) }); err != nil {
+			return err
+		}
+	}
+	parent, err := l.diskDir(tracedDisk)
+	if parent == "" || err != nil {
 		return err
 	}
-	t := l.beside(dir)
-	t.traced = true
-	defer t.close()
-	b, err := t.benchmarkSmall(ctx)
+	return l.apart(parent, func(t *lab) error { return t.countSyncs(ctx, tracedDisk) })
+}
+
+func (l *lab) countSyncs(ctx context.Context, work string) error {
+	l.traced = true
+	b, err := l.benchmarkSmall(ctx)
 	if err != nil {
 		return err
 	}
 	put := b.Sizes[0].Put
 	end := put.Began.Add(time.Duration(put.Seconds * float64(time.Second)))
+	l.report.add(work, datameshIt, rate, put.Rate)
 	sum := 0.0
-	for _, home := range slices.Concat([]string{t.client}, homes(t.nodes)) {
+	for _, home := range slices.Concat([]string{l.client}, homes(l.nodes)) {
 		n, err := countTraced(home+traceSuffix, put.Began, end)
 		if err != nil {
 			return err
@@ -61,12 +72,12 @@ func measureSyncs(ctx context.Context, l *lab) error {
 		each := float64(n) / float64(put.Operations)
 		sum += each
 		by := aNode
-		if home == t.client {
+		if home == l.client {
 			by = theClient
 		}
-		l.report.add(smallPut, by, synced, each)
+		l.report.add(work, by, synced, each)
 	}
-	l.report.add(smallPut, allTogether, synced, sum)
+	l.report.add(work, allTogether, synced, sum)
 	return nil
 }
 

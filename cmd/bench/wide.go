@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -39,17 +38,16 @@ func far(verb string, n int64, roundTrip time.Duration) string {
 
 // measureWide puts and gets objects over lines as they are between homes: the
 // client has one to all nodes, of a relay before each.
-func measureWide(ctx context.Context, l *lab) (err error) {
-	w := l.beside(filepath.Join(l.dir, "wide"))
-	if err := os.Mkdir(w.dir, 0o700); err != nil {
-		return err
-	}
+func measureWide(ctx context.Context, l *lab) error {
+	return l.apart(l.dir, func(w *lab) error { return w.measureWide(ctx) })
+}
+
+func (l *lab) measureWide(ctx context.Context) error {
 	up, down := linetest.NewLine(0, 0), linetest.NewLine(0, 0)
 	set := func(upRate, downRate int64, roundTrip time.Duration) {
 		up.Set(upRate, roundTrip/2)
 		down.Set(downRate, roundTrip/2)
 	}
-	defer w.close()
 	for i := range labNodes {
 		r, err := linetest.NewRelay(linetest.Path{up}, linetest.Path{down})
 		if err != nil {
@@ -61,23 +59,23 @@ func measureWide(ctx context.Context, l *lab) (err error) {
 			return err
 		}
 		r.To(port)
-		p := &process{home: filepath.Join(w.dir, fmt.Sprintf("node-%d", i+1)), port: strconv.Itoa(port),
+		p := &process{home: filepath.Join(l.dir, fmt.Sprintf("node-%d", i+1)), port: strconv.Itoa(port),
 			env: []string{"DATAMESH_MESH_ANNOUNCE=" + r.Addr()}}
-		w.nodes = append(w.nodes, p)
-		if err := w.launch(ctx, p); err != nil {
+		l.nodes = append(l.nodes, p)
+		if err := l.launch(ctx, p); err != nil {
 			return err
 		}
 	}
-	if err := w.settle(ctx); err != nil {
+	if err := l.settle(ctx); err != nil {
 		return err
 	}
-	if err := w.do(ctx, nil, append(w.door(), "peers")...); err != nil {
+	if err := l.do(ctx, nil, append(l.door(), "peers")...); err != nil {
 		return err
 	}
 	for _, rtt := range roundTrips {
 		set(0, 0, rtt)
 		for _, n := range wideSizes {
-			b, err := w.benchmark(ctx, "--size", strconv.FormatInt(n, 10), "--count", "5")
+			b, err := l.benchmark(ctx, "--size", strconv.FormatInt(n, 10), "--count", "5")
 			if err != nil {
 				return err
 			}
@@ -87,10 +85,10 @@ func measureWide(ctx context.Context, l *lab) (err error) {
 			}
 		}
 	}
-	w.countWaits()
+	l.countWaits()
 	const rtt = 100 * time.Millisecond
 	set(20*linetest.Mbit, 100*linetest.Mbit, rtt)
-	b, err := w.benchmark(ctx, "--size", strconv.Itoa(wideSize), "--count", "1")
+	b, err := l.benchmark(ctx, "--size", strconv.Itoa(wideSize), "--count", "1")
 	if err != nil {
 		return err
 	}

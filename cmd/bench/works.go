@@ -19,7 +19,9 @@ import (
 
 // The works whose figures have a name of their own.
 const (
-	lostGet  = "get a large file to standard output, 2 holders have just died"
+	lostGet    = "get a large file to standard output, 2 holders have just died"
+	stoppedGet = "get a large file to standard output, 2 holders have just been stopped"
+
 	smallPut = "put objects of 4 KiB, 64 in flight"
 	smallGet = "get objects of 4 KiB, 64 in flight"
 	onePut   = "put 1 KiB through a running node"
@@ -46,7 +48,6 @@ var works = []work{
 	{"range", measureRange},
 	{"command", measureCommand},
 	{"backup", measureBackup},
-	{"memory", measureMemory},
 	{"minio", measureMinio},
 	{"kubo", measureKubo},
 	{"scale", measureScale},
@@ -187,8 +188,9 @@ func lossy(n int) string {
 	return fmt.Sprintf("get a large file to standard output, %d holders have just died", n)
 }
 
-// measureLosses gets a large file at once after some of its holders have died,
-// which nobody has noticed yet. Then they come back.
+// measureLosses gets a large file at once after some of its holders have died, which
+// nobody has noticed yet but by their sockets, and at once after as many have stopped.
+// Then they come back. Before and after each it is got with all of them.
 func measureLosses(ctx context.Context, l *lab) error {
 	id, err := l.putLarge(ctx)
 	if err != nil {
@@ -199,35 +201,76 @@ func measureLosses(ctx context.Context, l *lab) error {
 		return err
 	}
 	for i := range l.o.runs {
-		for n := range mostDead + 1 {
-			var dead []*process
-			for k := range n {
-				dead = append(dead, l.nodes[1+(i+k)%(labNodes-1)]) // the first is who commands join by
-			}
-			for _, p := range dead {
-				p.kill()
-			}
-			h := sha256.New()
-			c, err := l.measure(ctx, h, "get", id, "-")
-			if err != nil {
+		if err := l.getOut(ctx, lossy(0), id, want); err != nil {
+			return err
+		}
+		for n := range mostDead {
+			dead := l.someNodes(i, n+1)
+			if err := l.getWithout(ctx, dead, lossy(n+1), id, want); err != nil {
 				return err
 			}
-			if [sha256.Size]byte(h.Sum(nil)) != want {
-				return fmt.Errorf("%s did not come back as it was", l.large)
-			}
-			l.report.add(lossy(n), datameshIt, speed, float64(l.o.size)/1e6/c.wall.Seconds())
-			l.report.add(lossy(n), datameshIt, first, c.first.Seconds()*1000)
-			for _, p := range dead {
-				if err := l.launch(ctx, p); err != nil {
-					return err
-				}
-			}
-			if err := l.settle(ctx); err != nil {
+			if err := l.getOut(ctx, lossy(0), id, want); err != nil {
 				return err
 			}
 		}
+		err := l.stopped(l.someNodes(i, mostDead), func() error { return l.getOut(ctx, stoppedGet, id, want) })
+		if err == nil {
+			err = l.settle(ctx)
+		}
+		if err == nil {
+			err = l.getOut(ctx, lossy(0), id, want)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return l.do(ctx, nil, "rm", id, "--now")
+}
+
+// someNodes returns n nodes, others in each run, and never the first, by which commands join.
+func (l *lab) someNodes(run, n int) (some []*process) {
+	for k := range n {
+		some = append(some, l.nodes[1+(run+k)%(labNodes-1)])
+	}
+	return some
+}
+
+// getWithout gets the large file right after nodes were killed, and has them come back.
+func (l *lab) getWithout(ctx context.Context, dead []*process, work, id string, want [sha256.Size]byte) error {
+	for _, p := range dead {
+		if err := l.kill(p); err != nil {
+			return err
+		}
+	}
+	if err := l.getOut(ctx, work, id, want); err != nil {
+		return err
+	}
+	for _, p := range dead {
+		if err := l.launch(ctx, p); err != nil {
+			return err
+		}
+	}
+	return l.settle(ctx)
+}
+
+// getOut gets the large file by standard output, and then compares it.
+func (l *lab) getOut(ctx context.Context, work, id string, want [sha256.Size]byte) error {
+	out, err := os.Create(filepath.Join(l.dir, "out"))
+	if err != nil {
+		return err
+	}
+	defer os.Remove(out.Name())
+	c, err := l.measure(ctx, out, "get", id, "-")
+	if err := errors.Join(err, out.Close()); err != nil {
+		return err
+	}
+	l.report.add(work, datameshIt, speed, float64(l.o.size)/1e6/c.wall.Seconds())
+	l.report.add(work, datameshIt, first, c.first.Seconds()*1000)
+	got, err := hashFile(out.Name())
+	if err == nil && got != want {
+		err = fmt.Errorf("%s did not come back as it was", l.large)
+	}
+	return err
 }
 
 // measureCommand measures what a user waits for who stores a note.

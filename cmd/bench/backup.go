@@ -91,9 +91,9 @@ func (l *lab) backup(ctx context.Context, tree string, n int64) error {
 			return err
 		}
 		l.report.moved(step.work, datameshIt, n, c.wall, c.cpu+c.nodes)
-		l.report.add(step.work, datameshIt, memory, float64(c.peak)/(1<<20))
+		l.peaked(step.work, c)
 	}
-	return nil
+	return sameTree(tree, back)
 }
 
 // restic has restic do it, in a repository of its own.
@@ -113,7 +113,28 @@ func (l *lab) restic(ctx context.Context, tree string, n int64) error {
 		{backupSame, []string{"backup", "--quiet", tree}},
 		{restored, []string{"restore", "--quiet", "latest", "--target", back}},
 	} {
-		if _, err := v.timed(ctx, step.work, n, restic, step.args...); err != nil {
+		if _, err := v.measure(ctx, step.work, n, restic, step.args...); err != nil {
+			return err
+		}
+	}
+	return sameTree(tree, filepath.Join(back, tree))
+}
+
+// sameTree is an error unless both directories have the same files.
+func sameTree(a, b string) error {
+	files, err := filepath.Glob(filepath.Join(a, "*", "*")) // as makeTree makes them
+	if err != nil {
+		return err
+	}
+	others, err := filepath.Glob(filepath.Join(b, "*", "*"))
+	if err != nil {
+		return err
+	}
+	if len(others) != len(files) {
+		return fmt.Errorf("%d files came back of %d", len(others), len(files))
+	}
+	for i := range files {
+		if err := sameFile(files[i], others[i]); err != nil {
 			return err
 		}
 	}

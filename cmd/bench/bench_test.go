@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,7 +25,7 @@ func TestBenchMeasuresRealNodes(t *testing.T) {
 	if err := os.Mkdir(store, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	o := options{dir: store, only: "floors,idle,large,disk,losses,stalled,many,range,command,backup", runs: 1, size: 5 << 20, many: 20, gets: 10, rest: 2 * time.Second, json: file, plots: plots}
+	o := options{dir: store, only: "floors,idle,large,disk,losses,stalled,sizes,small,syncs,many,range,command,backup", runs: 1, size: 5 << 20, small: 20, many: 20, gets: 10, rest: 2 * time.Second, json: file, plots: plots}
 	if err := bench(t.Context(), o, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -45,10 +46,17 @@ func TestBenchMeasuresRealNodes(t *testing.T) {
 			t.Errorf("%s of %s: %v %s", f.Work, f.By, f.Runs, f.Unit)
 		}
 	}
-	for _, want := range []string{largePut, largeGet, lossy(0), lossy(1), lostGet, stoppedGet, allNodes, healthyGet, stalledGet, manyPuts, manyList, rangeAgain, rangeCrowd, onePut, backupSame, restored} {
+	for _, want := range []string{largePut, largeGet, lossy(0), lossy(1), lostGet, stoppedGet, allNodes, healthyGet, stalledGet, sized("put", 1<<20), smallPut, smallGet, manyPuts, manyList, rangeAgain, rangeCrowd, onePut, backupSame, restored} {
 		if !slices.ContainsFunc(r.Figures, func(f *Figure) bool { return f.Work == want && f.By == datameshIt }) {
 			t.Errorf("nothing was measured of %q", want)
 		}
+	}
+	traced := func(f *Figure) bool { return (f.Work == tracedPut || f.Work == tracedDisk) && f.By == aNode }
+	if _, err := exec.LookPath(tracing); err == nil && !slices.ContainsFunc(r.Figures, traced) {
+		t.Error("no syncs were counted")
+	}
+	if len(r.Works) != 13 || slices.ContainsFunc(r.Works, func(d Done) bool { return d.Error != "" || d.Seconds <= 0 || d.Others < 0 || d.Others > 1 }) {
+		t.Errorf("the works are %+v", r.Works)
 	}
 	onDisk := func(f *Figure) bool { return f.Work == diskGet && f.By == copyFile }
 	if r.Disk == nil && !r.Store.inMemory() || r.Disk != nil && !slices.ContainsFunc(r.Figures, onDisk) {
@@ -73,11 +81,12 @@ func TestBenchRefusesWhatItCannotDo(t *testing.T) {
 		{options{runs: 0, size: 1 << 20}, nil, "-runs 0"},
 		{options{runs: 1, size: 1}, nil, "-size 1"},
 		{options{runs: 1, size: 1 << 20, rest: time.Minute}, []string{"x"}, `unknown argument "x"`},
-		{options{runs: 1, size: 1 << 20}, nil, "-many 0"},
-		{options{runs: 1, size: 1 << 20, many: 10}, nil, "-gets 0"},
-		{options{runs: 1, size: 1 << 20, many: 10, gets: 10}, nil, "-rest 0s"},
-		{options{runs: 1, size: 1 << 20, rest: time.Minute, many: 10, gets: 10, dir: "/nowhere"}, nil, "/nowhere"},
-		{options{runs: 1, size: 1 << 20, rest: time.Minute, many: 10, gets: 10, exe: "/bin/true", disk: "/nowhere", only: "disk"}, nil, "/nowhere"},
+		{options{runs: 1, size: 1 << 20}, nil, "-small 0"},
+		{options{runs: 1, size: 1 << 20, small: 1}, nil, "-many 0"},
+		{options{runs: 1, size: 1 << 20, small: 1, many: 10}, nil, "-gets 0"},
+		{options{runs: 1, size: 1 << 20, small: 1, many: 10, gets: 10}, nil, "-rest 0s"},
+		{options{runs: 1, size: 1 << 20, rest: time.Minute, small: 1, many: 10, gets: 10, dir: "/nowhere"}, nil, "/nowhere"},
+		{options{runs: 1, size: 1 << 20, rest: time.Minute, small: 1, many: 10, gets: 10, exe: "/bin/true", disk: "/nowhere", only: "disk"}, nil, "/nowhere"},
 	} {
 		if err := bench(t.Context(), c.o, c.args); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %q", c.o, err, c.want)
@@ -93,7 +102,7 @@ func TestGoalsAreRatiosOrBounds(t *testing.T) {
 	r.add(tracedDisk, aNode, synced, 0.1, 0.2, 0.4)
 	r.add(largePut, minio, speed, 50, 100, 100)
 	r.add(manyPuts, datameshIt, objects, 20_000)
-	r.add(manyList, datameshIt, seconds, 0.5)
+	r.add(manyList, datameshIt, duration, 0.5)
 	r.notMeasured(kubo, "there is no ipfs")
 	r.judge()
 	want := []Goal{

@@ -52,6 +52,15 @@ const floorBytes = 256 << 20
 // each byte were read, sealed, coded, hashed, sent, hashed and written once, and
 // the other way, and all cores did nothing else and were never idle.
 func measureFloors(ctx context.Context, l *lab) error {
+	for range l.o.runs {
+		if err := l.measureFloors(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *lab) measureFloors(ctx context.Context) error {
 	var p parts
 	if err := p.codec(); err != nil {
 		return err
@@ -103,7 +112,7 @@ func (p *parts) codec() error {
 	rand.Read(text)
 	buf := make([]byte, code.BufferLen(datamesh.MaxSealed))
 	var seal, coded, hashed, checked, opened time.Duration
-	timed := func(sum *time.Duration, f func() error) {
+	part := func(sum *time.Duration, f func() error) {
 		began := ownTime()
 		if err == nil {
 			err = f()
@@ -116,19 +125,19 @@ func (p *parts) codec() error {
 		var key crypt.Key
 		var sealed []byte
 		var shards [][]byte
-		timed(&seal, func() (err error) {
+		part(&seal, func() (err error) {
 			if n, err = crypt.Fill(buf, bytes.NewReader(text), len(text)); err == nil {
 				key, sealed = crypt.Seal(buf, n)
 			}
 			return err
 		})
-		timed(&coded, func() (err error) {
+		part(&coded, func() (err error) {
 			shards, err = code.Encode(buf, len(sealed))
 			return err
 		})
-		timed(&hashed, func() error { hashAll(shards); return nil })
-		timed(&checked, func() error { hashAll(shards[:4]); return nil })
-		timed(&opened, func() error {
+		part(&hashed, func() error { hashAll(shards); return nil })
+		part(&checked, func() error { hashAll(shards[:4]); return nil })
+		part(&opened, func() error {
 			n, err := crypt.Open(key, sealed)
 			if err == nil {
 				err = crypt.Drain(io.Discard, buf, n)
@@ -159,7 +168,7 @@ func (p *parts) disk(dir string) error {
 		}
 	}()
 	began := ownTime()
-	for written := 0; written < floorBytes*spread; written += len(shard) {
+	for n := 0; n < floorBytes*spread; n += len(shard) {
 		file := filepath.Join(dir, fmt.Sprintf("floor-%d", len(files)))
 		files = append(files, file)
 		if err := writeFile(file, shard, 1); err != nil {
@@ -223,6 +232,8 @@ func selfSigned() (c tls.Certificate, err error) {
 // overStream returns what it takes to send a GB through a stream of libp2p, with
 // TCP, TLS and yamux, on the loopback.
 func overStream(ctx context.Context) (float64, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	window := *yamux.DefaultTransport
 	window.InitialStreamWindowSize = 4 << 20 // as in the mesh
 	options := []libp2p.Option{libp2p.Transport(tcp.NewTCPTransport), libp2p.Security(libp2ptls.ID, libp2ptls.New),
@@ -243,7 +254,15 @@ func overStream(ctx context.Context) (float64, error) {
 	if err := from.Connect(ctx, peer.AddrInfo{ID: to.ID(), Addrs: to.Addrs()}); err != nil {
 		return 0, err
 	}
-	return sending(func() (io.ReadCloser, error) { return <-streams, nil }, func() (io.WriteCloser, error) { return from.NewStream(ctx, to.ID(), protocol) })
+	accept := func() (io.ReadCloser, error) {
+		select {
+		case s := <-streams:
+			return s, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return sending(accept, func() (io.WriteCloser, error) { return from.NewStream(ctx, to.ID(), protocol) })
 }
 
 // sending returns what it takes to send a GB from one end to the other, in

@@ -235,6 +235,7 @@ type cost struct {
 	cpu   time.Duration // of the command
 	nodes time.Duration // processor time of all nodes meanwhile
 	peak  int64         // bytes of memory of the command
+	own   int64         // and of bench, when it began it
 
 	read, written int64 // bytes that all nodes have read from the disk, and written
 }
@@ -250,6 +251,9 @@ func (l *lab) measureIn(ctx context.Context, home string, out io.Writer, args ..
 	cmd := l.command(ctx, home, args...)
 	before, err := l.nodesUsed()
 	if err != nil {
+		return c, err
+	}
+	if c.own, err = forgetPeak(); err != nil {
 		return c, err
 	}
 	began := time.Now()

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -324,6 +325,14 @@ func memoryLine(pid int, begin string) (int64, error) {
 		return 0, fmt.Errorf("%s of process %d: %w", begin, pid, err)
 	}
 	return kib << 10, nil
+}
+
+// forgetPeak has the most memory that this process has had be what it has now, and
+// returns that. Where the kernel cannot, it is what there was.
+func forgetPeak() (int64, error) {
+	debug.FreeOSMemory()
+	os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // see proc_pid_clear_refs(5); its error is that it cannot
+	return memoryPeak(os.Getpid())
 }
 
 // parseNumber reads a number as files of /proc have it, which may say "kB".

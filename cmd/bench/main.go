@@ -37,6 +37,7 @@ type options struct {
 	only   string        // names of works, with commas; "": all
 	runs   int           // of each command
 	size   int64         // bytes of the large file
+	small  int           // objects of the works "small" and "syncs"
 	many   int64         // objects of the work "many"
 	gets   int64         // objects of the work "stalled"
 	json   string        // file for the report
@@ -53,11 +54,12 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "`WORKS` to do, with commas between them (default: all: "+strings.Join(workNames(), ",")+")")
 	flag.IntVar(&o.runs, "runs", 5, "`N` runs of each command")
 	flag.Int64Var(&o.size, "size", 512<<20, "`BYTES` of the large file")
+	flag.IntVar(&o.small, "small", 2000, "`N` objects of the works small and syncs")
 	flag.Int64Var(&o.many, "many", 100_000, "`N` objects of the work many, of which two cores put some 143 a second: 100000 take twelve minutes; fewer are not judged")
 	flag.Int64Var(&o.gets, "gets", 200, "`N` objects of the work stalled; p99 of less than 100 is the most")
 	flag.StringVar(&o.json, "json", "", "`FILE` for the report")
 	flag.StringVar(&o.plots, "plots", "", "`DIR` for plots (SVG)")
-	flag.BoolVar(&o.rivals, "rivals", true, "measure ipfs, minio with rclone, and restic, where they are on the PATH")
+	flag.BoolVar(&o.rivals, "rivals", true, "have ipfs, minio with rclone, and restic do the same, where they are on the PATH")
 	flag.DurationVar(&o.rest, "rest", time.Minute, "`TIME` for which nodes at rest are looked at")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -71,7 +73,7 @@ func main() {
 
 // String is those flags that figures depend on.
 func (o options) String() string {
-	return fmt.Sprintf("-runs %d -size %d -many %d -gets %d -rest %v -only %q -rivals=%v", o.runs, o.size, o.many, o.gets, o.rest, o.only, o.rivals)
+	return fmt.Sprintf("-runs %d -size %d -small %d -many %d -gets %d -rest %v -only %q -rivals=%v", o.runs, o.size, o.small, o.many, o.gets, o.rest, o.only, o.rivals)
 }
 
 // bench does all works, and prints what came of them.
@@ -86,6 +88,8 @@ func bench(ctx context.Context, o options, args []string) (err error) {
 		return fmt.Errorf("-runs %d: give from 1 to 100", o.runs)
 	case o.size < 1<<20:
 		return fmt.Errorf("-size %d: give at least %d", o.size, 1<<20)
+	case o.small < 1:
+		return fmt.Errorf("-small %d: give at least 1", o.small)
 	case o.many < 10:
 		return fmt.Errorf("-many %d: give at least 10", o.many)
 	case o.gets < 1:

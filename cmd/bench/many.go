@@ -83,7 +83,7 @@ func (l *lab) measureMany(ctx context.Context) error {
 		if int64(len(list.Objects)) != l.o.many {
 			return fmt.Errorf("a list has %d of %d objects", len(list.Objects), l.o.many)
 		}
-		l.report.add(manyList, datameshIt, seconds, c.wall.Seconds())
+		l.report.add(manyList, datameshIt, duration, c.wall.Seconds())
 	}
 	return nil
 }

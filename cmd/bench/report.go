@@ -86,8 +86,8 @@ const (
 	client   = "client core-s/GB"
 	memory   = "MiB at most in the client"
 	nodePeak = "MiB at most in a node"
-	took     = "ms"
-	seconds  = "s"
+	latency  = "ms"
+	duration = "s"
 	first    = "ms to the first byte"
 	rate     = "1/s"
 	p50, p99 = "ms p50", "ms p99"
@@ -263,7 +263,7 @@ var goals = []goal{
 	{work: manyPuts, by: datameshIt, unit: storedOver, most: 4, needs: &veryMany},
 	{work: manyPuts, by: datameshIt, unit: atShare(100), over: over(manyPuts, datameshIt, atShare(10)), most: 1.25, needs: &veryMany},
 	{work: manyPuts, by: datameshIt, unit: nodePeak, most: 256, every: true},
-	{work: manyList, by: datameshIt, unit: seconds, most: 1, needs: &veryMany},
+	{work: manyList, by: datameshIt, unit: duration, most: 1, needs: &veryMany},
 	{work: rangeFirst, by: datameshIt, unit: sentKiB, most: 192},
 	{work: rangeFirst, by: datameshIt, unit: calls, most: 3},
 	{work: rangeCrowd, by: datameshIt, unit: rate, least: 1000},
@@ -276,8 +276,8 @@ var goals = []goal{
 	{work: allNodes, by: datameshIt, unit: nodePeak, most: 256, every: true},
 	{work: atRest, by: datameshIt, unit: restHas, most: 80, every: true},
 	{work: atRest, by: datameshIt, unit: restCores, most: 0.5, every: true},
-	{work: "version", by: datameshIt, unit: took, most: 15},
-	{work: onePut, by: datameshIt, unit: took, most: 50},
+	{work: "version", by: datameshIt, unit: latency, most: 15},
+	{work: onePut, by: datameshIt, unit: latency, most: 50},
 }
 
 // judge returns how what was measured stands to a goal.

@@ -12,9 +12,8 @@ import (
 
 // How the works on small objects are done.
 const (
-	smallSize  = 4 << 10 // bytes of an object
-	smallCount = 2000    // objects
-	inFlight   = 64      // puts, or gets, at once
+	smallSize = 4 << 10 // bytes of an object
+	inFlight  = 64      // puts, or gets, at once
 )
 
 // sizes are those of objects that are put and got one after the other.
@@ -70,11 +69,14 @@ func (l *lab) benchmark(ctx context.Context, args ...string) (b benchmarked, err
 	return b, nil
 }
 
-// measureSizes puts and gets objects of several sizes, one after the other.
+// measureSizes puts and gets objects of several sizes, none larger than the large file,
+// one after the other.
 func measureSizes(ctx context.Context, l *lab) error {
 	var list []string
 	for _, n := range sizes {
-		list = append(list, strconv.FormatInt(n, 10))
+		if n <= l.o.size {
+			list = append(list, strconv.FormatInt(n, 10))
+		}
 	}
 	for range l.o.runs {
 		b, err := l.benchmark(ctx, "--size", strings.Join(list, ","))
@@ -91,7 +93,7 @@ func measureSizes(ctx context.Context, l *lab) error {
 
 // benchmarkSmall runs the program's own benchmark with many small objects at once.
 func (l *lab) benchmarkSmall(ctx context.Context) (benchmarked, error) {
-	return l.benchmark(ctx, "--size", strconv.Itoa(smallSize), "--count", strconv.Itoa(smallCount), "--in-flight", strconv.Itoa(inFlight))
+	return l.benchmark(ctx, "--size", strconv.Itoa(smallSize), "--count", strconv.Itoa(l.o.small), "--in-flight", strconv.Itoa(inFlight))
 }
 
 // measureSmall puts and gets many small objects at once.

@@ -3,8 +3,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -21,6 +24,7 @@ const (
 	widePut = "put 64 MiB, over 20 Mbit/s with 100 ms there and back"
 	theLine = "the line alone"
 
+	cold  = "ms of a command that has no connection yet, with its start"
 	waits = "round trips: by how many ms more, for each there and back"
 
 	wideSize = 64 << 20
@@ -83,6 +87,9 @@ func (l *lab) measureWide(ctx context.Context) error {
 				l.report.add(far("put", n, rtt), datameshIt, p50, *s.Put.Latency.P50)
 				l.report.add(far("get", n, rtt), datameshIt, p50, *s.Get.Latency.P50)
 			}
+			if err := l.measureCold(ctx, n, rtt); err != nil {
+				return err
+			}
 		}
 	}
 	l.countWaits()
@@ -99,6 +106,37 @@ func (l *lab) measureWide(ctx context.Context) error {
 		l.report.add(wideGet, theLine, speed, 100*linetest.Mbit/1e6)
 	}
 	set(0, 0, 0) // for those who say goodbye
+	return nil
+}
+
+// measureCold puts an object of n bytes and gets it, each with a command of its own.
+func (l *lab) measureCold(ctx context.Context, n int64, rtt time.Duration) error {
+	file, out := filepath.Join(l.dir, "small"), filepath.Join(l.dir, "out")
+	for range l.o.runs {
+		content := make([]byte, n)
+		rand.Read(content)
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			return err
+		}
+		var printed bytes.Buffer
+		put, err := l.measure(ctx, &printed, "put", file)
+		if err != nil {
+			return err
+		}
+		var s stored
+		if err := decode(&printed, &s); err != nil {
+			return err
+		}
+		get, err := l.measure(ctx, nil, "get", s.ID, out, "--force")
+		if err != nil {
+			return err
+		}
+		if err := sameFile(file, out); err != nil {
+			return err
+		}
+		l.report.add(far("put", n, rtt), datameshIt, cold, put.wall.Seconds()*1000)
+		l.report.add(far("get", n, rtt), datameshIt, cold, get.wall.Seconds()*1000)
+	}
 	return nil
 }
 

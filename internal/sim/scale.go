@@ -21,10 +21,9 @@ type ScaleCosts struct {
 	Nodes     int
 	Ring      RingCosts
 	Put, Get  Count
-	Proof     Count    // of one shard, to one registrar
-	Inventory Count    // told by a node that holds Held shards, once in repair.interval
-	Table     float64  // bytes of memory for each member
-	Digest    [32]byte // of all that the ring has sent
+	Proof     Count   // of one shard, to one registrar
+	Inventory Count   // told by a node that holds Held shards, once in repair.interval
+	Table     float64 // bytes of memory for each member
 }
 
 // Held is how many shards a node holds that is at rest: some 4 GB, if they are of 4 MiB.
@@ -43,7 +42,6 @@ func (s Scale) Run(ctx context.Context) (c ScaleCosts, err error) {
 	if c.Ring, err = w.Costs(s.Rest, s.Events); err != nil {
 		return c, err
 	}
-	c.Digest = w.Digest()
 	stores, err := NewStores(s.Seed, s.Nodes)
 	if err != nil {
 		return c, err

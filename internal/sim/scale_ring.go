@@ -341,30 +341,30 @@ func (w *Rings) Kill() (time.Duration, error) {
 }
 
 // Join has a new node join through another, and returns how many bytes have gone to
-// and from it until all know it and it knows all, and how long that took.
-func (w *Rings) Join() (bytes float64, took time.Duration, err error) {
+// and from it until all know it and it knows all.
+func (w *Rings) Join() (bytes float64, err error) {
 	key, err := w.add()
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	x, err := w.machine(len(w.records)-1, key)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	w.joined = append(w.joined, x)
 	through := w.rand.IntN(len(w.machines))
 	for w.dead[through] {
 		through = w.rand.IntN(len(w.machines))
 	}
-	began, before := w.now, w.aside.Bytes()
+	before := w.aside.Bytes()
 	x.step(ring.Learned{Record: w.records[through]})
 	if _, err = w.await(x.number, ring.Alive, 24*ringPeriod); err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	for !x.machine.Synced() {
 		w.Run(ringPeriod / 20)
 	}
-	return w.aside.Bytes() - before, w.now.Sub(began), nil
+	return w.aside.Bytes() - before, nil
 }
 
 // RingCosts is what membership costs in a mesh. Bytes are those that a node sends,
@@ -376,7 +376,6 @@ type RingCosts struct {
 	Dead        time.Duration // until all know that, at most; 0: see [Rings]
 	Join        float64       // bytes that each node sends since another has joined
 	Joiner      float64       // bytes to and from the other, until all know it, and it all
-	Known       time.Duration // until then, at most; 0: see [Rings]
 }
 
 // Costs lets time go by and counts. The cost of an event is the mean of so many.
@@ -396,8 +395,8 @@ func (w *Rings) Costs(rest time.Duration, events int) (c RingCosts, err error) {
 	c.Calls = float64(w.Sent().Calls-calls) / float64(len(w.machines)) / rest.Seconds()
 	for range events {
 		all, err := sent(window, func() error {
-			bytes, took, err := w.Join()
-			c.Joiner, c.Known = c.Joiner+bytes/float64(events), max(c.Known, took)
+			bytes, err := w.Join()
+			c.Joiner += bytes / float64(events)
 			return err
 		})
 		if err != nil {
@@ -417,7 +416,7 @@ func (w *Rings) Costs(rest time.Duration, events int) (c RingCosts, err error) {
 		c.Death += (all - c.Rest*window.Seconds()) / float64(events)
 	}
 	if len(w.machines)+len(w.joined) < len(w.records) {
-		c.Dead, c.Known = 0, 0
+		c.Dead = 0
 	}
 	return c, nil
 }

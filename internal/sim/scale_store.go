@@ -44,9 +44,9 @@ type Stores struct {
 
 // Moved is what has gone over streams.
 type Moved struct {
-	Requests, Messages atomic.Int64 // requests; and with all answers
-	Bytes              atomic.Int64 // both ways, with the framing of package transfer
-	Streams            atomic.Int64 // that were opened
+	Requests atomic.Int64
+	Bytes    atomic.Int64 // both ways, with the framing of package transfer
+	Streams  atomic.Int64 // that were opened
 }
 
 // A storeMember is a member, with its disk.
@@ -142,21 +142,18 @@ func (c *countedStream) Reset() error { return c.Close() }
 // Write counts. A header is written at once, with its length before it.
 func (c *countedStream) Write(b []byte) (int, error) {
 	c.s.moved.Bytes.Add(int64(len(b)))
-	if len(b) > 4 && int(binary.BigEndian.Uint32(b)) == len(b)-4 {
-		c.s.moved.Messages.Add(1)
-		if c.request {
-			c.s.moved.Requests.Add(1)
-		}
+	if c.request && len(b) > 4 && int(binary.BigEndian.Uint32(b)) == len(b)-4 {
+		c.s.moved.Requests.Add(1)
 	}
 	return c.Conn.Write(b)
 }
 
 // Count is what something has taken.
 type Count struct {
-	Requests, Messages float64
-	Bytes              float64 // on streams
-	Peers              float64 // that were asked
-	Streams            float64
+	Requests float64
+	Bytes    float64 // on streams
+	Peers    float64 // that were asked
+	Streams  float64
 }
 
 // Wire returns about how many bytes that is on the interface, with connections
@@ -166,7 +163,7 @@ func (c Count) Wire() float64 { return c.Bytes*1.05 + wireCall*c.Requests + wire
 // count returns what do takes: the median of so many times, since a machine that is
 // busy has a get ask one more now and then.
 func (s *Stores) count(times int, do func() error) (Count, error) {
-	var each [5][]float64
+	var each [4][]float64
 	for range times {
 		s.asked.Clear()
 		before := s.moved.now()
@@ -178,17 +175,17 @@ func (s *Stores) count(times int, do func() error) (Count, error) {
 		for i, n := range s.moved.now() {
 			each[i] = append(each[i], float64(n-before[i]))
 		}
-		each[4] = append(each[4], float64(peers))
+		each[3] = append(each[3], float64(peers))
 	}
 	for i := range each {
 		slices.Sort(each[i])
 	}
 	middle := func(i int) float64 { return each[i][len(each[i])/2] }
-	return Count{Requests: middle(0), Messages: middle(1), Bytes: middle(2), Streams: middle(3), Peers: middle(4)}, nil
+	return Count{Requests: middle(0), Bytes: middle(1), Streams: middle(2), Peers: middle(3)}, nil
 }
 
-func (m *Moved) now() [4]int64 {
-	return [4]int64{m.Requests.Load(), m.Messages.Load(), m.Bytes.Load(), m.Streams.Load()}
+func (m *Moved) now() [3]int64 {
+	return [3]int64{m.Requests.Load(), m.Bytes.Load(), m.Streams.Load()}
 }
 
 // PutGet puts objects of so many bytes of 4+2, and gets them, each with streams of

@@ -147,24 +147,25 @@ func writeSynced(f *os.File, size, n int, sync func() error) (seconds []float64,
 	return seconds, nil
 }
 
-// versions finds out what the programs are that were found.
-func versions(ctx context.Context, exe string) (map[string]string, error) {
+// versions finds out what programs of others there are.
+func versions(ctx context.Context) map[string]string {
 	found := map[string]string{}
-	for _, line := range [][]string{{exe, "version"}, {"minio", "--version"}, {"rclone", "version"}, {"ipfs", "--version"}, {restic, "version"}, {tracing, "--version"}, {"git", "describe", "--always", "--dirty"}} {
-		file, err := exec.LookPath(line[0])
-		if err != nil {
-			continue
-		}
-		out, err := exec.CommandContext(ctx, file, line[1:]...).Output()
-		switch {
-		case err == nil:
-			first, _, _ := strings.Cut(string(out), "\n")
-			found[filepath.Base(line[0])] = first
-		case line[0] != "git": // which may be in no repository
-			return nil, fmt.Errorf("%s: %w", strings.Join(line, " "), err)
+	for _, line := range [][]string{{"minio", "--version"}, {"rclone", "version"}, {"ipfs", "--version"}, {restic, "version"}, {tracing, "--version"}} {
+		if _, err := exec.LookPath(line[0]); err == nil {
+			found[line[0]] = version(ctx, line...)
 		}
 	}
-	return found, nil
+	return found
+}
+
+// version returns the first line that a command prints, or why there is none.
+func version(ctx context.Context, line ...string) string {
+	out, err := exec.CommandContext(ctx, line[0], line[1:]...).Output()
+	if err != nil {
+		return err.Error()
+	}
+	first, _, _ := strings.Cut(string(out), "\n")
+	return first
 }
 
 // A workload is processor time that was used since the system began.

@@ -125,15 +125,15 @@ func bench(ctx context.Context, o options, args []string) (err error) {
 // all does all works, in the lab's directory. Those that end with an error keep no other
 // from being done.
 func (l *lab) all(ctx context.Context, chosen []work) (err error) {
+	l.report.Programs = versions(ctx)
 	if l.o.exe == "" {
 		if l.o.exe, err = build(ctx, l.dir); err != nil {
 			return err
 		}
+		l.report.Programs["source"] = version(ctx, "git", "describe", "--always", "--dirty")
 	}
+	l.report.Programs[datameshIt] = version(ctx, l.o.exe, "version")
 	if l.report.Store, err = measureStore(l.dir); err != nil {
-		return err
-	}
-	if l.report.Programs, err = versions(ctx, l.o.exe); err != nil {
 		return err
 	}
 	l.report.printHead(os.Stdout)

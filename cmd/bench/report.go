@@ -150,7 +150,8 @@ func (r *Report) print(w io.Writer) {
 	}
 	fmt.Fprintln(t, "\nworks")
 	for _, d := range r.Works {
-		fmt.Fprintf(t, "  %s\t%.0f s\tothers took %.1f %% of the processors, the host %.1f %%\t%s\n", d.Work, d.Seconds, 100*d.Others, 100*d.Steal, d.Error)
+		failed, _, _ := strings.Cut(d.Error, "\n")
+		fmt.Fprintf(t, "  %s\t%.0f s\tothers took %.1f %% of the processors, the host %.1f %%\t%s\n", d.Work, d.Seconds, 100*d.Others, 100*d.Steal, failed)
 	}
 	fmt.Fprintln(t, "\ngoals")
 	for _, g := range r.Goals {
@@ -267,8 +268,8 @@ var goals = []goal{
 	{work: rangeFirst, by: datameshIt, unit: sentKiB, most: 192},
 	{work: rangeFirst, by: datameshIt, unit: calls, most: 3},
 	{work: rangeCrowd, by: datameshIt, unit: rate, least: 1000},
-	{work: sized("put", 1<<20), by: datameshIt, unit: waits, most: 4},
-	{work: sized("get", 1<<20), by: datameshIt, unit: waits, most: 3},
+	{work: sized("put", 1<<20), by: datameshIt, unit: waits, most: 4.5}, // 4: there are whole ones alone
+	{work: sized("get", 1<<20), by: datameshIt, unit: waits, most: 3.5}, // 3
 	{work: wideGet, by: datameshIt, unit: speed, over: over(wideGet, theLine, speed), least: 0.8},
 	{work: widePut, by: datameshIt, unit: speed, over: over(widePut, theLine, speed), least: 0.8},
 	{work: largePut, by: datameshIt, unit: memory, most: 256, every: true},

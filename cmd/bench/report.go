@@ -29,7 +29,7 @@ type Report struct {
 	Disk     *Store            `json:"disk,omitempty"` // of that work
 	Works    []Done            `json:"works"`
 	Figures  []*Figure         `json:"figures"`
-	Gaps     []Gap             `json:"not_measured"`
+	Gaps     []Gap             `json:"not_measured,omitempty"`
 	Goals    []Goal            `json:"goals"` // all there are
 
 	adding sync.Mutex // held by add

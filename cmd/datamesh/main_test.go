@@ -17,9 +17,9 @@ import (
 
 // TestMain lets the scripts, and a demo, run this test binary as datamesh.
 func TestMain(m *testing.M) {
-	// They wait more than they work, so that twice as many run at once as go test has by
-	// itself, unless it is told how many.
-	flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
+	// They wait as much as they work, so that half as many more run at once than go test has
+	// by itself, unless it is told how many.
+	flag.Set("test.parallel", strconv.Itoa(runtime.GOMAXPROCS(0)*3/2))
 	testscript.Main(cleaned{m}, map[string]func(){"datamesh": func() {
 		completionTime, askNodeTime = time.Minute, 30*time.Second // others may use this machine too
 		crypt.WorkFactor = 4

@@ -290,6 +290,9 @@ func loadKeys(user config.User, secrets *keyring.File, stored func() (catalog.St
 	case err != nil:
 		return nil, err
 	case s.Objects+s.Internal > 0:
+		if keys, err := secrets.Load(); !errors.Is(err, errs.FileNotFound) { // who has stored that has made it since
+			return keys, err
+		}
 		return nil, errs.WithHint(
 			errs.New(errs.KeyManagement, "%s is gone, and what is in the catalog was stored with it", secrets.Path),
 			"bring it back: datamesh keys import FILE; or move %s away and begin anew", user.Catalog())

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"datamesh"
+	"datamesh/internal/catalog"
 	"datamesh/internal/config"
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
@@ -267,6 +268,23 @@ func TestIdentityThatIsGoneIsNotReplaced(t *testing.T) {
 	}
 	carry(t, kept, h)
 	n.get("mine", content)
+}
+
+// Of several puts that find no identity one may have made it, and have stored something,
+// before the others look at what there is.
+func TestAnIdentityThatWasJustMadeIsNotGone(t *testing.T) {
+	user := home(t).Default()
+	if err := user.Make(); err != nil {
+		t.Fatal(err)
+	}
+	var made *keyring.Ring
+	keys, err := loadKeys(user, keyring.At(user.Identity()), func() (s catalog.Stats, err error) {
+		made, _, err = keyring.At(user.Identity()).LoadOrNew()
+		return catalog.Stats{Objects: 1}, err
+	})
+	if err != nil || keys.Recipient.String() != made.Recipient.String() {
+		t.Errorf("got %v, %v", keys, err)
+	}
 }
 
 func TestAHomeWithoutAMeshSaysSoOfWhatItDoesNotHave(t *testing.T) {

@@ -102,6 +102,16 @@ func TestRangesOfWideCodesAreReadFromTheWholeSegment(t *testing.T) {
 	}
 }
 
+// holders returns who holds which shard of the first segment of an object.
+func (u *user) holders(id datamesh.ObjectID) func(index int) *member {
+	u.t.Helper()
+	m, err := u.Manifest(u.t.Context(), id)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return func(index int) *member { return u.w.member(m.Peers[m.Segments[0].Hints[index]]) }
+}
+
 // Ranges are read though two holders are dead, silent, or damaged. Of the latter
 // each is named, and of the others nobody else.
 func TestRangesAreReadFromOthers(t *testing.T) {
@@ -109,11 +119,7 @@ func TestRangesAreReadFromOthers(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, 6)
 			u, id, content := ranged(t, w)
-			m, err := u.Manifest(t.Context(), id)
-			if err != nil {
-				t.Fatal(err)
-			}
-			holder := func(index int) *member { return w.member(m.Peers[m.Segments[0].Hints[index]]) }
+			holder := u.holders(id)
 			lost := []*member{holder(1), holder(2)} // that are asked for what is in the first segment
 			for _, m := range lost {
 				m.set(fault)
@@ -157,11 +163,7 @@ func TestABadHolderOfARangeIsKnown(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, 6)
 			u, id, content := ranged(t, w)
-			m, err := u.Manifest(t.Context(), id)
-			if err != nil {
-				t.Fatal(err)
-			}
-			bad := w.member(m.Peers[m.Segments[0].Hints[0]])
+			bad := u.holders(id)(0)
 			bad.set(fault)
 			const ranges = 20
 			began := time.Now()

@@ -144,16 +144,84 @@ func (id *PeerID) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-func encode[T ~[32]byte](prefix string, id T) string {
-	a := [32]byte(id)
-	words, err := bech32.ConvertBits(a[:], 8, 5, true)
-	if err == nil {
-		var s string
-		if s, err = bech32.EncodeM(prefix, words); err == nil {
-			return s
+// charset are the letters of bech32m, 5 bits each, and letters the bits of each.
+const charset = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+
+var letters, checksums = func() (letters [256]byte, checksums [32]uint32) {
+	for i, c := range []byte(charset) {
+		letters[c] = byte(i)
+		for bit, g := range [...]uint32{0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3} {
+			if i>>bit&1 != 0 {
+				checksums[i] ^= g
+			}
 		}
 	}
-	panic(err) // 32 bytes and a constant prefix always encode
+	return letters, checksums
+}()
+
+const (
+	idLetters = (8*32 + 4) / 5
+	sumBits   = 30
+	sumOfM    = 0x2bc830a3 // what tells bech32m from bech32
+)
+
+// encode writes bech32m. Lists have many ids, and the library takes some twenty times as
+// long.
+func encode[T ~[32]byte](prefix string, id T) string {
+	var text [maxIDText]byte
+	out, sum := append(text[:0], prefix...), uint32(1)
+	add := func(v byte) { sum = sum&(1<<(sumBits-5)-1)<<5 ^ uint32(v) ^ checksums[sum>>(sumBits-5)] }
+	for _, c := range []byte(prefix) {
+		add(c >> 5)
+	}
+	add(0)
+	for _, c := range []byte(prefix) {
+		add(c & 31)
+	}
+	out = append(out, '1')
+	word := func(v byte) {
+		add(v)
+		out = append(out, charset[v])
+	}
+	var bits uint32
+	have := 0
+	for _, b := range [32]byte(id) {
+		bits = bits<<8 | uint32(b)
+		for have += 8; have >= 5; have -= 5 {
+			word(byte(bits>>(have-5)) & 31)
+		}
+	}
+	word(byte(bits<<(5-have)) & 31)
+	for range sumBits / 5 {
+		add(0)
+	}
+	for shift := sumBits - 5; shift >= 0; shift -= 5 {
+		out = append(out, charset[(sum^sumOfM)>>shift&31])
+	}
+	return string(out)
+}
+
+// decodeWritten reads what encode has written, and reports whether it is that.
+func decodeWritten(prefix, s string, id *[32]byte) bool {
+	if len(s) != len(prefix)+1+idLetters+sumBits/5 {
+		return false
+	}
+	var got [32]byte
+	var bits uint32
+	have, n := 0, 0
+	for _, c := range []byte(s[len(prefix)+1:][:idLetters]) {
+		bits = bits<<5 | uint32(letters[c])
+		if have += 5; have >= 8 && n < len(got) {
+			have -= 8
+			got[n] = byte(bits >> have)
+			n++
+		}
+	}
+	if encode(prefix, got) != s {
+		return false
+	}
+	*id = got
+	return true
 }
 
 // maxIDText is the length that bech32m is made for.
@@ -163,6 +231,9 @@ func decode(prefix, s string, id *[32]byte) error {
 	if isHex(s) {
 		_, err := hex.Decode(id[:], []byte(s))
 		return err
+	}
+	if decodeWritten(prefix, s, id) {
+		return nil
 	}
 	if len(s) > maxIDText {
 		return fmt.Errorf("%.*q… is too long for an id", maxIDText, s)

@@ -5,10 +5,13 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
 	"datamesh"
+
+	"github.com/btcsuite/btcd/btcutil/bech32"
 )
 
 // sample is the id whose bytes are 0, 1, 2, … 31.
@@ -71,6 +74,29 @@ func TestParseObjectID(t *testing.T) {
 	for _, typo := range []string{"dmobj1", text[:len(text)-1], text + "q", "Dm" + text[2:], text + strings.Repeat("q", 1<<20)} {
 		if _, err := datamesh.ParseObjectID(typo); err == nil || errors.Is(err, datamesh.ErrNoID) || len(err.Error()) > 200 {
 			t.Errorf("%.80q: got %.300v, want a short error that says it is mistyped", typo, err)
+		}
+	}
+}
+
+// What encode writes is what the library writes.
+func TestIDsAreWrittenAsTheLibraryDoes(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range 1000 {
+		var id datamesh.OwnerKey
+		for j := range id {
+			id[j] = byte(r.Uint32())
+		}
+		if i < 2 { // all bits, and none
+			id = datamesh.OwnerKey(bytes.Repeat([]byte{byte(-i)}, len(id)))
+		}
+		words, err := bech32.ConvertBits(id[:], 8, 5, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for prefix, got := range map[string]string{"dmowner": id.String(), "datamesh": id.Address(), "dmobj": datamesh.ObjectID(id).String(), "dmmesh": datamesh.MeshID(id).String()} {
+			if want, err := bech32.EncodeM(prefix, words); err != nil || got != want {
+				t.Errorf("%x: %s, want %s (%v)", id, got, want, err)
+			}
 		}
 	}
 }

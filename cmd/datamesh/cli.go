@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +10,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -19,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"datamesh"
+	"datamesh/internal/api"
 	"datamesh/internal/config"
 	"datamesh/internal/durable"
 	"datamesh/internal/errs"
@@ -290,28 +289,12 @@ func (c *cli) print(v any, text func(io.Writer)) error {
 	return outputError(table.Flush())
 }
 
-// controls are what encoding/json lets through and a terminal may obey.
-var controls = regexp.MustCompile(`[\x{7f}-\x{9f}]`)
-
 func writeJSON(w io.Writer, v any) error {
-	text, err := jsonText(v)
+	text, err := api.Text(v)
 	if err == nil {
-		_, err = io.WriteString(w, text)
+		_, err = w.Write(text)
 	}
 	return outputError(err)
-}
-
-// jsonText returns the JSON of v and the end of its line.
-func jsonText(v any) (string, error) {
-	var b strings.Builder
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(v); err != nil {
-		return "", err
-	}
-	return controls.ReplaceAllStringFunc(b.String(), func(s string) string {
-		return fmt.Sprintf(`\u%04x`, []rune(s)[0])
-	}), nil
 }
 
 func outputError(err error) error {

@@ -120,27 +120,10 @@ func parseDate(text string) (time.Time, error) {
 
 // list writes what is asked for one by one, however much it is.
 func (c *cli) list(ctx context.Context, ops api.Operations, o node.ListOptions, long bool) error {
-	out := bufio.NewWriterSize(c.out, 64<<10)
 	if c.json {
-		before := `{"objects":[`
-		err := ops.List(ctx, o, func(x node.Object) error {
-			text, err := jsonText(x)
-			if err != nil {
-				return err
-			}
-			_, err = out.WriteString(before + strings.TrimSuffix(text, "\n"))
-			before = ","
-			return outputError(err)
-		})
-		if err != nil {
-			return errors.Join(err, flushed(out, before == ","))
-		}
-		if before != "," {
-			out.WriteString(before)
-		}
-		out.WriteString("]}\n")
-		return outputError(out.Flush())
+		return api.WriteList(ctx, ops, o, output{c.out})
 	}
+	out := bufio.NewWriterSize(c.out, 64<<10)
 	header := []any{"NAME", "SIZE", "CREATED", "TAGS", "ID"}
 	if long {
 		header = []any{"NAME", "SIZE", "CREATED", "MODE", "MODIFIED", "TYPE", "TAGS", "ID"}

@@ -57,6 +57,7 @@ func TestOperations(t *testing.T) {
 			t.Run("put may be refused early", func(t *testing.T) { testEarlyRefusal(t, connect) })
 			t.Run("get ends as it should", func(t *testing.T) { testBrokenGet(t, connect) })
 			t.Run("list one by one", func(t *testing.T) { testList(t, connect) })
+			t.Run("text of a list", func(t *testing.T) { testListText(t, connect) })
 			t.Run("stop when cancelled", func(t *testing.T) { testCancel(t, connect) })
 		})
 	}
@@ -178,7 +179,12 @@ func testList(t *testing.T, connect func(*testing.T, Operations) Operations) {
 		return fail
 	}})
 	n := 0
-	err := ops.List(t.Context(), node.ListOptions{}, func(o node.Object) error {
+	var text bytes.Buffer
+	err := WriteList(t.Context(), ops, node.ListOptions{}, &text)
+	if got := strings.Count(text.String(), `"name":`); got != <-went || got != 100_000 || !errors.Is(err, errs.Database) || strings.HasSuffix(text.String(), listTail) {
+		t.Errorf("%d objects were written: got %v", got, err)
+	}
+	err = ops.List(t.Context(), node.ListOptions{}, func(o node.Object) error {
 		if o.Size != int64(n) {
 			t.Fatalf("object %d comes as number %d", o.Size, n)
 		}
@@ -194,6 +200,39 @@ func testList(t *testing.T, connect func(*testing.T, Operations) Operations) {
 	}
 	if n := <-went; n == 100_000 {
 		t.Error("all was listed for nobody")
+	}
+}
+
+// The document of a list is the same whoever writes it, and no terminal obeys it.
+func testListText(t *testing.T, connect func(*testing.T, Operations) Operations) {
+	all := []node.Object{{Name: "a<b>&c", Tags: []string{"x"}}, {Name: "\x1b[2J\x7f\u009b31m\u00a0é", Tags: []string{}}}
+	for n := range len(all) + 1 {
+		ops := connect(t, &odd{list: func(_ context.Context, each func(node.Object) error) error {
+			for _, x := range all[:n] {
+				if err := each(x); err != nil {
+					return err
+				}
+			}
+			return nil
+		}})
+		var got bytes.Buffer
+		if err := WriteList(t.Context(), ops, node.ListOptions{}, &got); err != nil {
+			t.Fatal(err)
+		}
+		want, err := Text(struct {
+			Objects []node.Object `json:"objects"`
+		}{all[:n]})
+		if err != nil || got.String() != string(want) {
+			t.Errorf("got %q, want %q (%v)", got.String(), want, err)
+		}
+		if strings.ContainsAny(got.String(), "\x1b\x7f\u009b") || n > 0 && !strings.Contains(got.String(), "a<b>&c") {
+			t.Errorf("got %q", got.String())
+		}
+	}
+	var got bytes.Buffer
+	ops := connect(t, &odd{list: func(context.Context, func(node.Object) error) error { return errs.New(errs.Database, "it is damaged") }})
+	if err := WriteList(t.Context(), ops, node.ListOptions{}, &got); !errors.Is(err, errs.Database) || got.Len() > 0 {
+		t.Errorf("wrote %q: got %v", got.String(), err)
 	}
 }
 

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -204,41 +203,17 @@ func list(ops Operations, w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, err)
 		return
 	}
-	buffered := bufio.NewWriterSize(w, 64<<10)
-	before := `{"objects":[`
-	begin := func() {
-		w.Header().Set("Content-Type", jsonType)
-		w.Header().Set("Trailer", problemTrailer)
-	}
-	begun := false
-	err := ops.List(r.Context(), o, func(object node.Object) error {
-		if !begun {
-			begin()
-			begun = true
-		}
-		text, err := json.Marshal(object)
-		if err != nil {
-			return errs.New(errs.Serialization, "object %v: %w", object.ID, err)
-		}
-		buffered.WriteString(before)
-		before = ","
-		_, err = buffered.Write(text)
-		return err
-	})
+	w.Header().Set("Content-Type", jsonType)
+	w.Header().Set("Trailer", problemTrailer)
+	begun, err := writeList(r.Context(), ops, o, w)
 	switch {
-	case err == nil && !begun:
-		begin()
-		buffered.WriteString(before)
-		fallthrough
 	case err == nil:
-		buffered.WriteString("]}\n")
-		buffered.Flush() // if this fails nobody listens
 	case !begun:
+		w.Header().Del("Trailer")
 		refuse(w, r, err)
 	case r.ProtoMajor < 2:
 		panic(http.ErrAbortHandler) // whoever speaks HTTP/1.1 may not look at trailers
 	default:
-		buffered.Flush()
 		if trailer, failed := toHeader(ProblemOf(explain(r, err))); failed == nil {
 			w.Header().Set(problemTrailer, trailer)
 		}

@@ -300,14 +300,14 @@ func (c *Cache) Forget(id datamesh.SegmentID, length int) {
 		return
 	}
 	c.ForgetObject(datamesh.ObjectID(id))
-	for i := range (length + crypt.FrameLen - 1) / crypt.FrameLen {
-		n := name{id, i}
-		if c.frames != nil {
-			c.frames.Invalidate(n)
+	frames := (length + crypt.FrameLen - 1) / crypt.FrameLen
+	if c.frames != nil {
+		for i := range frames {
+			c.frames.Invalidate(name{id, i})
 		}
-		if c.disk != nil {
-			c.disk.index.Invalidate(n)
-		}
+	}
+	if c.disk != nil {
+		c.disk.forget(id, frames)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"datamesh"
@@ -37,6 +38,9 @@ type disk struct {
 	queue chan sealedFrame
 
 	failing bool // no file could be written the last time; run's alone
+
+	mu      sync.Mutex
+	forgets int // how often something was forgotten
 }
 
 func (n name) String() string { return hex.EncodeToString(n.segment[:]) + "-" + strconv.Itoa(n.index) }
@@ -55,7 +59,8 @@ func parseName(s string) (n name, ok bool) {
 
 type sealedFrame struct {
 	name
-	sealed []byte
+	sealed  []byte
+	forgets int // when it came
 }
 
 // openDisk makes the directory, takes in what is there, the oldest first, and removes
@@ -148,9 +153,22 @@ func (d *disk) wants(f Frame) bool {
 
 // keep has a frame be written, if the disk is not too slow for that.
 func (d *disk) keep(f Frame, sealed []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	select {
-	case d.queue <- sealedFrame{f.name(), sealed}:
+	case d.queue <- sealedFrame{f.name(), sealed, d.forgets}:
 	default:
+	}
+}
+
+// forget removes the first frames of a segment. All that wait are given up, some of which
+// may be of it.
+func (d *disk) forget(id datamesh.SegmentID, frames int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.forgets++
+	for i := range frames {
+		d.index.Invalidate(name{id, i})
 	}
 }
 
@@ -199,7 +217,9 @@ func (d *disk) giveUp(err error) {
 // write writes a file, which is there whole or not at all as long as the machine runs;
 // after a power cut it may be anything. It reports whether to go on writing.
 func (d *disk) write(s sealedFrame) bool {
-	if _, there := d.index.GetEntryQuietly(s.name); there {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, there := d.index.GetEntryQuietly(s.name); there || s.forgets != d.forgets {
 		return true
 	}
 	temp := filepath.Join(d.dir, "new")

@@ -383,6 +383,15 @@ func TestWhatIsForgottenIsGone(t *testing.T) {
 	if _, ok := w.Object(id, r); ok || w.has(s) || !w.has(other) {
 		t.Error("not that was forgotten which should be")
 	}
+	late := newSample(3, 1000)
+	if _, err := w.Open(late.Frame, slices.Clone(late.sealed)); err != nil {
+		t.Fatal(err)
+	}
+	w.Forget(late.Segment, len(late.sealed)) // while it waits to be written
+	w.flush()
+	if w.has(late) {
+		t.Error("what waited to be written is there")
+	}
 	w.KeepObject(id, r, &Object{Manifest: &format.Manifest{}})
 	w.Lock()
 	if memory, disk := w.Usage(); memory != 0 || disk == 0 {

@@ -85,16 +85,18 @@ func measureRange(ctx context.Context, l *lab) (err error) {
 		l.report.add(work, datameshIt, calls, (after.calls-before.calls)/rangeCount)
 		mathrand.Shuffle(len(offsets), func(i, j int) { offsets[i], offsets[j] = offsets[j], offsets[i] })
 	}
-	began := time.Now()
-	gets, gctx := errgroup.WithContext(ctx)
-	gets.SetLimit(rangeInFlight)
-	for _, offset := range offsets {
-		gets.Go(func() error { return l.getRange(gctx, mesh, object.ID.String(), offset, f) })
+	for range l.o.runs {
+		began := time.Now()
+		gets, gctx := errgroup.WithContext(ctx)
+		gets.SetLimit(rangeInFlight)
+		for _, offset := range offsets {
+			gets.Go(func() error { return l.getRange(gctx, mesh, object.ID.String(), offset, f) })
+		}
+		if err := gets.Wait(); err != nil {
+			return err
+		}
+		l.report.add(rangeCrowd, datameshIt, rate, rangeCount/time.Since(began).Seconds())
 	}
-	if err := gets.Wait(); err != nil {
-		return err
-	}
-	l.report.add(rangeCrowd, datameshIt, rate, rangeCount/time.Since(began).Seconds())
 	_, err = mesh.Delete(ctx, object.ID.String(), node.DeleteOptions{Now: true})
 	return err
 }

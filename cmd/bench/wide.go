@@ -95,7 +95,7 @@ func (l *lab) measureWide(ctx context.Context) error {
 	l.countWaits()
 	const rtt = 100 * time.Millisecond
 	set(20*linetest.Mbit, 100*linetest.Mbit, rtt)
-	b, err := l.benchmark(ctx, "--size", strconv.Itoa(wideSize), "--count", "1")
+	b, err := l.benchmark(ctx, "--size", strconv.Itoa(wideSize), "--count", "3")
 	if err != nil {
 		return err
 	}

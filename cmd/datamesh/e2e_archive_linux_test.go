@@ -9,6 +9,7 @@ import (
 
 // What large files take of memory does not depend on their size.
 func TestLargeFilesAreExportedAndImportedInLittleMemory(t *testing.T) {
+	onlyInFull(t, "large exports in little memory")
 	t.Parallel()
 	m := newMesh(t, 6)
 	a, b := m.user(t), m.user(t)

@@ -290,6 +290,7 @@ func TestPipesGetDataAndQuietTerminalsNoBars(t *testing.T) {
 
 // A backup and a restore show how far they are, of how much.
 func TestBackupsShowHowFarTheyAre(t *testing.T) {
+	onlyInFull(t, "how far long backups are")
 	t.Parallel()
 	m := newMesh(t, 1)
 	owner := m.user(t)

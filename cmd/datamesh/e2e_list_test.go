@@ -19,6 +19,7 @@ import (
 // A list of 30 MB takes neither the command that prints it nor the service that it
 // comes from much more memory than a short one.
 func TestLongListsTakeLittleMemory(t *testing.T) {
+	onlyInFull(t, "lists of many thousand objects in little memory")
 	t.Parallel()
 	const objects, nameLen, most = 20_000, 1500, 24 << 20
 	m := emptyMesh(t)

@@ -83,7 +83,7 @@ func (x *namer) step(t *testing.T, cut bool) {
 // listed can be read.
 func TestTwoHomesAgreeOnNames(t *testing.T) {
 	t.Parallel()
-	rounds, steps, seed := 6, 5, uint64(1)
+	rounds, steps, seed := 4, 5, uint64(1)
 	if os.Getenv("TEST_DATAMESH_NIGHTLY") == "1" {
 		rounds, steps, seed = 40, 12, rand.Uint64()
 	}

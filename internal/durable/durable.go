@@ -126,7 +126,7 @@ func Tidy(dir string) {
 // Temp returns the name of the temporary file.
 func (f *File) Temp() string { return f.temp.Name() }
 
-// Sync makes what was written so far durable. Kinds: IO, Full.
+// Sync makes what was written so far durable. More may be written meanwhile. Kinds: IO, Full.
 func (f *File) Sync() error {
 	if err := f.temp.Sync(); err != nil {
 		return classify("write", f.path, err)

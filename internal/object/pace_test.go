@@ -267,6 +267,25 @@ func TestLargeShardsOfASlowHolderArePassedByFromTheFirst(t *testing.T) {
 	})
 }
 
+// Of who drips another is asked even when hedges have cost all that they may, and of who is
+// only slow none is.
+func TestDripperIsHedgedWhateverItCosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 1 << 20
+		var p pace
+		teach(&p, twoFar, n)
+		other := p.expected(twoFar, n)
+		late := func(byBytes int) bool { return p.slow(n, byBytes, 4*time.Second, other) }
+		if !late(n/3) || !late(n/100) || late(n*9/10) {
+			t.Errorf("with hedges to spare: %v, %v, %v", late(n/3), late(n/100), late(n*9/10))
+		}
+		p.hedged(mostSpare)
+		if late(n/3) || !late(n/100) {
+			t.Errorf("without: %v, %v", late(n/3), late(n/100))
+		}
+	})
+}
+
 // A peer that sends some of one shard, and nothing of another, is no better than one that is silent.
 func TestPeerThatIsHeardMayBeOverdue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -60,7 +60,10 @@ type Get struct {
 	lock *flock.Flock // nil: this get cannot be resumed
 	note Note         // of the interrupted one, or of this one once it is open
 	file *durable.File
-	next int64 // bytes at which the next checkpoint is due
+	next int64      // bytes at which the next checkpoint is due
+	done chan error // of the checkpoint that is under way; nil: none is
+
+	failed error // of the first checkpoint that did
 }
 
 // Begin begins the get of what ref means to out. Notes are kept in dir. If
@@ -133,15 +136,34 @@ func (g *Get) Open(object datamesh.ObjectID, name string, size, from int64, out 
 	return nil
 }
 
-// Write appends to the file, with a checkpoint now and then. Kinds: IO, Full.
+// Write appends to the file, with a checkpoint now and then, which goes on beside.
+// Kinds: IO, Full.
 func (g *Get) Write(p []byte) (int, error) {
 	n, err := g.file.Write(p)
 	g.note.Done += int64(n)
-	if err == nil && g.note.Done >= g.next {
-		g.next = g.note.Done + step
-		err = g.checkpoint()
+	if err != nil || g.note.Done < g.next || !g.resumable() {
+		return n, err
 	}
-	return n, err
+	if err := g.settle(); err != nil { // a disk that is slower than the mesh is waited for
+		return n, err
+	}
+	g.next = g.note.Done + step
+	done, note := make(chan error, 1), g.note
+	go func() { done <- checkpoint(g.file, g.path, note) }()
+	g.done = done
+	return n, nil
+}
+
+// settle waits until no checkpoint is under way, and returns how one has failed: what it
+// could not sync no later one may take for synced.
+func (g *Get) settle() error {
+	if g.done != nil {
+		if err := <-g.done; g.failed == nil {
+			g.failed = err
+		}
+		g.done = nil
+	}
+	return g.failed
 }
 
 // SetTime gives the file a time of modification, once all of it is written.
@@ -150,13 +172,16 @@ func (g *Get) SetTime(t time.Time) error { return g.file.SetTime(t) }
 // Commit gives the file its name, as [durable.File.Commit] does.
 func (g *Get) Commit(replace bool) error {
 	defer g.Abort()
+	if err := g.settle(); err != nil {
+		return err
+	}
 	return g.file.Commit(replace)
 }
 
 // Leave ends the get so that it can be resumed, if that is worth while, and
 // reports whether it can.
 func (g *Get) Leave() bool {
-	if g.file == nil || g.lock == nil || g.note.Size < Worth || g.note.Done == 0 || g.checkpoint() != nil {
+	if g.file == nil || !g.resumable() || g.note.Done == 0 || g.settle() != nil || checkpoint(g.file, g.path, g.note) != nil {
 		g.Abort()
 		return false
 	}
@@ -170,6 +195,7 @@ func (g *Get) Leave() bool {
 // it does nothing.
 func (g *Get) Abort() {
 	if g.file != nil {
+		g.settle() // of which nothing counts
 		g.file.Abort()
 		g.file = nil
 		g.note.Temp = ""
@@ -200,17 +226,17 @@ func (g *Get) unlock() {
 	g.lock = nil
 }
 
-// checkpoint makes durable what was written, and then that it was.
-func (g *Get) checkpoint() error {
-	if g.lock == nil || g.note.Size < Worth {
-		return nil
-	}
-	if err := g.file.Sync(); err != nil {
+// resumable reports whether the get can be, and is worth it.
+func (g *Get) resumable() bool { return g.lock != nil && g.note.Size >= Worth }
+
+// checkpoint makes durable what was written of a file, and then that it was.
+func checkpoint(file *durable.File, path string, note Note) error {
+	if err := file.Sync(); err != nil {
 		return err
 	}
-	g.note.At = time.Now().UTC()
-	return durable.WriteFile(g.path+noteFile, 0o600, true, func(w io.Writer) error {
-		return json.NewEncoder(w).Encode(g.note)
+	note.At = time.Now().UTC()
+	return durable.WriteFile(path+noteFile, 0o600, true, func(w io.Writer) error {
+		return json.NewEncoder(w).Encode(note)
 	})
 }
 

@@ -104,6 +104,9 @@ func TestCheckpointsOutliveACrash(t *testing.T) {
 	g, _ := begin(t, dir, out, 2*step)
 	write(t, g, make([]byte, step))
 	write(t, g, make([]byte, 100))
+	if err := g.settle(); err != nil {
+		t.Fatal(err)
+	}
 	g.lock.Close() // as the end of the process does
 	again, from := begin(t, dir, out, 2*step)
 	if from != step {
@@ -112,6 +115,36 @@ func TestCheckpointsOutliveACrash(t *testing.T) {
 	again.Abort()
 	if got := files(t, dir, place); len(got) > 0 {
 		t.Errorf("left behind: %v", got)
+	}
+}
+
+// What a checkpoint could not make durable is not taken for durable later.
+func TestFailedCheckpointFailsTheGet(t *testing.T) {
+	for name, end := range map[string]func(*Get) bool{
+		"commit": func(g *Get) bool { return g.Commit(true) == nil },
+		"leave":  (*Get).Leave,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, place := t.TempDir(), t.TempDir()
+			g, _ := begin(t, dir, filepath.Join(place, "out"), 3*step)
+			if err := os.Mkdir(g.path+noteFile, 0o700); err != nil { // no note can be put there
+				t.Fatal(err)
+			}
+			write(t, g, make([]byte, step))
+			if err := g.settle(); err == nil {
+				t.Fatal("the checkpoint did not fail")
+			}
+			os.Remove(g.path + noteFile)
+			if _, err := g.Write(make([]byte, step)); err == nil {
+				t.Error("the next one did not either")
+			}
+			if end(g) {
+				t.Error("it ended well")
+			}
+			if got := files(t, dir, place); len(got) > 0 {
+				t.Errorf("left behind: %v", got)
+			}
+		})
 	}
 }
 

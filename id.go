@@ -165,8 +165,7 @@ const (
 	sumOfM    = 0x2bc830a3 // what tells bech32m from bech32
 )
 
-// encode writes bech32m. Lists have many ids, and the library takes some twenty times as
-// long.
+// encode writes bech32m. Lists have many ids, and the library takes several times as long.
 func encode[T ~[32]byte](prefix string, id T) string {
 	var text [maxIDText]byte
 	out, sum := append(text[:0], prefix...), uint32(1)

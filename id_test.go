@@ -86,7 +86,7 @@ func TestIDsAreWrittenAsTheLibraryDoes(t *testing.T) {
 		for j := range id {
 			id[j] = byte(r.Uint32())
 		}
-		if i < 2 { // all bits, and none
+		if i < 2 { // no bits, and all
 			id = datamesh.OwnerKey(bytes.Repeat([]byte{byte(-i)}, len(id)))
 		}
 		words, err := bech32.ConvertBits(id[:], 8, 5, true)
@@ -97,6 +97,15 @@ func TestIDsAreWrittenAsTheLibraryDoes(t *testing.T) {
 			if want, err := bech32.EncodeM(prefix, words); err != nil || got != want {
 				t.Errorf("%x: %s, want %s (%v)", id, got, want, err)
 			}
+		}
+		var back datamesh.OwnerKey
+		if err := back.UnmarshalText([]byte(id.String())); err != nil || back != id {
+			t.Errorf("%x is read as %x: %v", id, back, err)
+		}
+		words[len(words)-1] |= 1 // a bit that is of no byte
+		odd, err := bech32.EncodeM("dmowner", words)
+		if err != nil || back.UnmarshalText([]byte(odd)) == nil || back != id {
+			t.Errorf("%s is read as %x", odd, back)
 		}
 	}
 }

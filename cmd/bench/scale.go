@@ -30,6 +30,7 @@ const (
 	putBytes    = "kB of a put"
 	getRequests = "requests of a get"
 	getBytes    = "kB of a get"
+	restCalls   = "calls of the ring by each in an hour at rest"
 	restBytes   = "B/s sent at rest"
 	restRing    = "B/s sent at rest: the ring"
 	restConns   = "B/s sent at rest: connections"
@@ -50,13 +51,6 @@ func meshOf(nodes int) string { return fmt.Sprintf("mesh of %d nodes", nodes) }
 
 // measureScale counts what meshes of several sizes cost: see package sim.
 func measureScale(ctx context.Context, l *lab) error {
-	fills := make(chan float64, len(scaleNodes))
-	go func() { // beside the rest: to fill the largest takes minutes
-		for _, n := range scaleNodes {
-			fullest, mean := sim.Balance(1, n.nodes, 0, capacities)
-			fills <- fullest / mean
-		}
-	}()
 	for _, n := range scaleNodes {
 		s := sim.Scale{Seed: 1, Nodes: n.nodes, Machines: n.machines, Rest: 10 * time.Minute, Events: 2, Objects: 10, Size: 1 << 20}
 		fmt.Fprintf(os.Stderr, "  %d nodes …\n", n.nodes)
@@ -65,9 +59,14 @@ func measureScale(ctx context.Context, l *lab) error {
 			return err
 		}
 		rest := c.AtRest()
+		filled := make(chan float64, 1) // which takes minutes for the largest
+		go func() {
+			fullest, mean := sim.Balance(1, n.nodes, 0, capacities)
+			filled <- fullest / mean
+		}()
 		var fill float64
 		select {
-		case fill = <-fills:
+		case fill = <-filled:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -76,7 +75,7 @@ func measureScale(ctx context.Context, l *lab) error {
 			value float64
 		}{
 			{putRequests, c.Put.Requests}, {putBytes, c.Put.Bytes / 1e3}, {getRequests, c.Get.Requests}, {getBytes, c.Get.Bytes / 1e3},
-			{restBytes, rest.Sum()}, {restRing, rest.Ring}, {restConns, rest.Conns}, {restAudits, rest.Audits + rest.Inventory}, {restLook, rest.Look},
+			{restCalls, c.Ring.Calls * 3600}, {restBytes, rest.Sum()}, {restRing, rest.Ring}, {restConns, rest.Conns}, {restAudits, rest.Audits + rest.Inventory}, {restLook, rest.Look},
 			{joinBytes, c.Ring.Join / 1e3}, {joinerBytes, c.Ring.Joiner / 1e3}, {deathBytes, c.Ring.Death / 1e3},
 			{tableBytes, c.Table * float64(n.nodes) / 1e3}, {balance, fill}, {deathTime, c.Ring.Dead.Seconds()},
 		} {

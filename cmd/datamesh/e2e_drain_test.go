@@ -54,7 +54,6 @@ func TestServiceDrains(t *testing.T) {
 
 // Another version of the program goes on with a home as it is.
 func TestUpgradeKeepsEverything(t *testing.T) {
-	onlyInFull(t, "an upgrade of what an older program has written")
 	t.Parallel()
 	m := newMesh(t, 3)
 	x := m.members[1]

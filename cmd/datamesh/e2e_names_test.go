@@ -84,6 +84,9 @@ func (x *namer) step(t *testing.T, cut bool) {
 func TestTwoHomesAgreeOnNames(t *testing.T) {
 	t.Parallel()
 	rounds, steps, seed := 4, 5, uint64(1)
+	if os.Getenv("TEST_DATAMESH_FULL") == "1" {
+		rounds = 6
+	}
 	if os.Getenv("TEST_DATAMESH_NIGHTLY") == "1" {
 		rounds, steps, seed = 40, 12, rand.Uint64()
 	}

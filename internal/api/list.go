@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -16,8 +17,8 @@ import (
 // controls are what encoding/json lets through and a terminal may obey.
 var controls = regexp.MustCompile(`[\x{7f}-\x{9f}]`)
 
-// Text returns the JSON of a document and the end of its line: the text that nodes answer
-// with and commands print.
+// Text returns the JSON of a document and the end of its line: what commands print, and
+// what nodes answer with that are asked for a list.
 func Text(document any) ([]byte, error) {
 	var b bytes.Buffer
 	if err := encode(&b, document); err != nil {
@@ -50,9 +51,9 @@ const (
 	listTail = "]}\n"
 )
 
-// WriteList writes the document of what [Operations.List] lists, object by object. If that
-// fails the document lacks its end, and is empty if there was nothing. An error of w is
-// returned as it is.
+// WriteList writes the document of what [Operations.List] lists. If that fails the document
+// lacks its end, which may be anywhere if a node breaks off, and is empty if there was
+// nothing. An error of w is returned as it is.
 func WriteList(ctx context.Context, ops Operations, o node.ListOptions, w io.Writer) error {
 	if c, ok := ops.(*Client); ok {
 		return c.writeList(ctx, o, w)
@@ -86,19 +87,28 @@ func writeList(ctx context.Context, ops Operations, o node.ListOptions, w io.Wri
 		}
 		out.WriteString(listTail)
 	}
-	if failed := out.Flush(); err == nil {
-		err = failed
+	if failed := out.Flush(); !errors.Is(err, failed) { // it may be why the list ended
+		err = errors.Join(err, failed)
 	}
 	return begun, err
 }
 
-// writeList copies the document that the node answers with, which is the same.
+// escapedHeader says that an answer is a [Text].
+const escapedHeader = "Datamesh-Escaped"
+
+// writeList copies the document that the node answers with, which is the same unless the
+// node is of before there was that header.
 func (c *Client) writeList(ctx context.Context, o node.ListOptions, w io.Writer) error {
 	resp, end, err := c.askList(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer end()
+	if resp.Header.Get(escapedHeader) == "" {
+		end()
+		_, err := writeList(ctx, c, o, w)
+		return err
+	}
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	whole := false

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"datamesh"
@@ -39,8 +40,8 @@ type disk struct {
 
 	failing bool // no file could be written the last time; run's alone
 
-	mu      sync.Mutex
-	forgets int // how often something was forgotten
+	mu      sync.Mutex   // held while a file is written, and while some are forgotten
+	forgets atomic.Int64 // how often something was forgotten
 }
 
 func (n name) String() string { return hex.EncodeToString(n.segment[:]) + "-" + strconv.Itoa(n.index) }
@@ -60,7 +61,7 @@ func parseName(s string) (n name, ok bool) {
 type sealedFrame struct {
 	name
 	sealed  []byte
-	forgets int // when it came
+	forgets int64 // when it came
 }
 
 // openDisk makes the directory, takes in what is there, the oldest first, and removes
@@ -153,10 +154,8 @@ func (d *disk) wants(f Frame) bool {
 
 // keep has a frame be written, if the disk is not too slow for that.
 func (d *disk) keep(f Frame, sealed []byte) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	select {
-	case d.queue <- sealedFrame{f.name(), sealed, d.forgets}:
+	case d.queue <- sealedFrame{f.name(), sealed, d.forgets.Load()}:
 	default:
 	}
 }
@@ -164,9 +163,9 @@ func (d *disk) keep(f Frame, sealed []byte) {
 // forget removes the first frames of a segment. All that wait are given up, some of which
 // may be of it.
 func (d *disk) forget(id datamesh.SegmentID, frames int) {
+	d.forgets.Add(1)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.forgets++
 	for i := range frames {
 		d.index.Invalidate(name{id, i})
 	}
@@ -219,7 +218,7 @@ func (d *disk) giveUp(err error) {
 func (d *disk) write(s sealedFrame) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, there := d.index.GetEntryQuietly(s.name); there || s.forgets != d.forgets {
+	if _, there := d.index.GetEntryQuietly(s.name); there || s.forgets != d.forgets.Load() {
 		return true
 	}
 	temp := filepath.Join(d.dir, "new")

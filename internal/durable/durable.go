@@ -24,7 +24,7 @@ import (
 )
 
 // A File is a file on its way to its name. It ends with Commit, Abort or Leave.
-// It is not safe for concurrent use.
+// It is not safe for concurrent use, but for Sync beside one Write.
 type File struct {
 	path string   // the name that it will have
 	temp *os.File // nil once it is committed or aborted

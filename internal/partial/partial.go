@@ -155,7 +155,7 @@ func (g *Get) Write(p []byte) (int, error) {
 }
 
 // settle waits until no checkpoint is under way, and returns how one has failed: what it
-// could not sync no later one may take for synced.
+// could not make durable no later one may take for that.
 func (g *Get) settle() error {
 	if g.done != nil {
 		if err := <-g.done; g.failed == nil {

@@ -270,6 +270,7 @@ func lose(t *testing.T, u *user, f batchFile) {
 
 // An import that was killed goes on, between entries and within one.
 func TestKilledImportGoesOn(t *testing.T) {
+	onlyInFull(t, "imports that are killed")
 	t.Parallel()
 	m := newMesh(t, 6)
 	u := m.user(t)

@@ -198,6 +198,7 @@ func backupSize() int64 {
 // second also when the first is gone with what it alone has needed, when shards
 // are damaged, and when the home is lost.
 func TestBackupsHaveWhatHasChanged(t *testing.T) {
+	onlyInFull(t, "what backups of a changed tree take")
 	t.Parallel()
 	m := newMesh(t, 6)
 	u := m.user(t)

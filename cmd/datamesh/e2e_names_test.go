@@ -82,11 +82,9 @@ func (x *namer) step(t *testing.T, cut bool) {
 // of them is cut off now and then. In the end both list the same, and all that is
 // listed can be read.
 func TestTwoHomesAgreeOnNames(t *testing.T) {
+	onlyInFull(t, "what two homes do with names at once")
 	t.Parallel()
-	rounds, steps, seed := 4, 5, uint64(1)
-	if os.Getenv("TEST_DATAMESH_FULL") == "1" {
-		rounds = 6
-	}
+	rounds, steps, seed := 6, 5, uint64(1)
 	if os.Getenv("TEST_DATAMESH_NIGHTLY") == "1" {
 		rounds, steps, seed = 40, 12, rand.Uint64()
 	}
@@ -162,6 +160,7 @@ func TestTwoHomesAgreeOnNames(t *testing.T) {
 // it, is what holds: the mesh brings the object back. One that is gone for good
 // stays gone.
 func TestWhatIsTaggedWhileAnotherDeletesItIsKept(t *testing.T) {
+	onlyInFull(t, "what is tagged while another home deletes it")
 	t.Parallel()
 	nowhere := newNamespace(t, "what two homes do without each other")
 	m := newMesh(t, 5)

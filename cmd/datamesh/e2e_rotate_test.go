@@ -91,6 +91,7 @@ func texts(ids []datamesh.ObjectID) (all []string) {
 }
 
 func TestRotationSealsAllAnewAndLosesNothing(t *testing.T) {
+	onlyInFull(t, "a rotation that seals all anew")
 	t.Parallel()
 	m := newMesh(t, 5)
 	u, friend := m.user(t), m.user(t)

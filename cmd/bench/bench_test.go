@@ -104,6 +104,8 @@ func TestGoalsAreRatiosOrBounds(t *testing.T) {
 	r.add(largePut, datameshIt, effort, 12)
 	r.add(tracedDisk, aNode, synced, 0.1, 0.2, 0.4)
 	r.add(largePut, minio, speed, 50, 100, 100)
+	r.add(backupNew, datameshIt, speed, 90)
+	r.add(backupNew, restic, speed, 100)
 	r.add(manyPuts, datameshIt, objects, 20_000)
 	r.add(manyList, datameshIt, duration, 0.5)
 	r.notMeasured(kubo, "there is no ipfs")
@@ -113,6 +115,7 @@ func TestGoalsAreRatiosOrBounds(t *testing.T) {
 		{Work: largePut, What: "core-s/GB, at most 10", Most: 10, Value: 12, Lowest: 12, Highest: 12},
 		{Work: largePut, What: "MB/s of minio, at least 1.7", Least: 1.7, Value: 2, Lowest: 2, Highest: 3, Met: true},
 		{Work: tracedDisk, What: "syncs for each object of a node, the most, at most 0.3", Most: 0.3, Value: 0.4, Lowest: 0.1, Highest: 0.4},
+		{Work: backupNew, What: "MB/s of restic", Value: 0.9, Lowest: 0.9, Highest: 0.9, Met: true},
 	}
 	measured := slices.DeleteFunc(slices.Clone(r.Goals), func(g Goal) bool { return g.Missing != "" })
 	if diff := cmp.Diff(want, measured); diff != "" {

@@ -158,6 +158,8 @@ func (r *Report) print(w io.Writer) {
 		switch {
 		case g.Missing != "":
 			fmt.Fprintf(t, "  %s\t\t\t%s\tNOT MEASURED: %s\n", g.Work, g.What, g.Missing)
+		case g.Least == 0 && g.Most == 0:
+			fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", g.Work, number(g.Value), g.spread(), g.What)
 		case g.Met:
 			fmt.Fprintf(t, "  %s\t%s\t%s\t%s\tmet\n", g.Work, number(g.Value), g.spread(), g.What)
 		default:
@@ -173,9 +175,9 @@ func (r *Report) print(w io.Writer) {
 // A Goal is how a figure, or its ratio to another, stands to what it should be.
 type Goal struct {
 	Work  string  `json:"work"`
-	What  string  `json:"what"` // what is compared, and the bound
+	What  string  `json:"what"` // what is compared, and the bound, if there is one
 	Least float64 `json:"least,omitempty"`
-	Most  float64 `json:"most,omitempty"` // one of the two is given
+	Most  float64 `json:"most,omitempty"`
 	Value float64 `json:"value"`
 	Met   bool    `json:"met"`
 
@@ -225,7 +227,7 @@ func number(v float64) string {
 }
 
 // A goal is what the median of a figure, or its ratio to that of another, should
-// be at least or at most.
+// be at least or at most. One without either is just told.
 type goal struct {
 	work, by, unit string
 	over           *goal // what it is divided by; nil: nothing
@@ -277,6 +279,9 @@ var goals = []goal{
 	{work: allNodes, by: datameshIt, unit: nodePeak, most: 256, every: true},
 	{work: atRest, by: datameshIt, unit: restHas, most: 80, every: true},
 	{work: atRest, by: datameshIt, unit: restCores, most: 0.5, every: true},
+	{work: backupNew, by: datameshIt, unit: speed, over: over(backupNew, restic, speed)},
+	{work: backupSame, by: datameshIt, unit: speed, over: over(backupSame, restic, speed)},
+	{work: restored, by: datameshIt, unit: speed, over: over(restored, restic, speed)},
 	{work: "version", by: datameshIt, unit: latency, most: 15},
 	{work: onePut, by: datameshIt, unit: latency, most: 50},
 }
@@ -357,8 +362,11 @@ func (g goal) String() string {
 	if g.every {
 		s += ", the most"
 	}
-	if g.most > 0 {
+	switch {
+	case g.most > 0:
 		return fmt.Sprintf("%s, at most %s", s, number(g.most))
+	case g.least > 0:
+		return fmt.Sprintf("%s, at least %s", s, number(g.least))
 	}
-	return fmt.Sprintf("%s, at least %s", s, number(g.least))
+	return s
 }

@@ -87,7 +87,7 @@ func writeList(ctx context.Context, ops Operations, o node.ListOptions, w io.Wri
 		}
 		out.WriteString(listTail)
 	}
-	if failed := out.Flush(); !errors.Is(err, failed) { // it may be why the list ended
+	if failed := out.Flush(); failed != nil && !errors.Is(err, failed) { // it may be why the list ended
 		err = errors.Join(err, failed)
 	}
 	return begun, err

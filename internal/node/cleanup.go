@@ -83,18 +83,7 @@ func (n *Node) look(ctx context.Context, l *link, keys *keyring.Ring) (*strays, 
 	if err != nil {
 		return nil, err
 	}
-	isKnown := func(segments []datamesh.SegmentID) ([]bool, error) {
-		is := make([]bool, len(segments))
-		for i, segment := range segments {
-			what, err := n.whatIs(ctx, known, segment)
-			if err != nil {
-				return nil, err
-			}
-			// A manifest of what is deleted is looked at: it may have been brought back, unheard.
-			is[i] = puts[segment] || what != catalog.Unknown && known[datamesh.ObjectID(segment)] != catalog.Left
-		}
-		return is, nil
-	}
+	isKnown := func(segments []datamesh.SegmentID) ([]bool, error) { return n.areKnown(ctx, known, puts, segments) }
 	err = n.restoreThose(ctx, l, func(segment datamesh.SegmentID) (bool, error) {
 		what, err := n.whatIs(ctx, known, segment)
 		return what == catalog.Listed, err
@@ -113,6 +102,28 @@ func (n *Node) look(ctx context.Context, l *link, keys *keyring.Ring) (*strays, 
 	seen, err := n.catalog.SeeStrays(ctx, n.now(), list, found.Answered == found.Asked, isKnown)
 	step.At("node: cleanup: what is unknown is noted")
 	return &strays{found, seen}, err
+}
+
+// areKnown reports which segments, that members have said by now to have, are of an
+// object or of a put that has not ended.
+func (n *Node) areKnown(ctx context.Context, known map[datamesh.ObjectID]catalog.Known, puts map[datamesh.SegmentID]bool, segments []datamesh.SegmentID) ([]bool, error) {
+	is := make([]bool, len(segments))
+	for i, segment := range segments {
+		what, err := n.whatIs(ctx, known, segment)
+		if err != nil {
+			return nil, err
+		}
+		// A manifest of what is deleted is looked at: it may have been brought back, unheard.
+		is[i] = puts[segment] || what != catalog.Unknown && known[datamesh.ObjectID(segment)] != catalog.Left
+	}
+	if !slices.Contains(is, false) {
+		return is, nil
+	}
+	now, err := n.journal.Segments() // a put may have sent them since puts were read
+	for i, segment := range segments {
+		is[i] = is[i] || now[segment]
+	}
+	return is, err
 }
 
 // whatIs returns what is known of the object that a segment is of.

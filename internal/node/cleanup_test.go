@@ -344,6 +344,53 @@ func TestCleanupKeepsWhatPutsHaveNotEnded(t *testing.T) {
 	w.user.get(stored.ID.String(), content)
 }
 
+// Nor is what a put has sent since the puts of this home were read.
+func TestCleanupKeepsWhatPutsSendMeanwhile(t *testing.T) {
+	w := newCleanupWorld(t)
+	l, _ := w.user.objects()
+	keys := must(t, w.user.keys)
+	puts, err := w.user.journal.Segments()
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := w.user.knowAll(t.Context(), l, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := func(isKnown func([]datamesh.SegmentID) ([]bool, error)) int {
+		t.Helper()
+		found, err := l.objects.Strays(t.Context(), isKnown)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(found.List)
+	}
+	all := func(segments []datamesh.SegmentID) ([]bool, error) { return make([]bool, len(segments)), nil }
+	before := listed(all)
+	began, goOn := make(chan struct{}), make(chan struct{})
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer close(goOn)
+	group.Go(func() {
+		content := noise(5, 20<<20)
+		if _, err := w.user.Put(t.Context(), &pausing{content: content, at: 17 << 20, began: began, goOn: goOn}, PutOptions{Name: "slow"}); err != nil {
+			t.Error(err)
+		}
+	})
+	<-began
+	for guard := time.Now().Add(hang); listed(all) == before; {
+		if time.Now().After(guard) {
+			t.Fatal("no member has a segment of the put")
+		}
+	}
+	n := listed(func(segments []datamesh.SegmentID) ([]bool, error) {
+		return w.user.areKnown(t.Context(), known, puts, segments)
+	})
+	if n != 0 {
+		t.Errorf("%d segments of the put are taken for leftovers", n)
+	}
+}
+
 // A service notes each day, and puts nothing into the trash.
 func TestServiceNotesWhatIsLeftOver(t *testing.T) {
 	n := bootstrap(t, home(t))

@@ -84,7 +84,7 @@ either. A file that has several names is there under each.`,
 				return errs.WithHint(errs.New(errs.Invalid, "--%s: %w", flag, err), "datamesh list --%s 2026-01-31", flag)
 			}
 		}
-		return c.withCatalog(cmd.Context(), func(ops api.Operations) error { return c.list(cmd.Context(), ops, o, long) })
+		return c.withList(cmd.Context(), func(ops api.Operations) error { return c.list(cmd.Context(), ops, o, long) })
 	}
 	return cmd
 }
@@ -121,7 +121,8 @@ func parseDate(text string) (time.Time, error) {
 // list writes what is asked for one by one, however much it is.
 func (c *cli) list(ctx context.Context, ops api.Operations, o node.ListOptions, long bool) error {
 	if c.json {
-		return api.WriteList(ctx, ops, o, output{c.out})
+		_, err := api.WriteList(ctx, ops, o, output{c.out})
+		return err
 	}
 	out := bufio.NewWriterSize(c.out, 64<<10)
 	header := []any{"NAME", "SIZE", "CREATED", "TAGS", "ID"}

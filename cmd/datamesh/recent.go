@@ -25,7 +25,7 @@ func (c *cli) recentCommand() *cobra.Command {
 				}
 				o.Limit = int(n)
 			}
-			return c.withCatalog(cmd.Context(), func(ops api.Operations) error { return c.list(cmd.Context(), ops, o, false) })
+			return c.withList(cmd.Context(), func(ops api.Operations) error { return c.list(cmd.Context(), ops, o, false) })
 		},
 	}
 }

@@ -23,7 +23,7 @@ shorter ones by looking through all names.`,
 	c.completeFlags(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o := node.ListOptions{Words: args, Limit: int(limit)}
-		return c.withCatalog(cmd.Context(), func(ops api.Operations) error { return c.list(cmd.Context(), ops, o, false) })
+		return c.withList(cmd.Context(), func(ops api.Operations) error { return c.list(cmd.Context(), ops, o, false) })
 	}
 	return cmd
 }

@@ -85,11 +85,17 @@ func (c *Client) Identity(ctx context.Context) (node.Identity, error) {
 }
 
 func (c *Client) List(ctx context.Context, o node.ListOptions, each func(node.Object) error) error {
-	resp, end, err := c.askList(ctx, o)
+	query, err := withOptions(o)
 	if err != nil {
 		return err
 	}
-	defer end()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // which tells the node when this ends early
+	resp, err := c.do(ctx, "GET", objectsPath, query, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
 	var failed error // of each
 	err = elements(resp.Body, func(o node.Object) error {
 		failed = each(o)
@@ -98,26 +104,6 @@ func (c *Client) List(ctx context.Context, o node.ListOptions, each func(node.Ob
 	if err == nil || failed != nil {
 		return failed
 	}
-	return c.brokeOff(ctx, resp, err)
-}
-
-// askList asks for a list. The caller ends it, which tells the node if that is early.
-func (c *Client) askList(ctx context.Context, o node.ListOptions) (resp *http.Response, end func(), err error) {
-	query, err := withOptions(o)
-	if err != nil {
-		return nil, nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	if resp, err = c.do(ctx, "GET", objectsPath, query, nil); err != nil {
-		cancel()
-		return nil, nil, err
-	}
-	return resp, func() { resp.Body.Close(); cancel() }, nil
-}
-
-// brokeOff returns why an answer ended before it was whole: what the node says of it, or
-// else how reading it failed.
-func (c *Client) brokeOff(ctx context.Context, resp *http.Response, err error) error {
 	if s := resp.Trailer.Get(problemTrailer); s != "" {
 		var p Problem
 		if err := fromHeader(s, &p); err != nil {

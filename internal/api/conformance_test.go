@@ -180,7 +180,7 @@ func testList(t *testing.T, connect func(*testing.T, Operations) Operations) {
 	}})
 	n := 0
 	var text bytes.Buffer
-	err := WriteList(t.Context(), ops, node.ListOptions{}, &text)
+	_, err := WriteList(t.Context(), ops, node.ListOptions{}, &text)
 	if got := strings.Count(text.String(), `"name":`); got != <-went || got != 100_000 || !errors.Is(err, errs.Database) || strings.HasSuffix(text.String(), listTail) {
 		t.Errorf("%d objects were written: got %v", got, err)
 	}
@@ -216,8 +216,8 @@ func testListText(t *testing.T, connect func(*testing.T, Operations) Operations)
 			return nil
 		}})
 		var got bytes.Buffer
-		if err := WriteList(t.Context(), ops, node.ListOptions{}, &got); err != nil {
-			t.Fatal(err)
+		if begun, err := WriteList(t.Context(), ops, node.ListOptions{}, &got); err != nil || begun != (n > 0) {
+			t.Fatal(begun, err)
 		}
 		want, err := Text(struct {
 			Objects []node.Object `json:"objects"`
@@ -231,8 +231,8 @@ func testListText(t *testing.T, connect func(*testing.T, Operations) Operations)
 	}
 	var got bytes.Buffer
 	ops := connect(t, &odd{list: func(context.Context, func(node.Object) error) error { return errs.New(errs.Database, "it is damaged") }})
-	if err := WriteList(t.Context(), ops, node.ListOptions{}, &got); !errors.Is(err, errs.Database) || got.Len() > 0 {
-		t.Errorf("wrote %q: got %v", got.String(), err)
+	if begun, err := WriteList(t.Context(), ops, node.ListOptions{}, &got); begun || !errors.Is(err, errs.Database) || got.Len() > 0 {
+		t.Errorf("wrote %q: got %v, %v", got.String(), begun, err)
 	}
 }
 

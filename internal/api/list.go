@@ -17,8 +17,7 @@ import (
 // controls are what encoding/json lets through and a terminal may obey.
 var controls = regexp.MustCompile(`[\x{7f}-\x{9f}]`)
 
-// Text returns the JSON of a document and the end of its line: what commands print, and
-// what nodes answer with that are asked for a list.
+// Text returns the JSON of a document and the end of its line, as commands print it.
 func Text(document any) ([]byte, error) {
 	var b bytes.Buffer
 	if err := encode(&b, document); err != nil {
@@ -51,20 +50,10 @@ const (
 	listTail = "]}\n"
 )
 
-// WriteList writes the document of what [Operations.List] lists. If that fails the document
-// lacks its end, which may be anywhere if a node breaks off, and is empty if there was
-// nothing. An error of w is returned as it is.
-func WriteList(ctx context.Context, ops Operations, o node.ListOptions, w io.Writer) error {
-	if c, ok := ops.(*Client); ok {
-		return c.writeList(ctx, o, w)
-	}
-	_, err := writeList(ctx, ops, o, w)
-	return err
-}
-
-// writeList is WriteList for a node of this process, and reports whether it has written
-// of an object.
-func writeList(ctx context.Context, ops Operations, o node.ListOptions, w io.Writer) (begun bool, err error) {
+// WriteList writes the document of what [Operations.List] lists, object by object, and
+// reports whether it has written of one. If it fails the document lacks its end, and is
+// empty if there was nothing. An error of w is returned as it is.
+func WriteList(ctx context.Context, ops Operations, o node.ListOptions, w io.Writer) (begun bool, err error) {
 	out := bufio.NewWriterSize(w, 64<<10)
 	var text bytes.Buffer
 	err = ops.List(ctx, o, func(object node.Object) error {
@@ -91,40 +80,4 @@ func writeList(ctx context.Context, ops Operations, o node.ListOptions, w io.Wri
 		err = errors.Join(err, failed)
 	}
 	return begun, err
-}
-
-// escapedHeader says that an answer is a [Text].
-const escapedHeader = "Datamesh-Escaped"
-
-// writeList copies the document that the node answers with, which is the same unless the
-// node is of before there was that header.
-func (c *Client) writeList(ctx context.Context, o node.ListOptions, w io.Writer) error {
-	resp, end, err := c.askList(ctx, o)
-	if err != nil {
-		return err
-	}
-	defer end()
-	if resp.Header.Get(escapedHeader) == "" {
-		end()
-		_, err := writeList(ctx, c, o, w)
-		return err
-	}
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
-	whole := false
-	for {
-		n, err := resp.Body.Read(*buf)
-		if n > 0 {
-			whole = bytes.HasSuffix((*buf)[:n], []byte("\n"))
-			if _, err := w.Write((*buf)[:n]); err != nil {
-				return err
-			}
-		}
-		switch {
-		case err == io.EOF && whole:
-			return nil
-		case err != nil:
-			return c.brokeOff(ctx, resp, err)
-		}
-	}
 }

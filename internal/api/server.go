@@ -205,8 +205,7 @@ func list(ops Operations, w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", jsonType)
 	w.Header().Set("Trailer", problemTrailer)
-	w.Header().Set(escapedHeader, "1")
-	begun, err := writeList(r.Context(), ops, o, w)
+	begun, err := WriteList(r.Context(), ops, o, w)
 	switch {
 	case err == nil:
 	case !begun:

@@ -56,7 +56,8 @@ type Catalog struct {
 	db      *sql.DB
 	path    string
 	live    string       // what holds of the rows of objects that are not deleted
-	all     string       // the columns that scan reads
+	columns string       // of objects
+	further string       // what scan reads beside them: the names of an object but its first
 	named   string       // what holds of the rows of objects that have the name ?1
 	aliases bool         // objects have further names
 	adding  sync.RWMutex // held for reading by Add, and for writing by Close
@@ -152,18 +153,21 @@ func checkName(name string) error {
 	return nil
 }
 
-// columns are those of an object, further is what else scan reads, and the others
+// columns are those of an object, and further is what else scan reads; the others
 // are the same of a catalog that has no names beside the first yet, or no types,
 // modes and times either.
 const (
 	columns         = `id, name, size, tags, created, stored, type, mode, modified, pinned`
 	further         = `, (SELECT json_group_array(name) FROM (SELECT name FROM alias WHERE alias.id = object.id ORDER BY name))`
-	earlierColumns  = `id, name, size, tags, created, stored, type, mode, modified, 0, '[]'`
-	earliestColumns = `id, name, size, tags, created, stored, '', 0, 0, 0, '[]'`
+	earlierColumns  = `id, name, size, tags, created, stored, type, mode, modified, 0`
+	earliestColumns = `id, name, size, tags, created, stored, '', 0, 0, 0`
+	noFurther       = `, '[]'`
 )
 
 // query returns a query for what scan reads.
-func (c *Catalog) query(rest string) string { return `SELECT ` + c.all + ` FROM object ` + rest }
+func (c *Catalog) query(rest string) string {
+	return `SELECT ` + c.columns + c.further + ` FROM object ` + rest
+}
 
 // List yields all objects that are not deleted, the newest first, each once, and
 // without holding them in memory.

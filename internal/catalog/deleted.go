@@ -160,7 +160,7 @@ func (c *Catalog) changeBy(ctx context.Context, say func(*writing, datamesh.Obje
 
 // deletedQuery returns a query for what scanDeleted reads.
 func (c *Catalog) deletedQuery(rest string) string {
-	return `SELECT ` + c.all + `, deleted, word, final, done FROM object JOIN deletion USING (id) ` + rest
+	return `SELECT ` + c.columns + c.further + `, deleted, word, final, done FROM object JOIN deletion USING (id) ` + rest
 }
 
 // Deleted yields the objects that were deleted, those deleted last first. It
@@ -209,7 +209,7 @@ func (c *Catalog) Versions(ctx context.Context, name string) (all []DeletedEntry
 	if name == "" {
 		return nil, nil
 	}
-	c.entries(ctx, selection{`SELECT ` + c.all + `, row FROM object WHERE ` + c.named + ` AND ` + c.live + ` ORDER BY created DESC, row DESC`, []any{name}},
+	c.entries(ctx, selection{`SELECT ` + c.columns + c.further + `, row FROM object WHERE ` + c.named + ` AND ` + c.live + ` ORDER BY created DESC, row DESC`, []any{name}},
 		func(e Entry, failed error) bool {
 			all, err = append(all, DeletedEntry{Entry: e}), failed
 			return true

@@ -163,11 +163,11 @@ func (c *Catalog) see(ctx context.Context) error {
 	switch {
 	case hasNames:
 		c.aliases = true
-		c.all, c.named = columns+further, `(name = ?1 OR id IN (SELECT id FROM alias WHERE name = ?1))`
+		c.columns, c.further, c.named = columns, further, `(name = ?1 OR id IN (SELECT id FROM alias WHERE name = ?1))`
 	case hasFile:
-		c.all, c.named = earlierColumns, `name = ?1`
+		c.columns, c.further, c.named = earlierColumns, noFurther, `name = ?1`
 	default:
-		c.all, c.named = earliestColumns, `name = ?1`
+		c.columns, c.further, c.named = earliestColumns, noFurther, `name = ?1`
 	}
 	return err
 }

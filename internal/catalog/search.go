@@ -56,9 +56,9 @@ func (c *Catalog) Search(ctx context.Context, words []string) iter.Seq2[Entry, e
 			yield(Entry{}, errs.New(errs.Invalid, "there is no word to search for"))
 			return
 		}
-		s := selection{text: `SELECT ` + c.all + `, row FROM object WHERE ` + c.live + ` AND ` + listed + ` ORDER BY row DESC`}
+		s := selection{text: `SELECT ` + c.columns + c.further + `, row FROM object WHERE ` + c.live + ` AND ` + listed + ` ORDER BY row DESC`}
 		if len(grams) > 0 {
-			s.text = `SELECT ` + c.all + `, row FROM word CROSS JOIN object ON object.row = word.rowid WHERE word MATCH ? AND ` + c.live + ` AND ` + listed + ` ORDER BY word.rowid DESC`
+			s.text = `SELECT ` + c.columns + c.further + `, row FROM word CROSS JOIN object ON object.row = word.rowid WHERE word MATCH ? AND ` + c.live + ` AND ` + listed + ` ORDER BY word.rowid DESC`
 			s.args = []any{strings.Join(grams, ` AND `)}
 		}
 		c.entries(ctx, s, func(e Entry, err error) bool {

@@ -108,10 +108,11 @@ func (c *Catalog) selection(q Query, m *matcher) selection {
 		add(`created < ?`, q.Before.UnixNano())
 	}
 	rest := ` WHERE ` + strings.Join(where, ` AND `)
-	s := selection{`SELECT ` + c.all + `, row FROM object` + rest, one}
+	s := selection{`SELECT ` + c.columns + noFurther + `, row FROM object` + rest, one}
 	if c.aliases {
-		s.text += ` UNION ALL SELECT ` + c.all + `, row FROM (SELECT object.id, alias.name, size, tags, created, stored, type, mode, modified, pinned, row
-			FROM alias JOIN object USING (id)) AS object` + rest
+		// The names beside the first are few: a join that begins with objects would look for each before it finds one.
+		s.text += ` UNION ALL SELECT ` + c.columns + noFurther + `, row FROM (SELECT object.id, alias.name, size, tags, created, stored, type, mode, modified, pinned, row
+			FROM alias CROSS JOIN object USING (id)) AS object` + rest
 		s.args = append(s.args, one...)
 	}
 	s.text += ` ORDER BY ` + orders[q.Sort]
@@ -123,8 +124,8 @@ func (c *Catalog) selection(q Query, m *matcher) selection {
 }
 
 // Select yields what a query selects, without holding it in memory: an object once
-// for each of its names that match, which is its Name there. It ends after the
-// first error. Kind: Invalid.
+// for each of its names that match, which is its Name there; it has no Further. It
+// ends after the first error. Kind: Invalid.
 func (c *Catalog) Select(ctx context.Context, q Query) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		m, err := newMatcher(q.Pattern)

@@ -12,6 +12,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -92,6 +93,8 @@ type Cache struct {
 	objects *otter.Cache[datamesh.ObjectID, read] // likewise
 	disk    *disk                                 // nil: there is none
 
+	forgotten atomic.Int64 // how often something was, by Forget or Lock
+
 	mu    sync.Mutex // guards turns
 	turns map[Frame]chan struct{}
 }
@@ -126,7 +129,7 @@ func New(o Options) (*Cache, error) {
 	c := &Cache{events: o.Events, turns: map[Frame]chan struct{}{}}
 	if o.Disk > 0 {
 		var err error
-		if c.disk, err = openDisk(o); err != nil {
+		if c.disk, err = openDisk(o, &c.forgotten); err != nil {
 			return nil, err
 		}
 	}
@@ -185,11 +188,24 @@ func (c *Cache) Run(ctx context.Context) {
 	c.disk.run(ctx)
 }
 
+// A Moment is when something was asked for: it is not kept if anything was forgotten
+// since, which it may be.
+type Moment int64
+
+// Moment returns the present one.
+func (c *Cache) Moment() Moment {
+	if c == nil {
+		return 0
+	}
+	return Moment(c.forgotten.Load())
+}
+
 // Frame returns the content of a frame, which is not to be changed.
 func (c *Cache) Frame(f Frame) ([]byte, bool) {
 	if c == nil {
 		return nil, false
 	}
+	asked := c.Moment()
 	if c.frames != nil {
 		if x, ok := c.frames.GetIfPresent(f.name()); ok && x.as == f {
 			tell(c.events.Found, Memory)
@@ -198,7 +214,7 @@ func (c *Cache) Frame(f Frame) ([]byte, bool) {
 	}
 	if c.disk != nil {
 		if text, ok := c.disk.open(f); ok {
-			c.remember(f, text)
+			c.remember(f, text, asked)
 			tell(c.events.Found, Disk)
 			return text, true
 		}
@@ -212,8 +228,9 @@ func tell(event func(string), where string) {
 	}
 }
 
-// Open opens a sealed frame, in place, and keeps it if that went well. Kind: Integrity.
-func (c *Cache) Open(f Frame, sealed []byte) ([]byte, error) {
+// Open opens a sealed frame, in place, and keeps it if that went well. It was asked for
+// at a moment. Kind: Integrity.
+func (c *Cache) Open(f Frame, sealed []byte, asked Moment) ([]byte, error) {
 	var copied []byte
 	if c != nil && c.disk != nil && c.disk.wants(f) {
 		copied = slices.Clone(sealed)
@@ -224,15 +241,19 @@ func (c *Cache) Open(f Frame, sealed []byte) ([]byte, error) {
 	}
 	tell(c.events.Missed, Disk)
 	if copied != nil {
-		c.disk.keep(f, copied)
+		c.disk.keep(f, copied, asked)
 	}
-	c.remember(f, slices.Clone(text))
+	c.remember(f, slices.Clone(text), asked)
 	return text, nil
 }
 
-func (c *Cache) remember(f Frame, text []byte) {
-	if c.frames != nil {
-		c.frames.Set(f.name(), opened{f, text})
+func (c *Cache) remember(f Frame, text []byte, asked Moment) {
+	if c.frames == nil || c.Moment() != asked {
+		return
+	}
+	c.frames.Set(f.name(), opened{f, text})
+	if c.Moment() != asked { // and what was forgotten meanwhile may have gone before it came
+		c.frames.Invalidate(f.name())
 	}
 }
 
@@ -279,10 +300,14 @@ func (c *Cache) Object(id datamesh.ObjectID, r Reader) (*Object, bool) {
 	return x.object, true
 }
 
-// KeepObject keeps a manifest that a reader has opened.
-func (c *Cache) KeepObject(id datamesh.ObjectID, r Reader, o *Object) {
-	if c != nil && c.objects != nil {
-		c.objects.Set(id, read{r, o})
+// KeepObject keeps a manifest that a reader has opened, and asked for at a moment.
+func (c *Cache) KeepObject(id datamesh.ObjectID, r Reader, o *Object, asked Moment) {
+	if c == nil || c.objects == nil || c.Moment() != asked {
+		return
+	}
+	c.objects.Set(id, read{r, o})
+	if c.Moment() != asked { // likewise
+		c.objects.Invalidate(id)
 	}
 }
 
@@ -299,6 +324,7 @@ func (c *Cache) Forget(id datamesh.SegmentID, length int) {
 	if c == nil {
 		return
 	}
+	c.forgotten.Add(1)
 	c.ForgetObject(datamesh.ObjectID(id))
 	frames := (length + crypt.FrameLen - 1) / crypt.FrameLen
 	if c.frames != nil {
@@ -317,6 +343,7 @@ func (c *Cache) Lock() {
 	if c == nil || c.frames == nil {
 		return
 	}
+	c.forgotten.Add(1)
 	c.frames.InvalidateAll()
 	c.objects.InvalidateAll()
 }

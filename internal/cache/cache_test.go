@@ -99,7 +99,7 @@ func (w *world) flush() {
 // add has a frame come from the mesh.
 func (w *world) add(s sample) {
 	w.t.Helper()
-	text, err := w.Open(s.Frame, slices.Clone(s.sealed))
+	text, err := w.Open(s.Frame, slices.Clone(s.sealed), w.Moment())
 	if err != nil || !bytes.Equal(text, s.text) {
 		w.t.Fatalf("got %d bytes, %v", len(text), err)
 	}
@@ -153,7 +153,7 @@ func TestWhatWasReadIsThereAgain(t *testing.T) {
 			broken := slices.Clone(s.sealed)
 			broken[0] ^= 1
 			other := newSample(9, 1)
-			if _, err := w.Open(other.Frame, broken); !errors.Is(err, errs.Integrity) {
+			if _, err := w.Open(other.Frame, broken, w.Moment()); !errors.Is(err, errs.Integrity) {
 				t.Errorf("got %v, want Integrity", err)
 			}
 			if w.has(other) {
@@ -185,7 +185,7 @@ func TestTiersStayWithinTheirBytes(t *testing.T) {
 	w := newWorld(t, Options{Memory: 1 << 20, Disk: 2 << 20})
 	for i := range 200 {
 		w.add(newSample(uint64(i), full-i*100))
-		w.KeepObject(datamesh.ObjectID{byte(i)}, Reader{}, &Object{Manifest: &format.Manifest{Inline: make([]byte, 10_000)}})
+		w.KeepObject(datamesh.ObjectID{byte(i)}, Reader{}, &Object{Manifest: &format.Manifest{Inline: make([]byte, 10_000)}}, w.Moment())
 		memory, disk := w.Usage()
 		_, size := w.files()
 		if memory > 1<<20 || disk > 2<<20 || size > 2<<20 {
@@ -372,7 +372,7 @@ func TestWhatIsForgottenIsGone(t *testing.T) {
 	id, r := datamesh.ObjectID(s.Segment), Reader{Epoch: 1}
 	w.add(s)
 	w.add(other)
-	w.KeepObject(id, r, &Object{Manifest: &format.Manifest{}})
+	w.KeepObject(id, r, &Object{Manifest: &format.Manifest{}}, w.Moment())
 	if _, ok := w.Object(id, Reader{}); ok {
 		t.Error("another reader has the manifest")
 	}
@@ -384,7 +384,7 @@ func TestWhatIsForgottenIsGone(t *testing.T) {
 		t.Error("not that was forgotten which should be")
 	}
 	late := newSample(3, 1000)
-	if _, err := w.Open(late.Frame, slices.Clone(late.sealed)); err != nil {
+	if _, err := w.Open(late.Frame, slices.Clone(late.sealed), w.Moment()); err != nil {
 		t.Fatal(err)
 	}
 	w.Forget(late.Segment, len(late.sealed)) // while it waits to be written
@@ -392,13 +392,40 @@ func TestWhatIsForgottenIsGone(t *testing.T) {
 	if w.has(late) {
 		t.Error("what waited to be written is there")
 	}
-	w.KeepObject(id, r, &Object{Manifest: &format.Manifest{}})
+	w.KeepObject(id, r, &Object{Manifest: &format.Manifest{}}, w.Moment())
 	w.Lock()
 	if memory, disk := w.Usage(); memory != 0 || disk == 0 {
 		t.Errorf("locked: %d bytes in memory, %d on the disk", memory, disk)
 	}
 	if !w.has(other) {
 		t.Error("what is sealed on the disk is gone")
+	}
+}
+
+// Nor is what was asked for before something was forgotten, or the keys went, kept when
+// it comes after that.
+func TestWhatComesLateIsNotKept(t *testing.T) {
+	w := newWorld(t, Options{Memory: 1 << 20, Disk: 1 << 20})
+	s, r := newSample(1, 1000), Reader{Epoch: 1}
+	id := datamesh.ObjectID(s.Segment)
+	for what, forget := range map[string]func(){
+		"deleted": func() { w.Forget(s.Segment, len(s.sealed)) },
+		"locked":  w.Lock,
+	} {
+		asked := w.Moment()
+		forget()
+		if _, err := w.Open(s.Frame, slices.Clone(s.sealed), asked); err != nil {
+			t.Fatal(err)
+		}
+		w.KeepObject(id, r, &Object{Manifest: &format.Manifest{}}, asked)
+		w.flush()
+		if _, known := w.Object(id, r); known || w.has(s) {
+			t.Errorf("%s: it is kept", what)
+		}
+	}
+	w.add(s)
+	if !w.has(s) {
+		t.Error("what was asked for since is not kept")
 	}
 }
 
@@ -411,7 +438,7 @@ func TestNoCacheIsEmpty(t *testing.T) {
 	w := &world{t: t}
 	s := newSample(1, 1000)
 	w.add(s)
-	w.KeepObject(datamesh.ObjectID{1}, Reader{}, nil)
+	w.KeepObject(datamesh.ObjectID{1}, Reader{}, nil, w.Moment())
 	_, known := w.Object(datamesh.ObjectID{1}, Reader{})
 	if w.has(s) || known {
 		t.Error("it has something")
@@ -442,7 +469,7 @@ func TestTurns(t *testing.T) {
 			}
 			if _, ok := w.Frame(s.Frame); !ok {
 				fetched.Add(1)
-				if _, err := w.Open(s.Frame, slices.Clone(s.sealed)); err != nil {
+				if _, err := w.Open(s.Frame, slices.Clone(s.sealed), w.Moment()); err != nil {
 					t.Error(err)
 				}
 			}

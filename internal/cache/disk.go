@@ -40,8 +40,8 @@ type disk struct {
 
 	failing bool // no file could be written the last time; run's alone
 
-	mu      sync.Mutex   // held while a file is written, and while some are forgotten
-	forgets atomic.Int64 // how often something was forgotten
+	mu        sync.Mutex    // held while a file is written, and while some are forgotten
+	forgotten *atomic.Int64 // how often something was: the cache counts that
 }
 
 func (n name) String() string { return hex.EncodeToString(n.segment[:]) + "-" + strconv.Itoa(n.index) }
@@ -60,13 +60,13 @@ func parseName(s string) (n name, ok bool) {
 
 type sealedFrame struct {
 	name
-	sealed  []byte
-	forgets int64 // when it came
+	sealed []byte
+	asked  Moment
 }
 
 // openDisk makes the directory, takes in what is there, the oldest first, and removes
 // what is no frame. Kinds: IO, Full.
-func openDisk(o Options) (*disk, error) {
+func openDisk(o Options, forgotten *atomic.Int64) (*disk, error) {
 	if err := durable.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func openDisk(o Options) (*disk, error) {
 	if err != nil {
 		return nil, errs.New(errs.IO, "%w", err)
 	}
-	d := &disk{dir: o.Dir, limit: o.Disk, room: o.Room, tell: o.Events, queue: make(chan sealedFrame, waiting)}
+	d := &disk{dir: o.Dir, limit: o.Disk, room: o.Room, tell: o.Events, queue: make(chan sealedFrame, waiting), forgotten: forgotten}
 	d.index = otter.Must(&otter.Options[name, int]{
 		MaximumWeight:    uint64(o.Disk),
 		Weigher:          func(_ name, n int) uint32 { return uint32((n + block - 1) / block * block) },
@@ -153,9 +153,9 @@ func (d *disk) wants(f Frame) bool {
 }
 
 // keep has a frame be written, if the disk is not too slow for that.
-func (d *disk) keep(f Frame, sealed []byte) {
+func (d *disk) keep(f Frame, sealed []byte, asked Moment) {
 	select {
-	case d.queue <- sealedFrame{f.name(), sealed, d.forgets.Load()}:
+	case d.queue <- sealedFrame{f.name(), sealed, asked}:
 	default:
 	}
 }
@@ -163,7 +163,6 @@ func (d *disk) keep(f Frame, sealed []byte) {
 // forget removes the first frames of a segment. All that wait are given up, some of which
 // may be of it.
 func (d *disk) forget(id datamesh.SegmentID, frames int) {
-	d.forgets.Add(1)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range frames {
@@ -218,7 +217,7 @@ func (d *disk) giveUp(err error) {
 func (d *disk) write(s sealedFrame) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, there := d.index.GetEntryQuietly(s.name); there || s.forgets != d.forgets.Load() {
+	if _, there := d.index.GetEntryQuietly(s.name); there || s.asked != Moment(d.forgotten.Load()) {
 		return true
 	}
 	temp := filepath.Join(d.dir, "new")

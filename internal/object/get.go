@@ -126,9 +126,10 @@ func (g *get) index(ctx context.Context, id datamesh.ObjectID) (*cache.Object, e
 		return x, nil
 	}
 	g.ids = keys.Identities
+	asked := g.o.Cache.Moment()
 	x, err := g.readIndex(ctx, id)
 	if err == nil {
-		g.o.Cache.KeepObject(id, reader, x)
+		g.o.Cache.KeepObject(id, reader, x, asked)
 	}
 	return x, err
 }

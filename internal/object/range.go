@@ -170,6 +170,7 @@ func (g *get) fetchCuts(ctx context.Context, cuts []*cut, peers []datamesh.PeerI
 		b, buf = buf[:n:n], buf[n:]
 		return b
 	}
+	asked := g.o.Cache.Moment()
 	group, gctx := errgroup.WithContext(ctx)
 	fetch := func(c *cut, p *part, room []byte, take func([]byte)) {
 		group.Go(func() error {
@@ -207,18 +208,18 @@ func (g *get) fetchCuts(ctx context.Context, cuts []*cut, peers []datamesh.PeerI
 		return err
 	}
 	for i, c := range cuts {
-		if err := c.open(g.o.Cache, sealed[i]); err != nil {
+		if err := c.open(g.o.Cache, sealed[i], asked); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// open opens the frames that were fetched.
-func (c *cut) open(cached *cache.Cache, sealed []byte) (err error) {
+// open opens the frames that were fetched, and asked for at a moment.
+func (c *cut) open(cached *cache.Cache, sealed []byte, asked cache.Moment) (err error) {
 	for i := c.lo; i < c.hi; i++ {
 		n := min(crypt.FrameLen, len(sealed))
-		if c.texts[i], err = cached.Open(c.frame(i), sealed[:n:n]); err != nil {
+		if c.texts[i], err = cached.Open(c.frame(i), sealed[:n:n], asked); err != nil {
 			return fmt.Errorf("segment %s: %w", c.ref.ID, err)
 		}
 		sealed = sealed[n:]

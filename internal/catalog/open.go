@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/url"
@@ -82,7 +83,7 @@ func Open(ctx context.Context, path string) (*Catalog, error) {
 		}
 	}
 	return openWith(ctx, path, additions, url.Values{
-		"_pragma": {"busy_timeout(10000)", "synchronous(FULL)"},
+		"_pragma": {"busy_timeout(10000)", "synchronous(FULL)", fmt.Sprintf("cache_size(-%d)", cache)},
 		"_txlock": {"immediate"},
 	})
 }
@@ -245,6 +246,10 @@ func create(ctx context.Context, path string) error {
 	}
 	return err
 }
+
+// cache is how many KiB of pages each connection keeps: beside it stands the system's
+// cache.
+const cache = 1000
 
 // readers is how many small queries run at the same time. More would each make a
 // connection, and compile its query anew.

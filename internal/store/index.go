@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	readers  = 4           // connections that read
-	maxLog   = 4 * claimed // bytes of the log that are kept when it begins anew
-	pageSize = 8 << 10     // of a new one: small shards waste less of it than of 4 KiB
+	readers   = 4           // connections that read
+	readCache = 512         // KiB of pages that each of those keeps: beside it stands the system's cache
+	maxLog    = 4 * claimed // bytes of the log that are kept when it begins anew
+	pageSize  = 8 << 10     // of a new one: small shards waste less of it than of 4 KiB
 )
 
 // index is node.db. Reads go through a few connections of their own and never
@@ -64,7 +65,7 @@ func (x *index) open(path string) (err error) {
 	if err := x.prepare(path); err != nil {
 		return err
 	}
-	if x.read, err = openSQLite(path, "query_only(1)"); err != nil {
+	if x.read, err = openSQLite(path, "query_only(1)", fmt.Sprintf("cache_size(-%d)", readCache)); err != nil {
 		return err
 	}
 	x.read.SetMaxOpenConns(readers)

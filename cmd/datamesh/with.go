@@ -31,10 +31,8 @@ func (c *cli) withCatalog(ctx context.Context, f func(api.Operations) error) err
 	return c.nodeOf(ctx, o, ofUser, f)
 }
 
-// anyUser, noNode and ofUser say whether a node will do that runs in the home.
+// anyUser and ofUser say whether a node will do that runs in the home.
 func anyUser(context.Context, *api.Client, node.Options) (bool, error) { return true, nil }
-
-func noNode(context.Context, *api.Client, node.Options) (bool, error) { return false, nil }
 
 func ofUser(ctx context.Context, running *api.Client, o node.Options) (bool, error) {
 	if several, err := o.Home.Several(); err != nil || !several {
@@ -139,17 +137,22 @@ func (c *cli) withPlugins(ctx context.Context, f func(api.Operations) error) err
 	if err != nil {
 		return err
 	}
-	return c.nodeOf(ctx, o, noNode, opened(o, f))
+	never := func(context.Context, *api.Client, node.Options) (bool, error) { return false, nil }
+	return c.nodeOf(ctx, o, never, opened(o, f))
 }
 
 // withList is withCatalog for what only reads the catalog: a client does that, whether
-// a node runs or not, as it would take both of them longer to pass each object on.
+// a node runs or not, as it would take both of them longer to pass each object on. Where
+// a member is named that it has to meet, a node is asked.
 func (c *cli) withList(ctx context.Context, f func(api.Operations) error) error {
 	o, err := c.options(node.Client, nil)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case len(o.Bootstrap) > 0:
+		return c.nodeOf(ctx, o, ofUser, f)
 	}
-	return c.nodeOf(ctx, o, noNode, f)
+	return c.asClient(ctx, o, f)
 }
 
 // withService runs f with the operations of the home's running node, and not

@@ -188,8 +188,8 @@ func (c *Cache) Run(ctx context.Context) {
 	c.disk.run(ctx)
 }
 
-// A Moment is when something was asked for: it is not kept if anything was forgotten
-// since, which it may be.
+// A Moment is when something was asked for, which is before the keys were that open it:
+// it is not kept if anything was forgotten since.
 type Moment int64
 
 // Moment returns the present one.
@@ -200,12 +200,12 @@ func (c *Cache) Moment() Moment {
 	return Moment(c.forgotten.Load())
 }
 
-// Frame returns the content of a frame, which is not to be changed.
-func (c *Cache) Frame(f Frame) ([]byte, bool) {
+// Frame returns the content of a frame, which is not to be changed, to whoever asked for
+// it at a moment.
+func (c *Cache) Frame(f Frame, asked Moment) ([]byte, bool) {
 	if c == nil {
 		return nil, false
 	}
-	asked := c.Moment()
 	if c.frames != nil {
 		if x, ok := c.frames.GetIfPresent(f.name()); ok && x.as == f {
 			tell(c.events.Found, Memory)
@@ -338,7 +338,7 @@ func (c *Cache) Forget(id datamesh.SegmentID, length int) {
 }
 
 // Lock forgets all that is open: the keys are not there any more. What is on the disk is
-// sealed, and stays.
+// sealed, and stays, but what waits to be written there.
 func (c *Cache) Lock() {
 	if c == nil || c.frames == nil {
 		return

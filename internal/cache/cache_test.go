@@ -112,7 +112,7 @@ func (w *world) add(s sample) {
 // has reports whether a frame is there, which must be the right one then.
 func (w *world) has(s sample) bool {
 	w.t.Helper()
-	text, ok := w.Frame(s.Frame)
+	text, ok := w.Frame(s.Frame, w.Moment())
 	if ok && !bytes.Equal(text, s.text) {
 		w.t.Fatal("the cache has other bytes")
 	}
@@ -174,7 +174,7 @@ func TestAFrameIsServedToWhoNamesItRightly(t *testing.T) {
 			w.add(s)
 			f := s.Frame
 			change(&f)
-			if _, ok := w.Frame(f); ok {
+			if _, ok := w.Frame(f, w.Moment()); ok {
 				t.Errorf("%s: another %s is served", name, what)
 			}
 		}
@@ -427,6 +427,14 @@ func TestWhatComesLateIsNotKept(t *testing.T) {
 	if !w.has(s) {
 		t.Error("what was asked for since is not kept")
 	}
+	asked := w.Moment()
+	w.Lock()
+	if _, ok := w.Frame(s.Frame, asked); !ok {
+		t.Error("what is sealed on the disk is gone")
+	}
+	if memory, _ := w.Usage(); memory != 0 {
+		t.Errorf("what comes from the disk then is kept: %d bytes", memory)
+	}
 }
 
 func TestNoCacheIsEmpty(t *testing.T) {
@@ -467,7 +475,7 @@ func TestTurns(t *testing.T) {
 			if done != nil {
 				defer done()
 			}
-			if _, ok := w.Frame(s.Frame); !ok {
+			if _, ok := w.Frame(s.Frame, w.Moment()); !ok {
 				fetched.Add(1)
 				if _, err := w.Open(s.Frame, slices.Clone(s.sealed), w.Moment()); err != nil {
 					t.Error(err)

@@ -247,8 +247,8 @@ func create(ctx context.Context, path string) error {
 	return err
 }
 
-// cache is how many KiB of pages each connection keeps: beside it stands the system's
-// cache.
+// cache is how many KiB of pages each connection of [Open] keeps at most: beside it
+// stands the system's cache.
 const cache = 1000
 
 // readers is how many small queries run at the same time. More would each make a
@@ -287,7 +287,7 @@ func (c *Catalog) check(ctx context.Context) error {
 
 func (c *Catalog) damaged(what string) error {
 	return errs.WithHint(errs.New(errs.Database, "the catalog %s is damaged: %s", c.path, what),
-		"copy the file to a safe place, then move it away: a new catalog is made, and what you stored can still be read by its ids")
+		"stop the node of this home, if one runs, and copy the file to a safe place, then move it away: a new catalog is made, and what you stored can still be read by its ids")
 }
 
 // classify gives an error of the database its kind.

@@ -110,7 +110,7 @@ func (c *Catalog) selection(q Query, m *matcher) selection {
 	rest := ` WHERE ` + strings.Join(where, ` AND `)
 	s := selection{`SELECT ` + c.columns + noFurther + `, row FROM object` + rest, one}
 	if c.aliases {
-		// The names beside the first are few: a join that begins with objects would look for each before it finds one.
+		// The names beside the first are taken to be few: a join that began with objects would look for those of each before the first row.
 		s.text += ` UNION ALL SELECT ` + c.columns + noFurther + `, row FROM (SELECT object.id, alias.name, size, tags, created, stored, type, mode, modified, pinned, row
 			FROM alias CROSS JOIN object USING (id)) AS object` + rest
 		s.args = append(s.args, one...)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -95,17 +96,30 @@ func (n *Node) look(ctx context.Context, l *link, keys *keyring.Ring) (*strays, 
 	if err != nil {
 		return nil, err
 	}
-	var list []datamesh.SegmentID
-	for _, s := range found.List {
-		list = append(list, s.Descriptor.Segment)
+	if err := n.knowSince(ctx, l, known, puts); err != nil {
+		return nil, err
 	}
+	var all, list []datamesh.SegmentID
+	for _, s := range found.List {
+		all = append(all, s.Descriptor.Segment)
+	}
+	is, err := isKnown(all)
+	if err != nil {
+		return nil, err
+	}
+	unknown := found.List[:0]
+	for i, s := range found.List {
+		if !is[i] {
+			unknown, list = append(unknown, s), append(list, all[i])
+		}
+	}
+	found.List = unknown
 	seen, err := n.catalog.SeeStrays(ctx, n.now(), list, found.Answered == found.Asked, isKnown)
 	step.At("node: cleanup: what is unknown is noted")
 	return &strays{found, seen}, err
 }
 
-// areKnown reports which segments, that members have said by now to have, are of an
-// object or of a put that has not ended.
+// areKnown reports which segments are of an object, or of a put that has not ended.
 func (n *Node) areKnown(ctx context.Context, known map[datamesh.ObjectID]catalog.Known, puts map[datamesh.SegmentID]bool, segments []datamesh.SegmentID) ([]bool, error) {
 	is := make([]bool, len(segments))
 	for i, segment := range segments {
@@ -116,14 +130,27 @@ func (n *Node) areKnown(ctx context.Context, known map[datamesh.ObjectID]catalog
 		// A manifest of what is deleted is looked at: it may have been brought back, unheard.
 		is[i] = puts[segment] || what != catalog.Unknown && known[datamesh.ObjectID(segment)] != catalog.Left
 	}
-	if !slices.Contains(is, false) {
-		return is, nil
+	return is, nil
+}
+
+// knowSince adds what puts of this home have begun to send since, or have ended. Kinds: as
+// those of look.
+func (n *Node) knowSince(ctx context.Context, l *link, known map[datamesh.ObjectID]catalog.Known, puts map[datamesh.SegmentID]bool) error {
+	now, err := n.journal.Segments() // before the catalog, here too
+	if err != nil {
+		return err
 	}
-	now, err := n.journal.Segments() // a put may have sent them since puts were read
-	for i, segment := range segments {
-		is[i] = is[i] || now[segment]
+	maps.Copy(puts, now)
+	all, err := n.catalog.KnownObjects(ctx)
+	if err != nil {
+		return err
 	}
-	return is, err
+	maps.DeleteFunc(all, func(id datamesh.ObjectID, _ catalog.Known) bool {
+		_, before := known[id]
+		return before
+	})
+	maps.Copy(known, all)
+	return n.knowParts(ctx, l, all)
 }
 
 // whatIs returns what is known of the object that a segment is of.
@@ -138,14 +165,16 @@ func (n *Node) whatIs(ctx context.Context, known map[datamesh.ObjectID]catalog.K
 	return what, err
 }
 
+// incomplete says that not all is known, and why.
+func incomplete(err error) error {
+	return errs.WithHint(errs.New(errs.Unavailable, "not all is known that the devices of this owner have stored, and so not what is left over: %w", err),
+		"see who answers, and try again then: datamesh peers")
+}
+
 // knowAll learns what all devices of the owner know, and of which segments that
 // consists. Kinds: Unavailable (some of it cannot be learnt), and those of the
 // catalog.
 func (n *Node) knowAll(ctx context.Context, l *link, keys *keyring.Ring) (map[datamesh.ObjectID]catalog.Known, error) {
-	incomplete := func(err error) error {
-		return errs.WithHint(errs.New(errs.Unavailable, "not all is known that the devices of this owner have stored, and so not what is left over: %w", err),
-			"see who answers, and try again then: datamesh peers")
-	}
 	if err := n.publish(ctx, l); err != nil {
 		return nil, incomplete(fmt.Errorf("what this home says is not in the mesh yet: %w", err))
 	}
@@ -166,7 +195,7 @@ func (n *Node) knowAll(ctx context.Context, l *link, keys *keyring.Ring) (map[da
 	for _, run := range learned.runs {
 		known[run] = catalog.Listed
 	}
-	if err := n.knowParts(ctx, l, known, incomplete); err != nil {
+	if err := n.knowParts(ctx, l, known); err != nil {
 		return nil, err
 	}
 	return known, n.catalog.KeepParts(ctx, func(id datamesh.ObjectID) bool {
@@ -209,7 +238,7 @@ func someAtOnce[T any](list []T, do func(int, T) error) error {
 // knowParts reads of which segments objects consist, once of each: that never
 // changes. One that cannot be read leaves what is known incomplete. Of one that is
 // deleted, or about to be, the words on its segments say as much.
-func (n *Node) knowParts(ctx context.Context, l *link, known map[datamesh.ObjectID]catalog.Known, incomplete func(error) error) error {
+func (n *Node) knowParts(ctx context.Context, l *link, known map[datamesh.ObjectID]catalog.Known) error {
 	var needed []datamesh.ObjectID
 	for id, what := range known {
 		if what < catalog.Left {

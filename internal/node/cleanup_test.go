@@ -383,11 +383,21 @@ func TestCleanupKeepsWhatPutsSendMeanwhile(t *testing.T) {
 			t.Fatal("no member has a segment of the put")
 		}
 	}
-	n := listed(func(segments []datamesh.SegmentID) ([]bool, error) {
-		return w.user.areKnown(t.Context(), known, puts, segments)
-	})
-	if n != 0 {
-		t.Errorf("%d segments of the put are taken for leftovers", n)
+	unknown := func() int {
+		t.Helper()
+		if err := w.user.knowSince(t.Context(), l, known, puts); err != nil {
+			t.Fatal(err)
+		}
+		return listed(func(segments []datamesh.SegmentID) ([]bool, error) {
+			return w.user.areKnown(t.Context(), known, puts, segments)
+		})
+	}
+	if n := unknown(); n != 0 {
+		t.Errorf("%d segments of a put on its way are taken for leftovers", n)
+	}
+	w.user.put(noise(6, 250_000), PutOptions{Name: "quick"})
+	if n := unknown(); n != 0 {
+		t.Errorf("%d segments of a put that has ended are taken for leftovers", n)
 	}
 }
 

@@ -247,14 +247,19 @@ func (o *Objects) say(ctx context.Context, all []*sentence, word func(*sentence)
 	if len(all) == 0 {
 		return nil
 	}
-	for _, s := range all {
-		o.Cache.Forget(s.d.Segment, s.d.Length)
-	}
 	return o.tellWords(ctx, all, word).err(ctx)
 }
 
-// tellWords is as say, and counts who has taken the word on each segment.
+// tellWords is as say, and counts who has taken the word on each segment. The cache
+// forgets them before, and after, as they may be read until the last has heard.
 func (o *Objects) tellWords(ctx context.Context, all []*sentence, word func(*sentence) *datamesh.Deletion) *tally {
+	forget := func() {
+		for _, s := range all {
+			o.Cache.Forget(s.d.Segment, s.d.Length)
+		}
+	}
+	forget()
+	defer forget()
 	view := o.net.View()
 	lists := map[datamesh.PeerID][]*datamesh.Deletion{}
 	keeps := map[datamesh.PeerID]map[datamesh.SegmentID]bool{}

@@ -58,6 +58,7 @@ type get struct {
 	asides sync.WaitGroup   // what goes on beside it
 	over   chan struct{}    // closed when nobody waits for probes any more
 	ids    []crypt.Identity // that open the manifest; nil: the user's
+	asked  cache.Moment     // when it began, before it asked for keys
 
 	mu     sync.Mutex // guards the rest
 	bad    []BadShard
@@ -65,7 +66,7 @@ type get struct {
 }
 
 func (o *Objects) newGet(ctx context.Context) *get {
-	return &get{o: o, ctx: ctx, over: make(chan struct{}), silent: map[datamesh.PeerID]bool{}}
+	return &get{o: o, ctx: ctx, over: make(chan struct{}), asked: o.Cache.Moment(), silent: map[datamesh.PeerID]bool{}}
 }
 
 func (g *get) run(ctx context.Context, id datamesh.ObjectID, open func(*format.Manifest) (io.Writer, int64, int64, error)) error {
@@ -126,10 +127,9 @@ func (g *get) index(ctx context.Context, id datamesh.ObjectID) (*cache.Object, e
 		return x, nil
 	}
 	g.ids = keys.Identities
-	asked := g.o.Cache.Moment()
 	x, err := g.readIndex(ctx, id)
 	if err == nil {
-		g.o.Cache.KeepObject(id, reader, x, asked)
+		g.o.Cache.KeepObject(id, reader, x, g.asked)
 	}
 	return x, err
 }

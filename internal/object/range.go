@@ -52,13 +52,13 @@ func (c *cut) frame(i int) cache.Frame {
 
 // look takes from the cache what is there, and has the frames from the first to the last
 // that are not there be fetched.
-func (c *cut) look(cached *cache.Cache) {
+func (c *cut) look(cached *cache.Cache, asked cache.Moment) {
 	c.lo, c.hi = 0, 0
 	for i := range c.texts {
 		if c.texts[i] != nil {
 			continue
 		}
-		if text, ok := cached.Frame(c.frame(i)); ok {
+		if text, ok := cached.Frame(c.frame(i), asked); ok {
 			c.texts[i] = text
 			continue
 		}
@@ -157,7 +157,7 @@ func (g *get) readCuts(ctx context.Context, cuts []*cut, peers []datamesh.PeerID
 // look takes from the cache what is there, and returns the first cut that is not whole.
 func (g *get) look(cuts []*cut) (first *cut) {
 	for _, c := range cuts {
-		if c.look(g.o.Cache); first == nil && c.hi > 0 {
+		if c.look(g.o.Cache, g.asked); first == nil && c.hi > 0 {
 			first = c
 		}
 	}
@@ -170,7 +170,6 @@ func (g *get) fetchCuts(ctx context.Context, cuts []*cut, peers []datamesh.PeerI
 		b, buf = buf[:n:n], buf[n:]
 		return b
 	}
-	asked := g.o.Cache.Moment()
 	group, gctx := errgroup.WithContext(ctx)
 	fetch := func(c *cut, p *part, room []byte, take func([]byte)) {
 		group.Go(func() error {
@@ -208,14 +207,14 @@ func (g *get) fetchCuts(ctx context.Context, cuts []*cut, peers []datamesh.PeerI
 		return err
 	}
 	for i, c := range cuts {
-		if err := c.open(g.o.Cache, sealed[i], asked); err != nil {
+		if err := c.open(g.o.Cache, sealed[i], g.asked); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// open opens the frames that were fetched, and asked for at a moment.
+// open opens the frames that were fetched.
 func (c *cut) open(cached *cache.Cache, sealed []byte, asked cache.Moment) (err error) {
 	for i := c.lo; i < c.hi; i++ {
 		n := min(crypt.FrameLen, len(sealed))

@@ -287,7 +287,7 @@ func (c *Catalog) check(ctx context.Context) error {
 
 func (c *Catalog) damaged(what string) error {
 	return errs.WithHint(errs.New(errs.Database, "the catalog %s is damaged: %s", c.path, what),
-		"stop the node of this home, if one runs, and copy the file to a safe place, then move it away: a new catalog is made, and what you stored can still be read by its ids")
+		"copy the file to a safe place, then move it away while no node of this home runs: a new catalog is made, and what you stored can still be read by its ids")
 }
 
 // classify gives an error of the database its kind.

@@ -47,9 +47,25 @@ func newMuxer() *yamux.Transport {
 	return &mux
 }
 
-// newHost makes the libp2p host: TCP with TLS 1.3 first, which costs a third
-// of QUIC's processor time, and QUIC second.
-func newHost(cfg Config) (host.Host, error) {
+// portTries is how often a port is chosen, until nobody else takes it first.
+const portTries = 8
+
+// newHost makes the libp2p host. A port of its own choice was free a moment
+// before it listens there: if that is over, it chooses another.
+func newHost(cfg Config) (host.Host, error) { return retryPort(cfg, makeHost) }
+
+func retryPort(cfg Config, start func(Config) (host.Host, error)) (h host.Host, err error) {
+	for range portTries {
+		if h, err = start(cfg); err == nil || cfg.Role != ring.Storage || cfg.Port != 0 {
+			break
+		}
+	}
+	return h, err
+}
+
+// makeHost makes a host with TCP and TLS 1.3 first, which costs a third of
+// QUIC's processor time, and QUIC second.
+func makeHost(cfg Config) (host.Host, error) {
 	key, err := crypto.UnmarshalEd25519PrivateKey(cfg.Key)
 	if err != nil {
 		return nil, errs.New(errs.KeyManagement, "node key: %w", err)
@@ -81,7 +97,7 @@ func newHost(cfg Config) (host.Host, error) {
 	if cfg.Role != ring.Storage {
 		return wrapHost(libp2p.New(append(opts, libp2p.NoListenAddrs)...))
 	}
-	addrs, err := listenAddrs(cfg.Listen, cfg.Port)
+	addrs, port, err := listenAddrs(cfg.Listen, cfg.Port)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +108,17 @@ func newHost(cfg Config) (host.Host, error) {
 	if len(announced) > 0 {
 		opts = append(opts, libp2p.AddrsFactory(func([]ma.Multiaddr) []ma.Multiaddr { return announced }))
 	}
-	return wrapHost(libp2p.New(append(opts, libp2p.ListenAddrStrings(addrs...))...))
+	h, err := wrapHost(libp2p.New(append(opts, libp2p.ListenAddrStrings(addrs...))...))
+	if err != nil {
+		return nil, err
+	}
+	if len(h.Network().ListenAddresses()) < len(addrs) { // libp2p is content with one
+		if err := h.Close(); err != nil {
+			return nil, errs.New(errs.Network, "close libp2p: %w", err)
+		}
+		return nil, portTaken(port)
+	}
+	return h, nil
 }
 
 func wrapHost(h host.Host, err error) (host.Host, error) {
@@ -105,33 +131,49 @@ func wrapHost(h host.Host, err error) (host.Host, error) {
 // ErrPortTaken says that another socket of this machine has the port.
 var ErrPortTaken = errors.New("it is in use")
 
+func portTaken(port int) error {
+	return errs.WithHint(errs.New(errs.Configuration, "port %d: %w", port, ErrPortTaken),
+		"stop what uses it, or choose another with --port")
+}
+
 // listenAddrs returns the multiaddrs for TCP and QUIC on one port, which it
 // makes sure is free, or chooses.
-func listenAddrs(ips []netip.Addr, port int) ([]string, error) {
+func listenAddrs(ips []netip.Addr, port int) ([]string, int, error) {
 	var addrs []string
 	for _, ip := range ips {
-		l, err := net.Listen("tcp", netip.AddrPortFrom(ip, uint16(port)).String())
+		free, err := freePort(ip, port)
 		if errors.Is(err, syscall.EADDRINUSE) {
-			return nil, errs.WithHint(errs.New(errs.Configuration, "port %d: %w", port, ErrPortTaken),
-				"stop what uses it, or choose another with --port")
+			return nil, 0, portTaken(free)
 		}
 		if err != nil && len(ips) > 1 && ip.Is6() {
 			continue // a machine without IPv6
 		}
 		if err != nil {
-			return nil, errs.New(errs.Configuration, "listen on %s: %w", ip, err)
+			return nil, 0, errs.New(errs.Configuration, "listen on %s: %w", ip, err)
 		}
-		port = l.Addr().(*net.TCPAddr).Port
-		if err := l.Close(); err != nil {
-			return nil, errs.New(errs.Network, "listen on %s: %w", ip, err)
-		}
+		port = free
 		family := "ip4"
 		if ip.Is6() {
 			family = "ip6"
 		}
 		addrs = append(addrs, fmt.Sprintf("/%s/%s/tcp/%d", family, ip, port), fmt.Sprintf("/%s/%s/udp/%d/quic-v1", family, ip, port))
 	}
-	return addrs, nil
+	return addrs, port, nil
+}
+
+// freePort returns the port, or one that it chooses, if both TCP and UDP could
+// listen there.
+func freePort(ip netip.Addr, port int) (int, error) {
+	tcp, err := net.Listen("tcp", netip.AddrPortFrom(ip, uint16(port)).String())
+	if err != nil {
+		return port, err
+	}
+	port = tcp.Addr().(*net.TCPAddr).Port
+	udp, err := net.ListenPacket("udp", netip.AddrPortFrom(ip, uint16(port)).String())
+	if err != nil {
+		return port, errors.Join(err, tcp.Close())
+	}
+	return port, errors.Join(udp.Close(), tcp.Close())
 }
 
 func parseAddrs(texts []string) ([]ma.Multiaddr, error) {
@@ -147,7 +189,7 @@ func parseAddrs(texts []string) ([]ma.Multiaddr, error) {
 
 // CheckPort tells whether a node could listen on a port. Kind: Configuration.
 func CheckPort(ips []netip.Addr, port int) error {
-	_, err := listenAddrs(ips, port)
+	_, _, err := listenAddrs(ips, port)
 	return err
 }
 

@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"net"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"datamesh/internal/ring"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/libp2p/go-libp2p/core/host"
 )
 
 // refused starts a node that must fail, and returns its error.
@@ -128,28 +130,64 @@ func TestAddressThatIsNoneIsRefused(t *testing.T) {
 }
 
 func TestPortInUseIsSaid(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer tcp.Close()
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer udp.Close()
 	cfg := first(t)
-	cfg.Port = l.Addr().(*net.TCPAddr).Port
-	refused(t, t.Context(), cfg, errs.Configuration)
+	for _, port := range []int{tcp.Addr().(*net.TCPAddr).Port, udp.LocalAddr().(*net.UDPAddr).Port} {
+		cfg.Port = port
+		refused(t, t.Context(), cfg, errs.Configuration)
+	}
 }
 
 func TestPortIsTheOneAskedFor(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	cfg := first(t)
-	cfg.Port = l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
+	for { // until no other process takes the port first
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Port = l.Addr().(*net.TCPAddr).Port
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		n, err := New(t.Context(), cfg)
+		if errors.Is(err, ErrPortTaken) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stop(t, n)
+		if n.Port() != cfg.Port {
+			t.Errorf("port %d, want %d", n.Port(), cfg.Port)
+		}
+		return
 	}
-	if got := start(t, cfg).Port(); got != cfg.Port {
-		t.Errorf("port %d, want %d", got, cfg.Port)
+}
+
+func TestPortThatIsTakenIsChosenAnew(t *testing.T) {
+	taken := 0
+	take := func(Config) (host.Host, error) {
+		if taken++; taken < portTries {
+			return nil, portTaken(4001)
+		}
+		return nil, nil
+	}
+	if _, err := retryPort(storage(t), take); err != nil {
+		t.Errorf("the last port was free: %v", err)
+	}
+	cfg := storage(t)
+	cfg.Port, taken = 4001, 0
+	if _, err := retryPort(cfg, take); !errors.Is(err, ErrPortTaken) || taken != 1 {
+		t.Errorf("the port asked for was taken: %v, tried %d times", err, taken)
 	}
 }
 

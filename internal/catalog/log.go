@@ -207,19 +207,29 @@ func (c *Catalog) Device(ctx context.Context) (id DeviceID, err error) {
 // that is held around a call of the catalog. It may be called twice for one record.
 type Seal func(device DeviceID, seq, base uint64, block *format.LogBlock) ([]byte, error)
 
-// Unsent returns one of this device's records that the mesh is not known to have,
-// and its number: one that takes the place of others if there is any, else the
-// first. It makes one of what was said since the last, if there is anything. The
-// bytes of a number are the same for ever. It returns nil if all is in the mesh.
-func (c *Catalog) Unsent(ctx context.Context, seal Seal) (seq uint64, record []byte, err error) {
+// An Outgoing is one of this device's records that the mesh is not known to have.
+type Outgoing struct {
+	Seq   uint64 // its number
+	Bytes []byte // the same for ever
+	Last  bool   // nothing else that was said before waits to be sent
+}
+
+// Unsent returns a record that the mesh is not known to have: one that takes the
+// place of others if there is any, else the first. It makes one of what was said
+// since the last, if there is anything. It returns nil if all is in the mesh.
+func (c *Catalog) Unsent(ctx context.Context, seal Seal) (out *Outgoing, err error) {
 	var waits bool // mostly nothing does, since others have sent it: to see that nobody must wait for who writes
 	err = c.row(ctx, `SELECT EXISTS (SELECT 1 FROM record WHERE acked = 0) OR EXISTS (SELECT 1 FROM change WHERE run IS NULL AND record IS NULL)`).Scan(&waits)
 	if err != nil || !waits {
-		return 0, nil, c.classify(ctx, err)
+		return nil, c.classify(ctx, err)
 	}
 	err = c.write(ctx, func(tx *writing) error {
-		seq, record = 0, nil
-		err := tx.row([]any{&seq, &record}, `SELECT seq, bytes FROM record WHERE acked = 0 ORDER BY base DESC, seq LIMIT 1`)
+		out = nil
+		var o Outgoing
+		err := tx.row([]any{&o.Seq, &o.Bytes}, `SELECT seq, bytes FROM record WHERE acked = 0 ORDER BY base DESC, seq LIMIT 1`)
+		if err == nil {
+			out = &o
+		}
 		if !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
@@ -239,16 +249,21 @@ func (c *Catalog) Unsent(ctx context.Context, seal Seal) (seq uint64, record []b
 			block.Changes, last = append(block.Changes, change), n
 			return err
 		}, `SELECT n, body FROM change WHERE run IS NULL AND record IS NULL ORDER BY n`)
+		o.Last = err == nil
 		if err != nil && !errors.Is(err, errEnough) || len(block.Changes) == 0 {
 			return err
 		}
-		if seq, record, err = tx.newRecord(0, block, seal); err != nil {
+		if o.Seq, o.Bytes, err = tx.newRecord(0, block, seal); err != nil {
 			return err
 		}
-		_, err = tx.exec(`UPDATE change SET record = ? WHERE run IS NULL AND record IS NULL AND n <= ?`, int64(seq), last)
+		out = &o
+		_, err = tx.exec(`UPDATE change SET record = ? WHERE run IS NULL AND record IS NULL AND n <= ?`, int64(o.Seq), last)
 		return err
 	})
-	return seq, record, err
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 var errEnough = errors.New("enough")

@@ -80,11 +80,11 @@ func (c *cloud) send(d *catalog.Catalog) {
 	c.t.Helper()
 	ctx := c.t.Context()
 	for {
-		seq, sealed, err := d.Unsent(ctx, seal)
+		out, err := d.Unsent(ctx, seal)
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		if sealed == nil {
+		if out == nil {
 			merge, err := d.Due(ctx, false)
 			if err != nil {
 				c.t.Fatal(err)
@@ -99,14 +99,14 @@ func (c *cloud) send(d *catalog.Catalog) {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		r := record{device: device, seq: seq}
-		rest := bytes.SplitN(sealed, []byte(" "), 2)
+		r := record{device: device, seq: out.Seq}
+		rest := bytes.SplitN(out.Bytes, []byte(" "), 2)
 		fmt.Sscan(string(rest[0]), &r.base)
 		r.sealed = string(rest[1])
 		if c.take(r) {
-			_, err = d.Refused(ctx, device, seq)
+			_, err = d.Refused(ctx, device, out.Seq)
 		} else {
-			err = d.Sent(ctx, device, seq)
+			err = d.Sent(ctx, device, out.Seq)
 		}
 		if err != nil {
 			c.t.Fatal(err)

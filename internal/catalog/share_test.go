@@ -255,19 +255,19 @@ func learn(t *testing.T, from, to *Catalog) {
 	t.Helper()
 	for {
 		var changes []format.Change
-		seq, record, err := from.Unsent(t.Context(), func(_ DeviceID, _, _ uint64, block *format.LogBlock) ([]byte, error) {
+		out, err := from.Unsent(t.Context(), func(_ DeviceID, _, _ uint64, block *format.LogBlock) ([]byte, error) {
 			text, err := format.EncodeBlock(block)
 			changes = block.Changes
 			return text, err
 		})
 		must(t, err)
-		if record == nil {
+		if out == nil {
 			return
 		}
 		device, err := from.Device(context.Background())
 		must(t, err)
 		_, err = to.Learn(t.Context(), device, changes)
 		must(t, err)
-		must(t, from.Sent(t.Context(), device, seq))
+		must(t, from.Sent(t.Context(), device, out.Seq))
 	}
 }

@@ -126,7 +126,7 @@ func TestChainsOfSuccessors(t *testing.T) {
 func said(t *testing.T, c *Catalog) (all []format.Change) {
 	t.Helper()
 	for {
-		seq, record, err := c.Unsent(t.Context(), func(_ DeviceID, _, _ uint64, block *format.LogBlock) ([]byte, error) {
+		out, err := c.Unsent(t.Context(), func(_ DeviceID, _, _ uint64, block *format.LogBlock) ([]byte, error) {
 			text, err := format.EncodeBlock(block)
 			if err == nil {
 				block, err = format.DecodeBlock(text)
@@ -137,12 +137,12 @@ func said(t *testing.T, c *Catalog) (all []format.Change) {
 			return text, err
 		})
 		must(t, err)
-		if record == nil {
+		if out == nil {
 			return all
 		}
 		device, err := c.Device(t.Context())
 		must(t, err)
-		must(t, c.Sent(t.Context(), device, seq))
+		must(t, c.Sent(t.Context(), device, out.Seq))
 	}
 }
 

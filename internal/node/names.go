@@ -28,11 +28,11 @@ func (n *Node) publish(ctx context.Context, l *link) error {
 	if l.net == nil {
 		return nil // the names are as safe as the objects
 	}
-	if err := n.send(ctx, l); err != nil {
-		return err
+	sent, err := n.send(ctx, l)
+	if sent {
+		n.compactSoon(l)
 	}
-	n.compactSoon(l)
-	return nil
+	return err
 }
 
 // compactSoon has the log compacted while the user goes on. When a command ends
@@ -63,24 +63,52 @@ func (n *Node) Publish(ctx context.Context) (*Published, error) {
 	return &p, nil
 }
 
-// send sends the mesh what it does not have of the catalog's log. If it has room
-// for no more, it is given a summary of what it has first.
-func (n *Node) send(ctx context.Context, l *link) error {
-	n.publishing.Lock() // whoever has waited here mostly finds that its change was sent with others
-	defer n.publishing.Unlock()
+// send has the mesh keep what the catalog has said until now, and reports whether
+// this call has sent it: who waits for its turn to send mostly finds that others
+// have done so.
+func (n *Node) send(ctx context.Context, l *link) (sent bool, err error) {
+	ticket := n.publishing.ask()
+	for {
+		known, changed := n.publishing.known()
+		if known >= ticket {
+			return false, nil
+		}
+		select {
+		case n.publishing.turn <- struct{}{}:
+			defer func() { <-n.publishing.turn }()
+			return true, n.sendUntil(ctx, l, ticket)
+		case <-changed:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+}
+
+// sendUntil sends the mesh what it does not have of the catalog's log, until it has
+// what a ticket is for. If it has room for no more, it is given a summary of what it
+// has first.
+func (n *Node) sendUntil(ctx context.Context, l *link, ticket uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, publishTime)
 	defer cancel()
 	for {
-		_, record, err := n.catalog.Unsent(ctx, n.sealer(l))
-		if err != nil || record == nil {
+		asked := n.publishing.asked()
+		record, err := n.catalog.Unsent(ctx, n.sealer(l))
+		if err != nil {
 			return err
 		}
-		r, err := format.DecodeRecord(record)
+		if record == nil {
+			n.publishing.tell(asked)
+			return nil
+		}
+		r, err := format.DecodeRecord(record.Bytes)
 		if err != nil {
 			return err
 		}
 		switch err = l.objects.PutRecord(ctx, r); {
 		case err == nil:
+			if record.Last {
+				n.publishing.tell(asked) // they need not wait until it is noted
+			}
 			err = n.catalog.Sent(context.WithoutCancel(ctx), r.Device, r.Seq)
 		case errors.Is(err, errs.Exists):
 			err = n.refused(ctx, r)
@@ -92,6 +120,9 @@ func (n *Node) send(ctx context.Context, l *link) error {
 		}
 		if err != nil {
 			return err
+		}
+		if known, _ := n.publishing.known(); known >= ticket {
+			return nil
 		}
 	}
 }
@@ -171,7 +202,7 @@ func (n *Node) compact(ctx context.Context, l *link) error {
 		if err := n.makeRun(ctx, l, merge); err != nil {
 			return err
 		}
-		if err := n.send(ctx, l); err != nil {
+		if _, err := n.send(ctx, l); err != nil {
 			return err
 		}
 	}

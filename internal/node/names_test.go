@@ -1,9 +1,11 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -153,6 +155,63 @@ func TestNamesThatCouldNotBeSentAreSentLater(t *testing.T) {
 	}
 	if n := user.records(); n != 2 {
 		t.Errorf("%d records, want 2", n)
+	}
+}
+
+// Puts at once share what they send: each ends when another home of the user can
+// know its name, and not before.
+func TestNamesAreInTheMeshWhenTheirPutsEnd(t *testing.T) {
+	first := bootstrap(t, home(t))
+	h, other := home(t), home(t)
+	user := open(t, through(t, h, Client, first))
+	user.put(noise(1, 100), PutOptions{Name: "first"})
+	carry(t, h, other)
+	second := open(t, through(t, other, Client, first))
+	var learning sync.Mutex
+	knows := func(name string) bool {
+		learning.Lock()
+		defer learning.Unlock()
+		second.news()
+		list, err := listOf(t, second.Node)
+		return err == nil && slices.ContainsFunc(list.Objects, func(o Object) bool { return o.Name == name })
+	}
+	var group sync.WaitGroup
+	for i := range 12 {
+		group.Go(func() {
+			for j := range 6 {
+				name := fmt.Sprint(i, " ", j)
+				user.put(noise(byte(j), 100), PutOptions{Name: name})
+				if !knows(name) {
+					t.Errorf("the put of %q has ended, and the mesh does not know the name", name)
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+// Who waits for others to send gives up when its context ends, and whoever comes
+// next sends.
+func TestWhoWaitsToSendMayGiveUp(t *testing.T) {
+	first := bootstrap(t, home(t))
+	user := open(t, through(t, home(t), Client, first))
+	user.put(noise(1, 100), PutOptions{Name: "first"})
+	if err := user.catalog.Add(t.Context(), entryOf(1, "second")); err != nil {
+		t.Fatal(err)
+	}
+	l, _ := user.objects()
+	user.publishing.turn <- struct{}{} // somebody sends
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if sent, err := user.send(ctx, l); sent || !errors.Is(err, context.Canceled) {
+		t.Errorf("sent %t, %v", sent, err)
+	}
+	<-user.publishing.turn
+	if sent, err := user.send(t.Context(), l); !sent || err != nil {
+		t.Errorf("sent %t, %v", sent, err)
+	}
+	if n := user.records(); n != 2 {
+		t.Errorf("the mesh has %d records, want 2", n)
 	}
 }
 

@@ -83,7 +83,7 @@ type Node struct {
 
 	deleting   sync.Mutex // held while an object is deleted or brought back
 	cleaning   sync.Mutex // held while strays are looked for
-	publishing sync.Mutex // held while the mesh is sent what the catalog says
+	publishing *tickets   // of those who wait that the mesh knows what the catalog says
 	compacting sync.Mutex // held while that is made shorter
 	posting    sync.Mutex // held while it is sent the card and the letters of this home
 
@@ -151,7 +151,7 @@ func (o Options) user() config.User {
 func newNode(o Options, cat *catalog.Catalog) *Node {
 	o.User = o.user()
 	n := &Node{opt: o, home: o.Home, user: o.User, secrets: cmp.Or(o.Keys, keyring.At(o.User.Identity())), log: o.Log, catalog: cat,
-		journal: object.NewJournal(o.User.Puts(), o.Config.Put.Resume), metrics: metrics.New(), started: time.Now(), now: time.Now}
+		publishing: newTickets(), journal: object.NewJournal(o.User.Puts(), o.Config.Put.Resume), metrics: metrics.New(), started: time.Now(), now: time.Now}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	return n
 }

@@ -4,6 +4,8 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -416,4 +418,22 @@ func TestPowerCutAtEachStepOfASuccession(t *testing.T) {
 		}
 		next.reads(t, after.ID, noisy(2, 100))
 	}
+}
+
+// printed returns the document of a command. A bad state, such as that no node
+// runs, is an error after it.
+func printed(t *testing.T, home string, args []string) (document any) {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := command(t, home, append(args, "--json")...)
+	cmd.Env = append(cmd.Env, "XDG_CONFIG_HOME="+filepath.Join(home, "xdg")) // where units of the user are
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(out, &document); err != nil {
+		t.Fatalf("%v: %v in %q: %s", args, err, out, &stderr)
+	}
+	return document
 }

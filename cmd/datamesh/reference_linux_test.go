@@ -6,14 +6,12 @@ package main
 import (
 	"bytes"
 	"encoding"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -519,24 +517,6 @@ func TestDocumentedJSONIsWhatCommandsPrint(t *testing.T) {
 			t.Errorf("%s: it is asked for: %v; in notAsked: %v", name, asked[name], !asked[name])
 		}
 	}
-}
-
-// printed returns the document of a command. A bad state, such as that no node
-// runs, is an error after it.
-func printed(t *testing.T, home string, args []string) (document any) {
-	t.Helper()
-	var stderr bytes.Buffer
-	cmd := command(t, home, append(args, "--json")...)
-	cmd.Env = append(cmd.Env, "XDG_CONFIG_HOME="+filepath.Join(home, "xdg")) // where units of the user are
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(out, &document); err != nil {
-		t.Fatalf("%v: %v in %q: %s", args, err, out, &stderr)
-	}
-	return document
 }
 
 // undocumented returns what is wrong with a value below a prefix, by the kinds

@@ -75,6 +75,49 @@ func seal(device catalog.DeviceID, seq, base uint64, block *format.LogBlock) ([]
 	return append(fmt.Appendf(nil, "%d ", base), sealed...), err
 }
 
+// Of what is to be sent one record is said to be the last: that in which all else is
+// that was said until then.
+func TestLastOfWhatIsToBeSent(t *testing.T) {
+	c := open(t, filepath.Join(t.TempDir(), "user.db"))
+	add := func(n byte, name string) {
+		t.Helper()
+		if err := c.Add(t.Context(), entry(n, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sent := func(out *catalog.Outgoing) {
+		t.Helper()
+		device, err := c.Device(t.Context())
+		if err == nil {
+			err = c.Sent(t.Context(), device, out.Seq)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := func(last bool) *catalog.Outgoing {
+		t.Helper()
+		out, err := c.Unsent(t.Context(), seal)
+		if err != nil || out == nil || out.Last != last {
+			t.Fatalf("got %+v, %v, want one that is the last: %t", out, err, last)
+		}
+		return out
+	}
+	add(1, "one")
+	next(true)          // is not sent
+	add(2, "two")       // is not in it
+	sent(next(false))   // the same again
+	sent(next(true))    // with two
+	for n := range 40 { // more than one record has
+		add(byte(3+n), strings.Repeat("n", 1000)+fmt.Sprint(n))
+	}
+	sent(next(false))
+	sent(next(true))
+	if out, err := c.Unsent(t.Context(), seal); out != nil || err != nil {
+		t.Errorf("got %+v, %v, want nothing", out, err)
+	}
+}
+
 // send sends what a device has said to the mesh, and makes runs of it.
 func (c *cloud) send(d *catalog.Catalog) {
 	c.t.Helper()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 
@@ -50,22 +51,52 @@ func newMuxer() *yamux.Transport {
 // portTries is how often a port is chosen, until nobody else takes it first.
 const portTries = 8
 
-// newHost makes the libp2p host. A port of its own choice was free a moment
-// before it listens there: if that is over, it chooses another.
-func newHost(cfg Config) (host.Host, error) { return retryPort(cfg, makeHost) }
-
-func retryPort(cfg Config, start func(Config) (host.Host, error)) (h host.Host, err error) {
-	for range portTries {
-		if h, err = start(cfg); err == nil || cfg.Role != ring.Storage || cfg.Port != 0 {
-			break
+// newHost makes the libp2p host, which listens if it is of a storage node. A port
+// of its own choice was free a moment before: if that is over, it chooses another.
+func newHost(cfg Config) (host.Host, error) {
+	if cfg.Role != ring.Storage {
+		return makeHost(cfg)
+	}
+	if cfg.Port == 0 {
+		for range portTries {
+			if h, err := listen(cfg, true); !errors.Is(err, ErrPortTaken) {
+				return h, err
+			}
 		}
 	}
-	return h, err
+	return listen(cfg, false)
 }
 
-// makeHost makes a host with TCP and TLS 1.3 first, which costs a third of
-// QUIC's processor time, and QUIC second.
+// listen makes a host that listens at all addresses, or, if that is not asked for,
+// by TCP at one of them at least.
+func listen(cfg Config, all bool) (host.Host, error) {
+	addrs, port, err := listenAddrs(cfg.Listen, cfg.Port)
+	if err != nil {
+		return nil, err
+	}
+	h, err := makeHost(cfg)
+	if err != nil {
+		return nil, err
+	}
+	err = h.Network().Listen(addrs...) // nil if one of them was free
+	got := h.Network().ListenAddresses()
+	if len(got) == len(addrs) || !all && slices.ContainsFunc(got, isTCP) {
+		return h, nil
+	}
+	taken := portTaken(port, err)
+	if err := h.Close(); err != nil {
+		return nil, errs.New(errs.Network, "close libp2p: %w", err)
+	}
+	return nil, taken
+}
+
+// makeHost makes a host that does not listen yet: TCP with TLS 1.3 first, which
+// costs a third of QUIC's processor time, and QUIC second.
 func makeHost(cfg Config) (host.Host, error) {
+	announced, err := parseAddrs(cfg.Announce)
+	if err != nil {
+		return nil, err
+	}
 	key, err := crypto.UnmarshalEd25519PrivateKey(cfg.Key)
 	if err != nil {
 		return nil, errs.New(errs.KeyManagement, "node key: %w", err)
@@ -93,35 +124,12 @@ func makeHost(cfg Config) (host.Host, error) {
 		libp2p.DisableMetrics(),
 		libp2p.UserAgent(cfg.Agent),
 		libp2p.ProtocolVersion("/datamesh/1"),
-	}
-	if cfg.Role != ring.Storage {
-		return wrapHost(libp2p.New(append(opts, libp2p.NoListenAddrs)...))
-	}
-	addrs, port, err := listenAddrs(cfg.Listen, cfg.Port)
-	if err != nil {
-		return nil, err
-	}
-	announced, err := parseAddrs(cfg.Announce)
-	if err != nil {
-		return nil, err
+		libp2p.NoListenAddrs,
 	}
 	if len(announced) > 0 {
 		opts = append(opts, libp2p.AddrsFactory(func([]ma.Multiaddr) []ma.Multiaddr { return announced }))
 	}
-	h, err := wrapHost(libp2p.New(append(opts, libp2p.ListenAddrStrings(addrs...))...))
-	if err != nil {
-		return nil, err
-	}
-	if len(h.Network().ListenAddresses()) < len(addrs) { // libp2p is content with one
-		if err := h.Close(); err != nil {
-			return nil, errs.New(errs.Network, "close libp2p: %w", err)
-		}
-		return nil, portTaken(port)
-	}
-	return h, nil
-}
-
-func wrapHost(h host.Host, err error) (host.Host, error) {
+	h, err := libp2p.New(opts...)
 	if err != nil {
 		return nil, errs.New(errs.Network, "start libp2p: %w", err)
 	}
@@ -131,19 +139,28 @@ func wrapHost(h host.Host, err error) (host.Host, error) {
 // ErrPortTaken says that another socket of this machine has the port.
 var ErrPortTaken = errors.New("it is in use")
 
-func portTaken(port int) error {
-	return errs.WithHint(errs.New(errs.Configuration, "port %d: %w", port, ErrPortTaken),
-		"stop what uses it, or choose another with --port")
+// portTaken returns that error, with what libp2p says, if anything.
+func portTaken(port int, cause error) error {
+	err := errs.New(errs.Configuration, "port %d: %w", port, ErrPortTaken)
+	if cause != nil {
+		err = errs.New(errs.Configuration, "port %d: %w: %w", port, ErrPortTaken, cause)
+	}
+	return errs.WithHint(err, "stop what uses it, or choose another with --port")
 }
 
-// listenAddrs returns the multiaddrs for TCP and QUIC on one port, which it
-// makes sure is free, or chooses.
-func listenAddrs(ips []netip.Addr, port int) ([]string, int, error) {
-	var addrs []string
+// listenAddrs returns the multiaddrs for TCP and QUIC on one port, of which it
+// makes sure that TCP can have it, or chooses it.
+func listenAddrs(ips []netip.Addr, port int) ([]ma.Multiaddr, int, error) {
+	var addrs []ma.Multiaddr
+	ips = distinct(ips)
 	for _, ip := range ips {
-		free, err := freePort(ip, port)
-		if errors.Is(err, syscall.EADDRINUSE) {
-			return nil, 0, portTaken(free)
+		family := "4"
+		if ip.Is6() {
+			family = "6"
+		}
+		l, err := net.Listen("tcp"+family, netip.AddrPortFrom(ip, uint16(port)).String())
+		if isInUse(err) {
+			return nil, 0, portTaken(port, nil)
 		}
 		if err != nil && len(ips) > 1 && ip.Is6() {
 			continue // a machine without IPv6
@@ -151,29 +168,40 @@ func listenAddrs(ips []netip.Addr, port int) ([]string, int, error) {
 		if err != nil {
 			return nil, 0, errs.New(errs.Configuration, "listen on %s: %w", ip, err)
 		}
-		port = free
-		family := "ip4"
-		if ip.Is6() {
-			family = "ip6"
+		port = l.Addr().(*net.TCPAddr).Port
+		if err := l.Close(); err != nil {
+			return nil, 0, errs.New(errs.Network, "listen on %s: %w", ip, err)
 		}
-		addrs = append(addrs, fmt.Sprintf("/%s/%s/tcp/%d", family, ip, port), fmt.Sprintf("/%s/%s/udp/%d/quic-v1", family, ip, port))
+		for _, transport := range []string{"tcp/%d", "udp/%d/quic-v1"} {
+			a, err := ma.NewMultiaddr(fmt.Sprintf("/ip%s/%s/"+transport, family, ip, port))
+			if err != nil {
+				return nil, 0, errs.New(errs.Configuration, "listen on %s: %w", ip, err)
+			}
+			addrs = append(addrs, a)
+		}
 	}
 	return addrs, port, nil
 }
 
-// freePort returns the port, or one that it chooses, if both TCP and UDP could
-// listen there.
-func freePort(ip netip.Addr, port int) (int, error) {
-	tcp, err := net.Listen("tcp", netip.AddrPortFrom(ip, uint16(port)).String())
-	if err != nil {
-		return port, err
+// distinct returns the addresses without those that others have already: libp2p
+// cannot listen where it does.
+func distinct(ips []netip.Addr) (all []netip.Addr) {
+	for _, ip := range ips {
+		every := netip.IPv4Unspecified()
+		if ip.Is6() {
+			every = netip.IPv6Unspecified()
+		}
+		if !slices.Contains(all, ip) && (ip == every || !slices.Contains(ips, every)) {
+			all = append(all, ip)
+		}
 	}
-	port = tcp.Addr().(*net.TCPAddr).Port
-	udp, err := net.ListenPacket("udp", netip.AddrPortFrom(ip, uint16(port)).String())
-	if err != nil {
-		return port, errors.Join(err, tcp.Close())
-	}
-	return port, errors.Join(udp.Close(), tcp.Close())
+	return all
+}
+
+// isInUse reports whether an error is that of an address that another socket has.
+func isInUse(err error) bool {
+	const windows = syscall.Errno(10048) // WSAEADDRINUSE, which syscall has no name for
+	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, windows)
 }
 
 func parseAddrs(texts []string) ([]ma.Multiaddr, error) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +18,6 @@ import (
 	"datamesh/internal/ring"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/libp2p/go-libp2p/core/host"
 )
 
 // refused starts a node that must fail, and returns its error.
@@ -130,20 +131,55 @@ func TestAddressThatIsNoneIsRefused(t *testing.T) {
 }
 
 func TestPortInUseIsSaid(t *testing.T) {
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tcp.Close()
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer udp.Close()
+	defer l.Close()
 	cfg := first(t)
-	for _, port := range []int{tcp.Addr().(*net.TCPAddr).Port, udp.LocalAddr().(*net.UDPAddr).Port} {
-		cfg.Port = port
-		refused(t, t.Context(), cfg, errs.Configuration)
+	cfg.Port = l.Addr().(*net.TCPAddr).Port
+	refused(t, t.Context(), cfg, errs.Configuration)
+}
+
+// A port that only UDP cannot have will do if it was asked for. It is none to choose.
+func TestPortThatUDPCannotHave(t *testing.T) {
+	var cfg Config
+	for { // until no other process takes the port first
+		udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer udp.Close()
+		cfg = first(t)
+		cfg.Port = udp.LocalAddr().(*net.UDPAddr).Port
+		if CheckPort(cfg.Listen, cfg.Port) == nil {
+			break
+		}
+	}
+	if _, err := listen(cfg, true); !errors.Is(err, ErrPortTaken) {
+		t.Errorf("chosen: %v", err)
+	}
+	n := start(t, cfg)
+	if addrs, err := n.Listening(); err != nil || len(addrs) != 1 || !strings.HasSuffix(addrs[0], fmt.Sprint("/tcp/", cfg.Port)) {
+		t.Errorf("it listens at %v, %v", addrs, err)
+	}
+}
+
+func TestAddressesThatOthersHaveAreNone(t *testing.T) {
+	cfg := first(t)
+	cfg.Listen = []netip.Addr{loopback[0], loopback[0]}
+	if addrs, err := start(t, cfg).Listening(); err != nil || len(addrs) != 2 {
+		t.Errorf("it listens at %v, %v", addrs, err)
+	}
+	four, six, local := netip.IPv4Unspecified(), netip.IPv6Unspecified(), netip.IPv6LinkLocalAllNodes()
+	for _, tt := range []struct{ ips, want []netip.Addr }{
+		{[]netip.Addr{loopback[0], four, local}, []netip.Addr{four, local}},
+		{[]netip.Addr{six, loopback[0], local}, []netip.Addr{six, loopback[0]}},
+		{[]netip.Addr{six, four, six, four}, []netip.Addr{six, four}},
+	} {
+		if got := distinct(tt.ips); !slices.Equal(got, tt.want) {
+			t.Errorf("%v: got %v, want %v", tt.ips, got, tt.want)
+		}
 	}
 }
 
@@ -170,24 +206,6 @@ func TestPortIsTheOneAskedFor(t *testing.T) {
 			t.Errorf("port %d, want %d", n.Port(), cfg.Port)
 		}
 		return
-	}
-}
-
-func TestPortThatIsTakenIsChosenAnew(t *testing.T) {
-	taken := 0
-	take := func(Config) (host.Host, error) {
-		if taken++; taken < portTries {
-			return nil, portTaken(4001)
-		}
-		return nil, nil
-	}
-	if _, err := retryPort(storage(t), take); err != nil {
-		t.Errorf("the last port was free: %v", err)
-	}
-	cfg := storage(t)
-	cfg.Port, taken = 4001, 0
-	if _, err := retryPort(cfg, take); !errors.Is(err, ErrPortTaken) || taken != 1 {
-		t.Errorf("the port asked for was taken: %v, tried %d times", err, taken)
 	}
 }
 

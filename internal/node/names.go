@@ -29,7 +29,7 @@ func (n *Node) publish(ctx context.Context, l *link) error {
 		return nil // the names are as safe as the objects
 	}
 	sent, err := n.send(ctx, l)
-	if sent {
+	if sent && err == nil {
 		n.compactSoon(l)
 	}
 	return err
@@ -76,6 +76,9 @@ func (n *Node) send(ctx context.Context, l *link) (sent bool, err error) {
 		select {
 		case n.publishing.turn <- struct{}{}:
 			defer func() { <-n.publishing.turn }()
+			if known, _ := n.publishing.known(); known >= ticket {
+				return false, nil
+			}
 			return true, n.sendUntil(ctx, l, ticket)
 		case <-changed:
 		case <-ctx.Done():

@@ -190,6 +190,28 @@ func TestNamesAreInTheMeshWhenTheirPutsEnd(t *testing.T) {
 	group.Wait()
 }
 
+// A put is not over when an older record has been sent that was not before: only
+// when its own was.
+func TestOlderNamesAreNotTakenForOnesOwn(t *testing.T) {
+	first := bootstrap(t, home(t))
+	user := open(t, through(t, home(t), Client, first))
+	user.put(noise(1, 100), PutOptions{Name: "first"})
+	l, _ := user.objects()
+	for i := range 3 {
+		if err := user.catalog.Add(t.Context(), entryOf(byte(i), fmt.Sprint("older ", i))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := user.catalog.Unsent(t.Context(), user.sealer(l)); err != nil {
+			t.Fatal(err)
+		}
+		before := user.records()
+		user.put(noise(2, 100), PutOptions{Name: fmt.Sprint("own ", i)})
+		if n := user.records(); n != before+2 {
+			t.Errorf("%d records more, want 2", n-before)
+		}
+	}
+}
+
 // Who waits for others to send gives up when its context ends, and whoever comes
 // next sends.
 func TestWhoWaitsToSendMayGiveUp(t *testing.T) {

@@ -144,7 +144,8 @@ func TestPortInUseIsSaid(t *testing.T) {
 // A port that only UDP cannot have will do if it was asked for. It is none to choose.
 func TestPortThatUDPCannotHave(t *testing.T) {
 	var cfg Config
-	for { // until no other process takes the port first
+	var n *Net
+	for { // until no other process has the port
 		udp, err := net.ListenPacket("udp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -152,14 +153,18 @@ func TestPortThatUDPCannotHave(t *testing.T) {
 		defer udp.Close()
 		cfg = first(t)
 		cfg.Port = udp.LocalAddr().(*net.UDPAddr).Port
-		if CheckPort(cfg.Listen, cfg.Port) == nil {
+		if _, err := listen(cfg, true); !errors.Is(err, ErrPortTaken) {
+			t.Errorf("chosen: %v", err)
+		}
+		n, err = New(t.Context(), cfg)
+		if err == nil {
 			break
 		}
+		if !errors.Is(err, ErrPortTaken) {
+			t.Fatal(err)
+		}
 	}
-	if _, err := listen(cfg, true); !errors.Is(err, ErrPortTaken) {
-		t.Errorf("chosen: %v", err)
-	}
-	n := start(t, cfg)
+	defer stop(t, n)
 	if addrs, err := n.Listening(); err != nil || len(addrs) != 1 || !strings.HasSuffix(addrs[0], fmt.Sprint("/tcp/", cfg.Port)) {
 		t.Errorf("it listens at %v, %v", addrs, err)
 	}

@@ -25,14 +25,19 @@ func TestViewsAgreeAfterDeaths(t *testing.T) {
 		stop(t, n)
 	}
 	key := datamesh.SegmentID{1, 2, 3}
+	var views []*ring.View
 	for _, n := range live {
 		n.waitFor(t, "the deaths of two", func(v *ring.View) bool {
-			return stateOf(v, dead[0].ID()) == ring.Dead && stateOf(v, dead[1].ID()) == ring.Dead && count(v, ring.Alive) == 6
+			all := stateOf(v, dead[0].ID()) == ring.Dead && stateOf(v, dead[1].ID()) == ring.Dead && count(v, ring.Alive) == 6
+			if all {
+				views = append(views, v)
+			}
+			return all
 		})
 	}
-	want := ring.Registrars(live[0].View(), key, 8)
-	for _, n := range live {
-		if got := ring.Registrars(n.View(), key, 8); len(got) != 6 || got[0] != want[0] || got[5] != want[5] {
+	want := ring.Registrars(views[0], key, 8)
+	for i, n := range live {
+		if got := ring.Registrars(views[i], key, 8); len(got) != 6 || got[0] != want[0] || got[5] != want[5] {
 			t.Errorf("%s: registrars %v, want %v", n.ID(), got, want)
 		}
 	}
@@ -57,10 +62,9 @@ func TestMemberThatComesBackElsewhereIsFound(t *testing.T) {
 	n := start(t, cfg)
 	nodes[0].waitFor(t, "the fourth", func(v *ring.View) bool { return stateOf(v, n.ID()) == ring.Alive })
 	before := n.Port()
-	stop(t, n)
-	n = start(t, cfg)
-	if n.Port() == before {
-		t.Fatal("it has the same port again")
+	for n.Port() == before { // nearly always once
+		stop(t, n)
+		n = start(t, cfg)
 	}
 	for _, x := range nodes {
 		x.waitFor(t, "its new address", func(v *ring.View) bool {

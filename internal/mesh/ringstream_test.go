@@ -42,8 +42,8 @@ func (n *Net) serveRingBy(serve func(context.Context, datamesh.PeerID, Stream)) 
 }
 
 func TestRingMessagesShareAStream(t *testing.T) {
-	a := start(t, first(t))
-	b := start(t, through(t, a))
+	a := start(t, still(first(t)))
+	b := start(t, still(through(t, a)))
 	var streams atomic.Int64
 	b.serveRingBy(func(ctx context.Context, from datamesh.PeerID, s Stream) {
 		streams.Add(1)
@@ -55,7 +55,7 @@ func TestRingMessagesShareAStream(t *testing.T) {
 	for range 50 {
 		pingRing(t, a, b)
 	}
-	if n := streams.Load(); n > 10 { // some are opened while the machine asks too
+	if n := streams.Load(); n > 5 { // some are opened while the machine asks too
 		t.Errorf("50 messages took %d streams", n)
 	}
 }

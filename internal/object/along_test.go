@@ -20,17 +20,19 @@ func (w *world) gets() (n int64) {
 // The registrars that are asked first are those that hold the data shards, so that
 // a small object is read without asking for any of its shards by itself.
 func TestSmallGetIsOneRound(t *testing.T) {
-	for _, members := range []int{6, 9, 40} {
-		w := newWorld(t, members)
-		u := newUser(t, w)
-		content := noise(1, 5000)
-		result := u.put(content, options)
-		before := w.along.Load()
-		u.get(result.ID, content)
-		if got, along := w.gets(), w.along.Load()-before; got != 0 || along != 4 {
-			t.Errorf("%d members: %d shards were asked for, %d came along, want 0 and 4", members, got, along)
+	synctest.Test(t, func(t *testing.T) {
+		for _, members := range []int{6, 9, 40} {
+			w := newWorld(t, members)
+			u := newUser(t, w)
+			content := noise(1, 5000)
+			result := u.put(content, options)
+			before := w.along.Load()
+			u.get(result.ID, content)
+			if got, along := w.gets(), w.along.Load()-before; got != 0 || along != 4 {
+				t.Errorf("%d members: %d shards were asked for, %d came along, want 0 and 4", members, got, along)
+			}
 		}
-	}
+	})
 }
 
 // A shard that does not come along is asked for, wherever it is.
@@ -94,44 +96,50 @@ func TestWhoIsLateIsPassedBy(t *testing.T) {
 
 // A large shard does not come along, and is not fetched twice.
 func TestLargeShardsDoNotComeAlong(t *testing.T) {
-	w := newWorld(t, 6)
-	u := newUser(t, w)
-	content := noise(4, 2_000_000)
-	result := u.put(content, options)
-	before := w.gets()
-	u.get(result.ID, content)
-	if got := w.gets() - before; got != 4 { // the manifest's came along
-		t.Errorf("%d shards were asked for, want 4", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 6)
+		u := newUser(t, w)
+		content := noise(4, 2_000_000)
+		result := u.put(content, options)
+		before := w.gets()
+		u.get(result.ID, content)
+		if got := w.gets() - before; got != 4 { // the manifest's came along
+			t.Errorf("%d shards were asked for, want 4", got)
+		}
+	})
 }
 
 // Who sends a wrong shard along is named as one is that was asked for it.
 func TestWhoSendsAWrongShardAlongIsNamed(t *testing.T) {
-	for _, fault := range []storetest.Fault{storetest.Corrupt, storetest.Short} {
-		for lost := 1; lost <= 2; lost++ {
-			w := newWorld(t, 6)
-			u := newUser(t, w)
-			content := noise(5, 5000)
-			result := u.put(content, options)
-			bad := w.nearest(result.ID)[:lost]
-			for _, m := range bad {
-				m.set(fault)
-			}
-			if found := u.get(result.ID, content); !names(found, bad...) {
-				t.Errorf("fault %d, %d lost: bad %v", fault, lost, found)
+	synctest.Test(t, func(t *testing.T) {
+		for _, fault := range []storetest.Fault{storetest.Corrupt, storetest.Short} {
+			for lost := 1; lost <= 2; lost++ {
+				w := newWorld(t, 6)
+				u := newUser(t, w)
+				content := noise(5, 5000)
+				result := u.put(content, options)
+				bad := w.nearest(result.ID)[:lost]
+				for _, m := range bad {
+					m.set(fault)
+				}
+				if found := u.get(result.ID, content); !names(found, bad...) {
+					t.Errorf("fault %d, %d lost: bad %v", fault, lost, found)
+				}
 			}
 		}
-	}
+	})
 }
 
 // Of copies one comes along.
 func TestOneCopyComesAlong(t *testing.T) {
-	w := newWorld(t, 6)
-	u := newUser(t, w)
-	content := noise(6, 1000)
-	result := u.put(content, options)
-	u.get(result.ID, content)
-	if along, asked := w.along.Load(), w.gets(); along+asked != 1 {
-		t.Errorf("%d came along, %d were asked for, want one", along, asked)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 6)
+		u := newUser(t, w)
+		content := noise(6, 1000)
+		result := u.put(content, options)
+		u.get(result.ID, content)
+		if along, asked := w.along.Load(), w.gets(); along+asked != 1 {
+			t.Errorf("%d came along, %d were asked for, want one", along, asked)
+		}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 
 	"datamesh"
 	"datamesh/internal/compress"
@@ -106,26 +107,28 @@ func TestEveryCodeCompresses(t *testing.T) {
 }
 
 func TestRangesOfCompressedSegmentsAreRead(t *testing.T) {
-	u := newUser(t, newWorld(t, 6))
-	u.content = 2 << 20
-	content := patches(5, rangedLen, 2<<20)
-	id := u.put(content, options.with(compress.Auto)).ID
-	if refs, n := u.refs(id); len(refs) != 3 || n != 2 {
-		t.Fatalf("%d of %d segments are compressed", n, len(refs))
-	}
-	for _, r := range ranges {
-		if bad := u.partIs(id, content, r[0], r[1]); len(bad) > 0 {
-			t.Errorf("%v: bad %v", r, bad)
+	synctest.Test(t, func(t *testing.T) {
+		u := newUser(t, newWorld(t, 6))
+		u.content = 2 << 20
+		content := patches(5, rangedLen, 2<<20)
+		id := u.put(content, options.with(compress.Auto)).ID
+		if refs, n := u.refs(id); len(refs) != 3 || n != 2 {
+			t.Fatalf("%d of %d segments are compressed", n, len(refs))
 		}
-	}
-	gets, parts := calls(u.w, storetest.Get), calls(u.w, storetest.GetRange)
-	u.partIs(id, content, 2<<20+100, 1000) // of a segment that is not compressed
-	if n := calls(u.w, storetest.GetRange) - parts; n != 1 {
-		t.Errorf("%d parts were read of a segment as it is, want 1", n)
-	}
-	if n := calls(u.w, storetest.Get) - gets; n > options.K {
-		t.Errorf("%d whole shards were read for the manifest", n)
-	}
+		for _, r := range ranges {
+			if bad := u.partIs(id, content, r[0], r[1]); len(bad) > 0 {
+				t.Errorf("%v: bad %v", r, bad)
+			}
+		}
+		gets, parts := calls(u.w, storetest.Get), calls(u.w, storetest.GetRange)
+		u.partIs(id, content, 2<<20+100, 1000) // of a segment that is not compressed
+		if n := calls(u.w, storetest.GetRange) - parts; n != 1 {
+			t.Errorf("%d parts were read of a segment as it is, want 1", n)
+		}
+		if n := calls(u.w, storetest.Get) - gets; n > options.K {
+			t.Errorf("%d whole shards were read for the manifest", n)
+		}
+	})
 }
 
 // A put goes on where it was interrupted whatever the setting is then, but takes over

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
 
 	"datamesh"
 	"datamesh/internal/crypt"
@@ -80,33 +81,35 @@ func TestAnAuthorCannotGiveTwoContentsOneID(t *testing.T) {
 
 // The author of content knows its key, and so can seal other frames as well.
 func TestASegmentWhoseShardsAreNoCodeWordIsReadInOneWayOrNotAtAll(t *testing.T) {
-	for _, tt := range []struct{ k, m int }{{1, 5}, {2, 4}, {4, 2}, {5, 1}} {
-		w := newWorld(t, 6)
-		u := newUser(t, w)
-		want := noise(1, 1000)
-		id := u.twoFaced(tt.k, tt.m, want, noise(2, 1000))
-		for lost := range 1 << 6 {
-			for i, m := range w.members {
-				m.set(storetest.None)
-				if lost>>i&1 == 1 {
-					m.set(storetest.Fail)
+	synctest.Test(t, func(t *testing.T) {
+		for _, tt := range []struct{ k, m int }{{1, 5}, {2, 4}, {4, 2}, {5, 1}} {
+			w := newWorld(t, 6)
+			u := newUser(t, w)
+			want := noise(1, 1000)
+			id := u.twoFaced(tt.k, tt.m, want, noise(2, 1000))
+			for lost := range 1 << 6 {
+				for i, m := range w.members {
+					m.set(storetest.None)
+					if lost>>i&1 == 1 {
+						m.set(storetest.Fail)
+					}
 				}
-			}
-			what := fmt.Sprintf("%d+%d, lost %06b", tt.k, tt.m, lost)
-			err := u.segmentOf(id, func(got []byte) error {
-				if !bytes.Equal(got, want) {
-					t.Errorf("%s: it is read otherwise", what)
+				what := fmt.Sprintf("%d+%d, lost %06b", tt.k, tt.m, lost)
+				err := u.segmentOf(id, func(got []byte) error {
+					if !bytes.Equal(got, want) {
+						t.Errorf("%s: it is read otherwise", what)
+					}
+					return nil
+				})
+				if kind := errs.KindOf(err); err != nil && kind != errs.Integrity && kind != errs.Unavailable {
+					t.Errorf("%s: got %v", what, err)
 				}
-				return nil
-			})
-			if kind := errs.KindOf(err); err != nil && kind != errs.Integrity && kind != errs.Unavailable {
-				t.Errorf("%s: got %v", what, err)
-			}
-			if lost == 0 && err != nil {
-				t.Errorf("%s: got %v", what, err)
+				if lost == 0 && err != nil {
+					t.Errorf("%s: got %v", what, err)
+				}
 			}
 		}
-	}
+	})
 }
 
 // A careful world refuses shards that are longer than their buffer, as package

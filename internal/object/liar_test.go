@@ -130,15 +130,17 @@ func TestRegistrarThatSaysNothingTrueIsPassedBy(t *testing.T) {
 }
 
 func TestDeniedShardIsBadWhenTwoExpectIt(t *testing.T) {
-	w := newWorld(t, 6)
-	u := newUser(t, w)
-	content := noise(1, 60_000)
-	result := u.put(content, options)
-	m := w.holder(datamesh.ShardKey{Segment: datamesh.SegmentID(result.ID)})
-	m.inner = store.NewMemory(1 << 20) // it has lost all
-	if bad := u.get(result.ID, content); !names(bad, m) {
-		t.Errorf("bad %v", bad)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 6)
+		u := newUser(t, w)
+		content := noise(1, 60_000)
+		result := u.put(content, options)
+		m := w.holder(datamesh.ShardKey{Segment: datamesh.SegmentID(result.ID)})
+		m.inner = store.NewMemory(1 << 20) // it has lost all
+		if bad := u.get(result.ID, content); !names(bad, m) {
+			t.Errorf("bad %v", bad)
+		}
+	})
 }
 
 func TestSilentRegistrarsAreNotWaitedForAgain(t *testing.T) {

@@ -128,35 +128,37 @@ func TestHoldersAreFoundWithoutRegistrars(t *testing.T) {
 }
 
 func TestDamageIsMadeGoodAndItsHolderNamed(t *testing.T) {
-	for _, fault := range []storetest.Fault{storetest.Corrupt, storetest.Short, storetest.Fail} {
-		for _, n := range []int{1000, 300_000} {
-			for _, lost := range []int{1, 2} {
-				w := newWorld(t, 6)
-				u := newUser(t, w)
-				content := noise(4, n)
-				result := u.put(content, options)
-				segment := u.contentSegment(result.ID)
-				var bad []*member
-				for index := range lost { // those that a get asks for first
-					m := w.holder(datamesh.ShardKey{Segment: segment, Index: index})
-					bad = append(bad, m)
-					m.do(func(method storetest.Method, key datamesh.ShardKey) storetest.Fault {
-						if method == storetest.Get && key.Segment == segment {
-							return fault
-						}
-						return storetest.None
-					})
-				}
-				found := u.get(result.ID, content)
-				if n == 1000 && len(found) > 0 && found[0].Peer == bad[0].id { // copies: in the stead of the first any may be asked for
-					bad = bad[:min(len(bad), len(found))]
-				}
-				if !names(found, bad...) {
-					t.Errorf("fault %d, %d bytes, %d lost: bad %v", fault, n, lost, found)
+	synctest.Test(t, func(t *testing.T) {
+		for _, fault := range []storetest.Fault{storetest.Corrupt, storetest.Short, storetest.Fail} {
+			for _, n := range []int{1000, 300_000} {
+				for _, lost := range []int{1, 2} {
+					w := newWorld(t, 6)
+					u := newUser(t, w)
+					content := noise(4, n)
+					result := u.put(content, options)
+					segment := u.contentSegment(result.ID)
+					var bad []*member
+					for index := range lost { // those that a get asks for first
+						m := w.holder(datamesh.ShardKey{Segment: segment, Index: index})
+						bad = append(bad, m)
+						m.do(func(method storetest.Method, key datamesh.ShardKey) storetest.Fault {
+							if method == storetest.Get && key.Segment == segment {
+								return fault
+							}
+							return storetest.None
+						})
+					}
+					found := u.get(result.ID, content)
+					if n == 1000 && len(found) > 0 && found[0].Peer == bad[0].id { // copies: in the stead of the first any may be asked for
+						bad = bad[:min(len(bad), len(found))]
+					}
+					if !names(found, bad...) {
+						t.Errorf("fault %d, %d bytes, %d lost: bad %v", fault, n, lost, found)
+					}
 				}
 			}
 		}
-	}
+	})
 }
 
 // contentSegment returns the first segment of an object's content, or that of
@@ -186,33 +188,37 @@ func (w *world) holder(key datamesh.ShardKey) *member {
 }
 
 func TestSwappedAndDeletedShardsAreMadeGood(t *testing.T) {
-	w := newWorld(t, 6)
-	u := newUser(t, w)
-	content := noise(4, 300_000)
-	result := u.put(content, options)
-	segment := u.contentSegment(result.ID)
-	key := datamesh.ShardKey{Segment: segment, Index: 0}
-	m := w.holder(key)
-	d, shard, err := m.store.Get(t.Context(), key, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	empty := store.NewMemory(1 << 20)
-	old := m.store
-	m.store = empty
-	u.pace = pace{} // so that the data shards are asked for
-	if bad := u.get(result.ID, content); !names(bad, m) {
-		t.Errorf("deleted: bad %v", bad)
-	}
-	m.store = old
-	for _, lie := range [][]byte{shard[1:], append(bytes.Clone(shard), 0), noise(9, len(shard)), nil} {
-		m.store = store.NewMemory(1 << 20)
-		m.inner = liar{m.store, d, lie}
-		u.pace = pace{}
-		if bad := u.get(result.ID, content); !names(bad, m) {
-			t.Errorf("%d other bytes: bad %v", len(lie), bad)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 6)
+		u := newUser(t, w)
+		content := noise(4, 300_000)
+		result := u.put(content, options)
+		segment := u.contentSegment(result.ID)
+		key := datamesh.ShardKey{Segment: segment, Index: 0}
+		m := w.holder(key)
+		d, shard, err := m.store.Get(t.Context(), key, nil)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
+		empty := store.NewMemory(1 << 20)
+		old := m.store
+		m.store = empty
+		u.asides.Wait()
+		u.pace = pace{} // so that the data shards are asked for
+		if bad := u.get(result.ID, content); !names(bad, m) {
+			t.Errorf("deleted: bad %v", bad)
+		}
+		m.store = old
+		for _, lie := range [][]byte{shard[1:], append(bytes.Clone(shard), 0), noise(9, len(shard)), nil} {
+			m.store = store.NewMemory(1 << 20)
+			m.inner = liar{m.store, d, lie}
+			u.asides.Wait()
+			u.pace = pace{}
+			if bad := u.get(result.ID, content); !names(bad, m) {
+				t.Errorf("%d other bytes: bad %v", len(lie), bad)
+			}
+		}
+	})
 }
 
 // A liar answers each get with the same.

@@ -20,25 +20,27 @@ import (
 )
 
 func TestSmallMeshesSurviveWhatTheyCan(t *testing.T) {
-	for _, tt := range []struct{ members, k, m, survives int }{
-		{1, 4, 2, 0}, {2, 4, 2, 0}, {2, 4, 4, 1}, {3, 4, 2, 1}, {4, 4, 2, 1}, {5, 4, 2, 1}, {6, 4, 2, 2}, {9, 4, 2, 2}, {1, 1, 0, 0},
-	} {
-		u := newUser(t, newWorld(t, tt.members))
-		content := noise(1, 100_000)
-		result := u.put(content, PutOptions{K: tt.k, M: tt.m, MinSurvives: -1})
-		if result.Survives != tt.survives || result.Missing != 0 {
-			t.Errorf("%d members, %d+%d: %+v, want survives %d", tt.members, tt.k, tt.m, result, tt.survives)
-		}
-		for i := range tt.survives { // and it does
-			u.w.members[i].set(storetest.Fail)
-		}
-		u.get(result.ID, content)
-		for _, m := range u.w.members {
-			if n, most := len(m.holds(t)), 2*((tt.k+tt.m+tt.members-1)/tt.members); n > most {
-				t.Errorf("%d members, %d+%d: one has %d shards of two segments, want at most %d", tt.members, tt.k, tt.m, n, most)
+	synctest.Test(t, func(t *testing.T) {
+		for _, tt := range []struct{ members, k, m, survives int }{
+			{1, 4, 2, 0}, {2, 4, 2, 0}, {2, 4, 4, 1}, {3, 4, 2, 1}, {4, 4, 2, 1}, {5, 4, 2, 1}, {6, 4, 2, 2}, {9, 4, 2, 2}, {1, 1, 0, 0},
+		} {
+			u := newUser(t, newWorld(t, tt.members))
+			content := noise(1, 100_000)
+			result := u.put(content, PutOptions{K: tt.k, M: tt.m, MinSurvives: -1})
+			if result.Survives != tt.survives || result.Missing != 0 {
+				t.Errorf("%d members, %d+%d: %+v, want survives %d", tt.members, tt.k, tt.m, result, tt.survives)
+			}
+			for i := range tt.survives { // and it does
+				u.w.members[i].set(storetest.Fail)
+			}
+			u.get(result.ID, content)
+			for _, m := range u.w.members {
+				if n, most := len(m.holds(t)), 2*((tt.k+tt.m+tt.members-1)/tt.members); n > most {
+					t.Errorf("%d members, %d+%d: one has %d shards of two segments, want at most %d", tt.members, tt.k, tt.m, n, most)
+				}
 			}
 		}
-	}
+	})
 }
 
 func TestShardsGoToDistinctPeers(t *testing.T) {
@@ -56,29 +58,31 @@ func TestShardsGoToDistinctPeers(t *testing.T) {
 }
 
 func TestRefusalsMoveOnToTheNextAndThenDoubleUp(t *testing.T) {
-	for _, refusing := range []int{0, 1, 2, 3} {
+	synctest.Test(t, func(t *testing.T) {
+		for _, refusing := range []int{0, 1, 2, 3} {
+			w := newWorld(t, 4)
+			for i := range refusing {
+				w.add(byte(100+i), 10) // full
+			}
+			for range 2 {
+				w.add(byte(200+len(w.members)), 1<<30)
+			}
+			u := newUser(t, w)
+			content := noise(1, 300_000)
+			result := u.put(content, options)
+			if result.Survives != 2 || result.Missing != 0 || result.Peers != 6 {
+				t.Errorf("%d of %d refuse: %+v", refusing, 6+refusing, result)
+			}
+			u.get(result.ID, content)
+		}
 		w := newWorld(t, 4)
-		for i := range refusing {
-			w.add(byte(100+i), 10) // full
+		w.add(100, 10)
+		w.add(101, 10)
+		result := newUser(t, w).put(noise(1, 300_000), options)
+		if result.Survives != 1 || result.Missing != 0 || result.Peers != 4 {
+			t.Errorf("two of six refuse: %+v", result)
 		}
-		for range 2 {
-			w.add(byte(200+len(w.members)), 1<<30)
-		}
-		u := newUser(t, w)
-		content := noise(1, 300_000)
-		result := u.put(content, options)
-		if result.Survives != 2 || result.Missing != 0 || result.Peers != 6 {
-			t.Errorf("%d of %d refuse: %+v", refusing, 6+refusing, result)
-		}
-		u.get(result.ID, content)
-	}
-	w := newWorld(t, 4)
-	w.add(100, 10)
-	w.add(101, 10)
-	result := newUser(t, w).put(noise(1, 300_000), options)
-	if result.Survives != 1 || result.Missing != 0 || result.Peers != 4 {
-		t.Errorf("two of six refuse: %+v", result)
-	}
+	})
 }
 
 func TestSilentPeersAreReplacedWithinTheGrace(t *testing.T) {
@@ -339,39 +343,41 @@ func TestManyPutsAndGetsAtOnce(t *testing.T) {
 }
 
 func TestShardsAreWhatTheirDescriptorSays(t *testing.T) {
-	w := newWorld(t, 6)
-	u := newUser(t, w)
-	result := u.put(noise(1, 100_000), options)
-	shards := 0
-	for _, m := range w.members {
-		for _, key := range m.holds(t) {
-			d, shard, err := m.store.Get(t.Context(), key, nil)
-			if err != nil || hash.Shard(shard) != d.Shards[key.Index] || d.Owner != u.ring.OwnerKey() {
-				t.Errorf("%v: %v", key, err)
-			}
-			shards++
-		}
-	}
-	if shards != result.Shards {
-		t.Errorf("%d shards are stored, the result says %d", shards, result.Shards)
-	}
-	registrars := 0
-	for _, m := range w.members {
-		r, ok := m.registry[datamesh.SegmentID(result.ID)]
-		if !ok {
-			continue
-		}
-		registrars++
-		for _, h := range r.Holdings {
-			key := datamesh.ShardKey{Segment: datamesh.SegmentID(result.ID), Index: h.Index}
-			if !slices.Contains(w.member(h.Peer).holds(t), key) {
-				t.Errorf("%s is said to hold %d", h.Peer, h.Index)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 6)
+		u := newUser(t, w)
+		result := u.put(noise(1, 100_000), options)
+		shards := 0
+		for _, m := range w.members {
+			for _, key := range m.holds(t) {
+				d, shard, err := m.store.Get(t.Context(), key, nil)
+				if err != nil || hash.Shard(shard) != d.Shards[key.Index] || d.Owner != u.ring.OwnerKey() {
+					t.Errorf("%v: %v", key, err)
+				}
+				shards++
 			}
 		}
-	}
-	if registrars != 6 {
-		t.Errorf("%d registrars know the manifest, want 6", registrars)
-	}
+		if shards != result.Shards {
+			t.Errorf("%d shards are stored, the result says %d", shards, result.Shards)
+		}
+		registrars := 0
+		for _, m := range w.members {
+			r, ok := m.registry[datamesh.SegmentID(result.ID)]
+			if !ok {
+				continue
+			}
+			registrars++
+			for _, h := range r.Holdings {
+				key := datamesh.ShardKey{Segment: datamesh.SegmentID(result.ID), Index: h.Index}
+				if !slices.Contains(w.member(h.Peer).holds(t), key) {
+					t.Errorf("%s is said to hold %d", h.Peer, h.Index)
+				}
+			}
+		}
+		if registrars != 6 {
+			t.Errorf("%d registrars know the manifest, want 6", registrars)
+		}
+	})
 }
 
 func TestOneOfAnythingIsNotMany(t *testing.T) {

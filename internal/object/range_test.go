@@ -70,16 +70,18 @@ func TestRangesAreRead(t *testing.T) {
 // Of a range no more is fetched than the frames that it touches, from the peers
 // that hold those.
 func TestRangesOfFewBytesAreCheap(t *testing.T) {
-	w := newWorld(t, 6)
-	u, id, content := ranged(t, w)
-	gets, parts := calls(w, storetest.Get), calls(w, storetest.GetRange)
-	u.partIs(id, content, 100_000, 64<<10)
-	if n := calls(w, storetest.Get) - gets; n > options.K { // for the manifest
-		t.Errorf("%d whole shards were read", n)
-	}
-	if n := calls(w, storetest.GetRange) - parts; n != 1 {
-		t.Errorf("%d parts were read, want 1", n)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 6)
+		u, id, content := ranged(t, w)
+		gets, parts := calls(w, storetest.Get), calls(w, storetest.GetRange)
+		u.partIs(id, content, 100_000, 64<<10)
+		if n := calls(w, storetest.Get) - gets; n > options.K { // for the manifest
+			t.Errorf("%d whole shards were read", n)
+		}
+		if n := calls(w, storetest.GetRange) - parts; n != 1 {
+			t.Errorf("%d parts were read, want 1", n)
+		}
+	})
 }
 
 // Of a wide code a range takes no more memory than the segment that it is in.

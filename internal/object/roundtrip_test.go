@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
+	"testing/synctest"
 
 	"datamesh"
 	"datamesh/internal/errs"
@@ -11,18 +12,20 @@ import (
 )
 
 func TestEverySizeComesBack(t *testing.T) {
-	u := newUser(t, newWorld(t, 6))
-	for _, n := range []int{0, 1, 15, 16, 17, 4<<10 - 1, 4 << 10, 4<<10 + 1, 64<<10 - 1, 64 << 10, 64<<10 + 1,
-		16<<20 - 1, 16 << 20, 16<<20 + 1} {
-		content := noise(1, n)
-		result := u.put(content, options)
-		if result.Size != int64(n) || result.Survives != 2 || result.Missing != 0 || result.Peers != 6 && n > 4<<10 {
-			t.Errorf("%d bytes: %+v", n, result)
+	synctest.Test(t, func(t *testing.T) {
+		u := newUser(t, newWorld(t, 6))
+		for _, n := range []int{0, 1, 15, 16, 17, 4<<10 - 1, 4 << 10, 4<<10 + 1, 64<<10 - 1, 64 << 10, 64<<10 + 1,
+			16<<20 - 1, 16 << 20, 16<<20 + 1} {
+			content := noise(1, n)
+			result := u.put(content, options)
+			if result.Size != int64(n) || result.Survives != 2 || result.Missing != 0 || result.Peers != 6 && n > 4<<10 {
+				t.Errorf("%d bytes: %+v", n, result)
+			}
+			if bad := u.get(result.ID, content); len(bad) > 0 {
+				t.Errorf("%d bytes: bad %v", n, bad)
+			}
 		}
-		if bad := u.get(result.ID, content); len(bad) > 0 {
-			t.Errorf("%d bytes: bad %v", n, bad)
-		}
-	}
+	})
 }
 
 func TestEveryCodeComesBack(t *testing.T) {

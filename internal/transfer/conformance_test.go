@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"datamesh"
 	"datamesh/internal/errs"
@@ -72,10 +73,24 @@ func (p *pair) dial(t testing.TB, s serve) *Client {
 	t.Helper()
 	p.serve.Store(&s)
 	c := NewClient(func(ctx context.Context, peer datamesh.PeerID) (mesh.Stream, error) {
-		return p.client.Open(ctx, peer, Protocol)
+		s, err := p.client.Open(ctx, peer, Protocol)
+		if err != nil {
+			return nil, err
+		}
+		return patient{s}, nil
 	})
 	t.Cleanup(c.Close)
 	return c
+}
+
+// A patient stream lets a peer on a busy machine be silent for longer than it may be.
+type patient struct{ mesh.Stream }
+
+func (p patient) SetDeadline(t time.Time) error {
+	if t.After(time.Now()) {
+		t = t.Add(time.Minute)
+	}
+	return p.Stream.SetDeadline(t)
 }
 
 func (p *pair) dialServer(t testing.TB, shards datamesh.ShardStore, r Registry) *Client {

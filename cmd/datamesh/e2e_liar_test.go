@@ -45,13 +45,15 @@ type liar struct {
 func (m *mesh) liar(t *testing.T) *liar {
 	t.Helper()
 	l := &liar{heard: map[datamesh.SegmentID]*datamesh.Descriptor{}}
-	var err error
-	if _, l.key, err = ed25519.GenerateKey(nil); err != nil {
+	self, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
 		t.Fatal(err)
 	}
+	l.key = key
 	for _, x := range m.members {
 		l.honest = append(l.honest, x.ready.PeerID)
 	}
+	server := transfer.NewServer(datamesh.PeerID(self), liarStore{l}, nil, liarRegistry{l})
 	door := m.members[0].ready
 	ctx, cancel := context.WithTimeout(t.Context(), guard)
 	defer cancel()
@@ -59,7 +61,7 @@ func (m *mesh) liar(t *testing.T) *liar {
 		Listen: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
 		Usage:  func() (int64, int64) { return 1 << 40, 0 },
 		Join:   []network.Peer{{ID: door.PeerID, Addr: nearestAddr(door.Addrs)}},
-		Serve:  map[string]func(context.Context, datamesh.PeerID, network.Stream){transfer.Protocol: transfer.NewServer(liarStore{l}, nil, liarRegistry{l}).Handle}})
+		Serve:  map[string]func(context.Context, datamesh.PeerID, network.Stream){transfer.Protocol: server.Handle}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -111,6 +111,24 @@ func (m *memo) add(b []byte, d *datamesh.Descriptor) {
 	m.size += len(b)
 }
 
+// DescriptorOf reads the descriptor of a segment for somebody who reads that: whoever
+// knows the segment knows all that the descriptor says, of which it is the hash. The
+// signature, by which the owner wants it to be kept, is not checked. Kinds:
+// Serialization, Integrity.
+func DescriptorOf(b []byte, segment datamesh.SegmentID) (*datamesh.Descriptor, error) {
+	d := goodDescriptors.get(b)
+	if d == nil {
+		var err error
+		if d, err = ReadDescriptor(b); err != nil {
+			return nil, err
+		}
+	}
+	if d.Segment != segment {
+		return nil, errs.New(errs.Integrity, "descriptor of another segment")
+	}
+	return d, nil
+}
+
 // ReadDescriptor reads a descriptor whose signature was checked before, and
 // does not check it again. Its segment is still the hash of what it says.
 // Kind: Serialization.

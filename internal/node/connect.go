@@ -131,7 +131,7 @@ func (n *Node) joinAsStorage(ctx context.Context, m *memory) (*link, error) {
 		}
 		return nil
 	}}
-	server := transfer.NewServer(registry.Guard(local), disk, registry)
+	server := transfer.NewServer(registry.Self, registry.Guard(local), disk, registry)
 	measures := &measure.Server{DialBack: func(ctx context.Context, from datamesh.PeerID, s mesh.Stream) (netip.Addr, []mesh.Reached, error) {
 		if n := net.Load(); n != nil {
 			return n.DialBack(ctx, from, s)

@@ -42,7 +42,7 @@ func (w *world) connect() {
 	w.client = transfer.NewClient(func(_ context.Context, peer datamesh.PeerID) (mesh.Stream, error) {
 		here, there := net.Pipe()
 		m := w.member(peer)
-		go transfer.NewServer(m.store, nil, w.serve(m)).Handle(w.t.Context(), datamesh.PeerID{0xff}, pipe{there})
+		go transfer.NewServer(m.id, m.store, nil, w.serve(m)).Handle(w.t.Context(), datamesh.PeerID{0xff}, pipe{there})
 		return unhurried{pipe{here}}, nil
 	})
 	w.t.Cleanup(w.client.Close)

@@ -32,7 +32,7 @@ func newWire(w *world) *wire {
 	x.client = transfer.NewClient(func(_ context.Context, peer datamesh.PeerID) (mesh.Stream, error) {
 		here, there := net.Pipe()
 		m := w.member(peer)
-		go transfer.NewServer(m.store, nil, located{w: w, m: m}).Handle(w.t.Context(), datamesh.PeerID{0xff}, pipe{there})
+		go transfer.NewServer(m.id, m.store, nil, located{w: w, m: m}).Handle(w.t.Context(), datamesh.PeerID{0xff}, pipe{there})
 		return &metered{pipe: pipe{here}, bytes: &x.bytes}, nil
 	})
 	w.t.Cleanup(x.client.Close)

@@ -69,7 +69,7 @@ func NewStores(seed uint64, nodes int) (*Stores, error) {
 	for _, r := range w.records {
 		m := &storeMember{id: r.Peer, place: r.Placement(), disk: NewDisk(capacity)}
 		m.registry = &repair.Registry{Index: m.disk, Self: m.id, View: func() *ring.View { return s.view }}
-		m.server = transfer.NewServer(m.disk, nil, m.registry)
+		m.server = transfer.NewServer(m.id, m.disk, nil, m.registry)
 		s.members, s.byPeer[m.id] = append(s.members, m), m
 		members = append(members, ring.Member{Record: r, Placement: m.place, State: ring.Alive})
 	}

@@ -62,6 +62,42 @@ func TestSmallShardComesAlong(t *testing.T) {
 	}
 }
 
+// A server that knows by the reports which shard is its own looks for no other.
+func TestReportedShardComesAlong(t *testing.T) {
+	p := newPair(t)
+	registry, shards := newRegistry(), store.NewMemory(1<<20)
+	c := p.dialServer(t, shards, registry)
+	s := storetest.Segment(t, 1, 2, 2, 1000)
+	self := p.member.ID()
+	if err := registry.Report(t.Context(), anybody, []store.Report{{Descriptor: s.Descriptor,
+		Holdings: []store.Holding{{Index: 0, Peer: anybody}, {Index: 3, Peer: self}, {Index: 2, Peer: self}}}}); err != nil {
+		t.Fatal(err)
+	}
+	s.Put(t, shards, 0)
+	if found, err := c.Find(t.Context(), self, s.Segment); err != nil || found.Shard != nil {
+		t.Errorf("what was reported is gone: shard %d came along, %v", found.Index, err)
+	}
+	s.Put(t, shards, 2)
+	if found, err := c.Find(t.Context(), self, s.Segment); err != nil || found.Index != 2 || !bytes.Equal(found.Shard, s.Bytes[2]) {
+		t.Errorf("%d bytes of shard %d came along, %v, want shard 2", len(found.Shard), found.Index, err)
+	}
+}
+
+// Who reads a segment that he knows need not know that its owner wants it kept.
+func TestWhoFindsDoesNotLookAtTheSignature(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := storetest.Segment(t, 1, 2, 1, 1000)
+		d := *s.Descriptor
+		d.Signature[0] ^= 1
+		resp := response{Descriptor: format.EncodeDescriptor(&d), Keys: wireKeys(s.Keys()[1:2]), Length: s.ShardLen()}
+		if found, err := lie(t, say(resp, s.Bytes[1])).Find(t.Context(), anybody, s.Segment); err != nil || !bytes.Equal(found.Shard, s.Bytes[1]) {
+			t.Errorf("find: %d bytes came along, %v", len(found.Shard), err)
+		}
+		_, _, err := lie(t, say(response{Descriptor: resp.Descriptor}, nil)).Locate(t.Context(), anybody, s.Segment)
+		wantKind(t, "locate", err, errs.Authentication)
+	})
+}
+
 // A client that asks for no shard, as earlier versions do, gets none.
 func TestNoShardComesAlongUnasked(t *testing.T) {
 	s, shards := storetest.Segment(t, 1, 2, 1, 1000), store.NewMemory(1<<20)
@@ -70,7 +106,7 @@ func TestNoShardComesAlongUnasked(t *testing.T) {
 	if err := registry.Report(t.Context(), anybody, []store.Report{{Descriptor: s.Descriptor}}); err != nil {
 		t.Fatal(err)
 	}
-	server := NewServer(shards, nil, registry)
+	server := NewServer(datamesh.PeerID{}, shards, nil, registry)
 	raw := dial(t, func(from datamesh.PeerID, s mesh.Stream) { server.Handle(t.Context(), from, s) }).openRaw(t, anybody)
 	for _, count := range []int{-1, 0, s.ShardLen() - 1} {
 		req := request{Op: opLocate, Keys: []key{{Segment: s.Segment}}, Count: count}

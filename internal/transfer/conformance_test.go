@@ -94,7 +94,7 @@ func (p patient) SetDeadline(t time.Time) error {
 }
 
 func (p *pair) dialServer(t testing.TB, shards datamesh.ShardStore, r Registry) *Client {
-	return p.dial(t, NewServer(shards, nil, r).Handle)
+	return p.dial(t, NewServer(p.member.ID(), shards, nil, r).Handle)
 }
 
 func TestMemoryOfAPeerConforms(t *testing.T) {
@@ -212,7 +212,7 @@ func TestManyTransfersAtOnceShareTheStreams(t *testing.T) {
 	p := newPair(t)
 	var mu sync.Mutex // guards now, most
 	now, most := 0, 0
-	server := NewServer(store.NewMemory(64<<20), nil, newRegistry())
+	server := NewServer(p.member.ID(), store.NewMemory(64<<20), nil, newRegistry())
 	c := p.dial(t, func(ctx context.Context, from datamesh.PeerID, s mesh.Stream) {
 		mu.Lock()
 		now++

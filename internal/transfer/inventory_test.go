@@ -358,7 +358,7 @@ func TestRegistrarOnDiskIsToldWhatAPeerHolds(t *testing.T) {
 
 // dialRegistry returns a client of a registry.
 func dialRegistry(t *testing.T, r Registry) *Client {
-	server := NewServer(store.NewMemory(0), nil, r)
+	server := NewServer(datamesh.PeerID{}, store.NewMemory(0), nil, r)
 	return dial(t, func(from datamesh.PeerID, s mesh.Stream) { server.Handle(t.Context(), from, s) })
 }
 

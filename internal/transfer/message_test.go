@@ -182,7 +182,7 @@ func FuzzRequest(f *testing.F) {
 				t.Errorf("%x is read, and written as %x", b, again)
 			}
 		}
-		NewServer(store.NewMemory(1<<20), nil, newRegistry()).Handle(t.Context(), anybody, script{bytes.NewReader(b)})
+		NewServer(datamesh.PeerID{}, store.NewMemory(1<<20), nil, newRegistry()).Handle(t.Context(), anybody, script{bytes.NewReader(b)})
 	})
 }
 

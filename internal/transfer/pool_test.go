@@ -51,7 +51,7 @@ func TestStreamIsUsedForTheNextRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := storetest.Segment(t, 1, 2, 1, 500_000)
 		memory := store.NewMemory(1 << 20)
-		server := NewServer(memory, nil, newRegistry())
+		server := NewServer(datamesh.PeerID{}, memory, nil, newRegistry())
 		c, n := dialCounted(t, func(from datamesh.PeerID, stream mesh.Stream) { server.Handle(t.Context(), from, stream) })
 		shards := c.Shards(anybody)
 		for index := range s.Bytes {

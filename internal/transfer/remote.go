@@ -148,6 +148,7 @@ func (r *remote) Drop(ctx context.Context, del *datamesh.Deletion) error {
 	return err
 }
 
+// descriptorOf reads the descriptor of a segment, and checks its signature.
 func descriptorOf(b []byte, segment datamesh.SegmentID) (*datamesh.Descriptor, error) {
 	d, err := format.DecodeDescriptor(b)
 	if err != nil {

@@ -77,6 +77,7 @@ const (
 
 // A Server serves a store, and a registry, to peers.
 type Server struct {
+	self     datamesh.PeerID
 	shards   datamesh.ShardStore
 	sizes    Sizer
 	registry Registry
@@ -94,10 +95,10 @@ type guest struct {
 	memory  *semaphore.Weighted
 }
 
-// NewServer returns a server of shards and registry. With no sizes, which those
+// NewServer returns the server of a peer's shards and registry. With no sizes, which those
 // of the shards are, each shard is taken for one of the largest.
-func NewServer(shards datamesh.ShardStore, sizes Sizer, registry Registry) *Server {
-	return &Server{shards: shards, sizes: sizes, registry: registry, memory: semaphore.NewWeighted(serverBytes),
+func NewServer(self datamesh.PeerID, shards datamesh.ShardStore, sizes Sizer, registry Registry) *Server {
+	return &Server{self: self, shards: shards, sizes: sizes, registry: registry, memory: semaphore.NewWeighted(serverBytes),
 		guests: map[datamesh.PeerID]*guest{}}
 }
 

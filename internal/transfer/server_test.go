@@ -181,7 +181,7 @@ func TestServerEndsStreamsThatStall(t *testing.T) {
 				memory := store.NewMemory(1 << 20)
 				sample.Put(t, memory, 0)
 				over := make(chan struct{})
-				server := NewServer(memory, nil, newRegistry())
+				server := NewServer(datamesh.PeerID{}, memory, nil, newRegistry())
 				c := dial(t, func(from datamesh.PeerID, s mesh.Stream) {
 					server.Handle(t.Context(), from, s)
 					close(over)
@@ -295,7 +295,7 @@ func TestServerBoundsTheShardsThatItReads(t *testing.T) {
 }
 
 func TestFreeMemoryIsReservedAtOnce(t *testing.T) {
-	s := NewServer(store.NewMemory(1), nil, newRegistry())
+	s := NewServer(datamesh.PeerID{}, store.NewMemory(1), nil, newRegistry())
 	g := s.enter(anybody)
 	allocs := testing.AllocsPerRun(100, func() {
 		release, err := s.reserve(t.Context(), g, nil, maxShard)
@@ -383,7 +383,7 @@ func TestBusyServerIsNotSilent(t *testing.T) {
 
 func TestReportsGoToTheRegistryInBatches(t *testing.T) {
 	registry := newRegistry()
-	server := NewServer(store.NewMemory(0), nil, registry)
+	server := NewServer(datamesh.PeerID{}, store.NewMemory(0), nil, registry)
 	var batches atomic.Int64
 	c := dial(t, func(_ datamesh.PeerID, s mesh.Stream) {
 		for {

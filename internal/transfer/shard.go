@@ -10,6 +10,7 @@ import (
 	"datamesh/internal/format"
 	"datamesh/internal/hash"
 	"datamesh/internal/mesh"
+	"datamesh/internal/store"
 )
 
 // put takes a shard. Its descriptor is verified before its bytes are read.
@@ -139,23 +140,36 @@ func (s *Server) locate(ctx context.Context, g *guest, stream mesh.Stream, req *
 		return respond(stream, resp, nil)
 	}
 	defer s.memory.Release(n)
-	key, shard := s.any(ctx, d)
+	key, shard := s.any(ctx, d, holders)
 	if len(shard) > 0 {
 		resp.Keys, resp.Length = wireKeys([]datamesh.ShardKey{key}), len(shard)
 	}
 	return respond(stream, resp, shard)
 }
 
-// any returns the first shard of a segment that is here and good, or nil. It passes over
-// copies but the first: several servers are asked at once, and one copy is enough.
-func (s *Server) any(ctx context.Context, d *datamesh.Descriptor) (datamesh.ShardKey, []byte) {
-	keys, err := s.shards.List(ctx, datamesh.ShardKey{Segment: d.Segment, Index: -1}, 1)
-	if err != nil || len(keys) == 0 || keys[0].Segment != d.Segment || d.K == 1 && keys[0].Index > 0 {
+// any returns the first shard of a segment that was reported to be here, or the first
+// that is here and was not, if it is good, or nil. It passes over copies but the first:
+// several servers are asked at once, and one copy is enough.
+func (s *Server) any(ctx context.Context, d *datamesh.Descriptor, holders []store.Holding) (datamesh.ShardKey, []byte) {
+	key := datamesh.ShardKey{Segment: d.Segment, Index: len(d.Shards)}
+	for _, h := range holders {
+		if h.Peer == s.self {
+			key.Index = min(key.Index, h.Index)
+		}
+	}
+	if key.Index == len(d.Shards) {
+		keys, err := s.shards.List(ctx, datamesh.ShardKey{Segment: d.Segment, Index: -1}, 1)
+		if err != nil || len(keys) == 0 || keys[0].Segment != d.Segment {
+			return datamesh.ShardKey{}, nil
+		}
+		key = keys[0]
+	}
+	if d.K == 1 && key.Index > 0 {
 		return datamesh.ShardKey{}, nil
 	}
-	_, shard, err := s.shards.Get(ctx, keys[0], nil)
+	_, shard, err := s.shards.Get(ctx, key, nil)
 	if err != nil {
 		return datamesh.ShardKey{}, nil // whoever asks for it is told why
 	}
-	return keys[0], shard
+	return key, shard
 }

@@ -53,7 +53,7 @@ func dial(t *testing.T, serve func(from datamesh.PeerID, s mesh.Stream)) *Client
 func dialServer(t *testing.T, shards datamesh.ShardStore) *Client {
 	t.Helper()
 	sizes, _ := shards.(Sizer)
-	server := NewServer(shards, sizes, newRegistry())
+	server := NewServer(datamesh.PeerID{}, shards, sizes, newRegistry())
 	return dial(t, func(from datamesh.PeerID, s mesh.Stream) { server.Handle(t.Context(), from, s) })
 }
 

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"testing"
@@ -75,13 +76,20 @@ func TestAGetThatHasBegunIsNotBegunAnew(t *testing.T) {
 	content, other := noise(1, 20<<20), noise(2, 20<<20) // too much for a cache
 	p.one.put(content, PutOptions{Name: "b"})
 	p.two.heardOf(t.Context())
-	p.two.get("b", content) // which keeps the manifest
+	p.one.put(other, PutOptions{Name: "c"})
+	var few bytes.Buffer
+	_, err := p.two.Get(t.Context(), "b", GetOptions{Range: &Range{Length: 10}}, func(ObjectInfo) (io.Writer, error) { return &few, nil }) // which keeps the manifest for a while
+	if err != nil || !bytes.Equal(few.Bytes(), content[:10]) {
+		t.Fatalf("got %x, %v", few.Bytes(), err)
+	}
 	if _, err := p.one.Delete(t.Context(), "b", DeleteOptions{Now: true}); err != nil {
 		t.Fatal(err)
 	}
-	p.one.put(other, PutOptions{Name: "b"})
+	if _, err := p.one.Rename(t.Context(), RenameOptions{From: "c", To: "b"}); err != nil {
+		t.Fatal(err)
+	}
 	opened := 0
-	_, err := p.two.Get(t.Context(), "b", GetOptions{}, func(ObjectInfo) (io.Writer, error) {
+	_, err = p.two.Get(t.Context(), "b", GetOptions{}, func(ObjectInfo) (io.Writer, error) {
 		opened++
 		return io.Discard, nil
 	})

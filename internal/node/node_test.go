@@ -96,25 +96,30 @@ func through(t *testing.T, h config.Home, role Role, door *running) Options {
 	return o
 }
 
-// sees waits until the node sees so many others alive.
-func (r *running) sees(others int) {
-	r.t.Helper()
+// soon waits until it is so, and reports whether that came in time.
+func soon(is func() bool) bool {
 	guard := time.After(hang)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		s, err := r.Stats(r.t.Context())
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		if s.Members.Alive == others+1 {
-			return
-		}
+	for !is() {
 		select {
 		case <-tick.C:
 		case <-guard:
-			r.t.Fatalf("it sees %+v, want %d others alive", s.Members, others)
+			return false
 		}
+	}
+	return true
+}
+
+// sees waits until the node sees so many others alive.
+func (r *running) sees(others int) {
+	r.t.Helper()
+	var s *Stats
+	if !soon(func() bool {
+		s = must(r.t, func() (*Stats, error) { return r.Stats(r.t.Context()) })
+		return s.Members.Alive == others+1
+	}) {
+		r.t.Fatalf("it sees %+v, want %d others alive", s.Members, others)
 	}
 }
 
@@ -575,12 +580,11 @@ func TestLeftoversAreSweptAtTheNextOpen(t *testing.T) {
 	}
 	user = open(t, options(h, Client))
 	user.get(stored.ID.String(), kept) // an operation that meets the mesh
-	user.end()                         // waits for the sweep
-	if got := shards(); got != int64(stored.Shards) {
-		t.Errorf("%d shards are left, want %d", got, stored.Shards)
+	journals := func() []string {
+		return must(t, func() ([]string, error) { return filepath.Glob(filepath.Join(h.Default().Puts(), "*")) })
 	}
-	if left, err := filepath.Glob(filepath.Join(h.Default().Puts(), "*")); err != nil || len(left) > 0 {
-		t.Errorf("journals %v, %v", left, err)
+	if !soon(func() bool { return shards() == int64(stored.Shards) && len(journals()) == 0 }) {
+		t.Errorf("%d shards are left, want %d, and journals %v", shards(), stored.Shards, journals())
 	}
 }
 

@@ -43,7 +43,11 @@ func options(h config.Home, role Role) Options {
 	cfg.Mesh.Listen = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
 	cfg.Store.Capacity = 1 << 30
 	cfg.Put.Grace = hang
-	return Options{Home: h, Config: cfg, Role: role, Port: -1, Log: slog.New(slog.DiscardHandler)}
+	o := Options{Home: h, Config: cfg, Role: role, Port: -1, Log: slog.New(slog.DiscardHandler)}
+	if role == Client {
+		o.JoinTimeout = hang
+	}
+	return o
 }
 
 // A running node ends with the test, if it has not before.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -91,24 +92,46 @@ func TestBusyLineCarriesAllOnce(t *testing.T) {
 	content := noise(1, 64<<20)
 	m.client.put(content, PutOptions{Name: "a"})
 	m.set(100*linetest.Mbit, 100*time.Millisecond)
-	before := m.down.Carried()
-	const gets = 2
-	for range gets {
-		began := time.Now()
-		m.client.get("a", content)
-		t.Logf("get: %.2f of the line", float64(len(content))/time.Since(began).Seconds()/(100*linetest.Mbit))
+	// once does something up to three times: hardly any machine stands still for seconds in each.
+	once := func(do func() error) {
+		t.Helper()
+		err := do()
+		for range 2 {
+			if err != nil {
+				t.Log(err)
+				err = do()
+			}
+		}
+		if err != nil {
+			t.Error(err)
+		}
 	}
-	if cost := float64(m.down.Carried()-before) / float64(gets*len(content)); cost > 1.2 {
-		t.Errorf("get: %.3f bytes came for each that is needed", cost)
-	}
+	once(func() error {
+		before := m.down.Carried()
+		const gets = 2
+		for range gets {
+			began := time.Now()
+			m.client.get("a", content)
+			t.Logf("get: %.2f of the line", float64(len(content))/time.Since(began).Seconds()/(100*linetest.Mbit))
+		}
+		if cost := float64(m.down.Carried()-before) / float64(gets*len(content)); cost > 1.2 {
+			return fmt.Errorf("get: %.3f bytes came for each that is needed", cost)
+		}
+		return nil
+	})
 	m.up.Set(20*linetest.Mbit, 50*time.Millisecond)
-	before = m.up.Carried()
-	began := time.Now()
-	stored := m.client.put(noise(2, 64<<20), PutOptions{Name: "b"})
-	cost := float64(m.up.Carried()-before) / float64(stored.StoredBytes)
-	t.Logf("put: %.2f of the line", float64(stored.StoredBytes)/time.Since(began).Seconds()/(20*linetest.Mbit))
-	if cost > 1.2 || len(stored.Warnings) > 0 {
-		t.Errorf("put: %.3f bytes went for each that is stored; %v", cost, stored.Warnings)
-	}
+	seed := byte(2)
+	once(func() error {
+		before := m.up.Carried()
+		began := time.Now()
+		stored := m.client.put(noise(seed, 64<<20), PutOptions{Name: "b"})
+		seed++ // nothing of it is there
+		cost := float64(m.up.Carried()-before) / float64(stored.StoredBytes)
+		t.Logf("put: %.2f of the line", float64(stored.StoredBytes)/time.Since(began).Seconds()/(20*linetest.Mbit))
+		if cost > 1.2 || len(stored.Warnings) > 0 {
+			return fmt.Errorf("put: %.3f bytes went for each that is stored; %v", cost, stored.Warnings)
+		}
+		return nil
+	})
 	m.set(0, 0)
 }

@@ -33,9 +33,7 @@ func (r *running) litter(seed byte) *datamesh.Descriptor {
 	i := 0
 	for m := range l.view().All() {
 		if i < 2 {
-			if err := (&members{l}).Shards(m.Record.Peer).Put(r.t.Context(), d, i, shard); err != nil {
-				r.t.Fatal(err)
-			}
+			r.insist(func() error { return (&members{l}).Shards(m.Record.Peer).Put(r.t.Context(), d, i, shard) })
 		}
 		i++
 	}
@@ -47,12 +45,12 @@ func (r *running) later(by time.Duration) {
 	r.Node.now = func() time.Time { return time.Now().Add(by) }
 }
 
-func (r *running) cleanup(o CleanupOptions) *Cleaned {
+func (r *running) cleanup(o CleanupOptions) (done *Cleaned) {
 	r.t.Helper()
-	done, err := r.Cleanup(r.t.Context(), o)
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	r.insist(func() (err error) {
+		done, err = r.Cleanup(r.t.Context(), o)
+		return err
+	})
 	return done
 }
 
@@ -122,7 +120,7 @@ func (w *cleanupWorld) store(r *running, name string, content []byte) {
 // brought back.
 func (w *cleanupWorld) intact(t *testing.T) {
 	t.Helper()
-	w.user.heardOf(t.Context())
+	w.user.news()
 	for name, content := range w.contents {
 		w.user.get(name, content)
 	}
@@ -148,7 +146,11 @@ func TestCleanupPutsLeftoversIntoTheTrash(t *testing.T) {
 	w := newCleanupWorld(t)
 	u := w.user
 	litter := u.litter(9)
-	first := u.cleanup(CleanupOptions{})
+	var first *Cleaned
+	soon(func() bool {
+		first = u.cleanup(CleanupOptions{})
+		return first.Answered == first.Asked
+	})
 	want := &Cleaned{Waiting: 1, WaitingBytes: 10000, Found: []FoundObject{}, Answered: 2, Asked: 2}
 	if first.First.Before(time.Now().Add(strayAge-time.Hour)) || !first.First.Equal(first.Last) {
 		t.Errorf("it is old enough at %v to %v", first.First, first.Last)
@@ -542,7 +544,7 @@ func TestCleanupKeepsTheRunsOfOtherHomes(t *testing.T) {
 	}) {
 		t.Fatalf("the mesh has %d records: no run was made", w.other.records())
 	}
-	w.user.heardOf(t.Context()) // it was read before anything is looked for
+	w.user.news() // it was read before anything is looked for
 	w.user.later(strayAge)
 	for range 2 {
 		if c := w.user.cleanup(CleanupOptions{}); c.Segments+c.Waiting+len(c.Found) != 0 {
@@ -553,7 +555,7 @@ func TestCleanupKeepsTheRunsOfOtherHomes(t *testing.T) {
 	anew := home(t)
 	carry(t, w.user.home, anew)
 	third := open(t, through(t, anew, Client, w.door))
-	if third.heardOf(t.Context()); third.names() != all {
+	if third.news(); third.names() != all {
 		t.Errorf("a new home has %d names, want %d", third.names(), all)
 	}
 }

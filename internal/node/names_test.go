@@ -14,6 +14,7 @@ import (
 	"datamesh/internal/catalog"
 	"datamesh/internal/errs"
 	"datamesh/internal/keyring"
+	"datamesh/internal/object"
 )
 
 // records returns how many records the mesh has of the home's user.
@@ -24,10 +25,11 @@ func (r *running) records() int {
 		r.t.Fatal(err)
 	}
 	l, _ := r.objects()
-	found, err := l.objects.Records(r.t.Context(), keys.OwnerKey())
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	var found object.Found
+	r.insist(func() (err error) {
+		found, err = l.objects.Records(r.t.Context(), keys.OwnerKey())
+		return err
+	})
 	return len(found.Records)
 }
 
@@ -52,14 +54,15 @@ func (r *running) names() int {
 }
 
 // news learns what other devices have said, and returns how much was new.
-func (r *running) news() int {
+func (r *running) news() (changed int) {
 	r.t.Helper()
 	l, _ := r.objects()
-	learned, err := r.learnNames(r.t.Context(), l, must(r.t, r.keys))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return learned.Changed
+	r.insist(func() error {
+		learned, err := r.learnNames(r.t.Context(), l, must(r.t, r.keys))
+		changed += learned.Changed
+		return err
+	})
+	return changed
 }
 
 // Of what was stored one by one, in two homes, the mesh has few records, and all of

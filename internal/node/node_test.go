@@ -116,6 +116,19 @@ func soon(is func() bool) bool {
 	return true
 }
 
+// insist asks peers again while they are silent, as anybody may be on a busy machine.
+func (r *running) insist(ask func() error) {
+	r.t.Helper()
+	var err error
+	soon(func() bool {
+		err = ask()
+		return !errs.Retryable(err)
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // sees waits until the node sees so many others alive.
 func (r *running) sees(others int) {
 	r.t.Helper()

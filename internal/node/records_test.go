@@ -8,6 +8,7 @@ import (
 	"datamesh/internal/errs"
 	"datamesh/internal/format"
 	"datamesh/internal/keyring"
+	"datamesh/internal/object"
 	"datamesh/internal/ring"
 
 	"github.com/google/go-cmp/cmp"
@@ -32,8 +33,13 @@ func (r *running) objects() (*link, datamesh.MeshID) {
 func (r *running) wantRecords(what string, owner datamesh.OwnerKey, answered int, want ...*datamesh.Record) {
 	r.t.Helper()
 	l, _ := r.objects()
-	found, err := l.objects.Records(r.t.Context(), owner)
-	if diff := cmp.Diff(want, found.Records); err != nil || diff != "" || found.Answered != answered {
+	var found object.Found
+	var err error
+	all := soon(func() bool {
+		found, err = l.objects.Records(r.t.Context(), owner)
+		return err == nil && found.Answered == answered
+	})
+	if diff := cmp.Diff(want, found.Records); !all || diff != "" {
 		r.t.Errorf("%s: %d of %d answered, want %d, %v; -want +got:\n%s", what, found.Answered, found.Registrars, answered, err, diff)
 	}
 }
@@ -64,9 +70,7 @@ func TestRecordsAreKeptByTheNodesOfAMesh(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := l.objects.PutRecord(t.Context(), r); err != nil {
-			t.Fatal(err)
-		}
+		client.insist(func() error { return l.objects.PutRecord(t.Context(), r) })
 		want = append(want, r)
 	}
 	other, err := format.NewRecord(keys.Owner, mesh, [16]byte{1}, 20, 0, []byte("another of that number"))
@@ -82,9 +86,7 @@ func TestRecordsAreKeptByTheNodesOfAMesh(t *testing.T) {
 	for what, n := range map[string]*running{"by the first": first, "by the second": second} {
 		n.wantRecords(what, want[0].Owner, 2, ordered(append(want, other))...)
 	}
-	if err := l.objects.PutRecord(t.Context(), last); err != nil {
-		t.Fatal(err)
-	}
+	client.insist(func() error { return l.objects.PutRecord(t.Context(), last) })
 	client.end()
 	second.end()
 	first.end()

@@ -151,7 +151,7 @@ func TestRevocationHearsOtherHomesInTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.one.revoked()
-	p.two.heardOf(ctx)
+	p.two.news()
 	for what, n := range map[string]*running{"one": p.one, "two": p.two} {
 		for _, ref := range []string{"a", "b", u.Revoked.Object.String()} {
 			n.get(ref, p.content)
@@ -355,7 +355,7 @@ func TestRevocationOfWhatIsDeletedMeanwhile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.two.heardOf(ctx)
+	p.two.news()
 	if err := p.two.catalog.Delete(ctx, p.id, time.Now(), 1, false); err != nil { // and the words are yet to come
 		t.Fatal(err)
 	}
@@ -382,7 +382,7 @@ func TestRevocationGoesOnAfterARotation(t *testing.T) {
 		t.Errorf("got %+v, %v", again, err)
 	}
 	p.one.revoked()
-	p.two.heardOf(ctx)
+	p.two.news()
 	for _, n := range []*running{p.one, p.two} {
 		n.get("a", p.content)
 		n.get(u.Revoked.Object.String(), p.content)
@@ -425,7 +425,7 @@ func TestRevocationHearsOfARotationWhileItSends(t *testing.T) {
 	}) {
 		t.Fatal("it sends nothing")
 	}
-	p.two.heardOf(t.Context())
+	p.two.news()
 	p.two.rotate()
 	unlock()
 	if err := <-ended; err != nil {
@@ -435,7 +435,7 @@ func TestRevocationHearsOfARotationWhileItSends(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.one.revoked()
-	p.two.heardOf(t.Context())
+	p.two.news()
 	for what, n := range map[string]*running{"one": p.one, "two": p.two} {
 		n.get("a", p.content)
 		if list, err := listOf(t, n.Node); err != nil || len(list.Objects) != 1 || list.Objects[0].ID != u.Revoked.Object {
@@ -456,7 +456,7 @@ func TestRevocationHearsOfARotationInTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.one.revoked()
-	p.two.heardOf(ctx)
+	p.two.news()
 	for what, n := range map[string]*running{"one": p.one, "two": p.two} {
 		n.get("a", p.content)
 		if list, err := listOf(t, n.Node); err != nil || len(list.Objects) != 1 {
@@ -492,7 +492,7 @@ func (p *pair) shares(t *testing.T) {
 	if _, err := p.one.Share(t.Context(), "a", ShareOptions{To: k.Name}); err != nil {
 		t.Fatal(err)
 	}
-	p.two.heardOf(t.Context())
+	p.two.news()
 	if n := p.two.readers(); n != 1 {
 		t.Fatalf("%d can read it", n)
 	}

@@ -62,7 +62,7 @@ func TestCleanupKnowsWhatARotationHasReplaced(t *testing.T) {
 		}
 	}
 	w.intact(t)
-	w.other.heardOf(ctx)
+	w.other.news()
 	w.other.get(old.String(), w.contents["large"])
 	w.user.rotate()
 	if _, err := l.objects.Manifest(ctx, old); errs.KindOf(err) != errs.Deleted {
@@ -75,7 +75,7 @@ func TestCleanupKnowsWhatARotationHasReplaced(t *testing.T) {
 func TestRotationAgainstADeletion(t *testing.T) {
 	w := newCleanupWorld(t)
 	ctx := t.Context()
-	w.other.heardOf(ctx)
+	w.other.news()
 	id := w.user.idOf("large")
 	if err := w.other.catalog.Delete(ctx, id, time.Now(), 1, false); err != nil {
 		t.Fatal(err)
@@ -97,10 +97,10 @@ func TestRotationAgainstADeletion(t *testing.T) {
 	if err := w.user.settleIn(ctx, l); err != nil {
 		t.Fatal(err)
 	}
-	w.user.heardOf(ctx)
+	w.user.news()
 	w.user.get("large", w.contents["large"])
 	w.user.get(id.String(), w.contents["large"])
-	w.other.heardOf(ctx)
+	w.other.news()
 	w.other.get("large", w.contents["large"])
 }
 
@@ -111,7 +111,7 @@ func TestWhatIsSaidByAnOldIDComesToTheObject(t *testing.T) {
 	for _, deleted := range []bool{false, true} {
 		w := newCleanupWorld(t)
 		ctx := t.Context()
-		w.other.heardOf(ctx)
+		w.other.news()
 		old := w.user.idOf("large")
 		_, to, err := crypt.NewIdentity([32]byte{8})
 		if err != nil {
@@ -149,7 +149,7 @@ func TestWhatIsSaidByAnOldIDComesToTheObject(t *testing.T) {
 			}
 		}
 		for _, r := range []*running{w.user, w.other} {
-			r.heardOf(ctx)
+			r.news()
 			r.get("renamed", w.contents["large"])
 			r.get(old.String(), w.contents["large"])
 			if id := r.idOf("renamed"); id != now {
@@ -194,7 +194,7 @@ func TestOldIDsNameTheObject(t *testing.T) {
 		t.Errorf("pin: %v", err)
 	}
 	w.user.rotate()
-	w.other.heardOf(ctx)
+	w.other.news()
 	for _, r := range []*running{w.user, w.other} {
 		for _, ref := range []string{"also", "renamed", old.String(), now.String()} {
 			r.get(ref, w.contents["small"])
@@ -222,7 +222,7 @@ func TestOldIDsNameTheObject(t *testing.T) {
 	if err := opens(w.other); err != nil {
 		t.Errorf("what is shared: %v", err)
 	}
-	w.other.heardOf(ctx)
+	w.other.news()
 	if _, err := w.other.Delete(ctx, old.String(), DeleteOptions{}); err != nil {
 		t.Fatalf("rm: %v", err)
 	}
@@ -235,7 +235,7 @@ func TestOldIDsNameTheObject(t *testing.T) {
 	if err := opens(w.user); err != nil {
 		t.Errorf("what is shared of what came back: %v", err)
 	}
-	w.user.heardOf(ctx)
+	w.user.news()
 	if _, err := w.user.Unshare(ctx, now.String(), UnshareOptions{Link: w.shared.String()}); err != nil {
 		t.Errorf("unshare: %v", err)
 	}

@@ -32,15 +32,15 @@ func newPair(t *testing.T) *pair {
 	p.id = p.one.put(p.content, PutOptions{Name: "a"}).ID
 	carry(t, h, other)
 	p.two = open(t, through(t, other, Client, door))
-	p.two.heardOf(t.Context())
+	p.two.news()
 	return p
 }
 
 // listed checks that both have the object, and that it can be read.
 func (p *pair) listed(t *testing.T) {
 	t.Helper()
-	p.two.heardOf(t.Context())
-	p.one.heardOf(t.Context())
+	p.two.news()
+	p.one.news()
 	for what, n := range map[string]*running{"one": p.one, "two": p.two} {
 		if _, err := n.catalog.ByID(t.Context(), p.id); err != nil {
 			t.Errorf("%s: %v", what, err)
@@ -75,7 +75,7 @@ func TestAGetThatHasBegunIsNotBegunAnew(t *testing.T) {
 	p := newPair(t)
 	content, other := noise(1, 20<<20), noise(2, 20<<20) // too much for a cache
 	p.one.put(content, PutOptions{Name: "b"})
-	p.two.heardOf(t.Context())
+	p.two.news()
 	p.one.put(other, PutOptions{Name: "c"})
 	var few bytes.Buffer
 	_, err := p.two.Get(t.Context(), "b", GetOptions{Range: &Range{Length: 10}}, func(ObjectInfo) (io.Writer, error) { return &few, nil }) // which keeps the manifest for a while

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"datamesh/internal/errs"
 	"datamesh/internal/node"
@@ -104,8 +105,8 @@ func TestDirectoriesThatOthersReachAreRefused(t *testing.T) {
 	}
 }
 
-// start serves ops with the given grace until stop is called; the channel
-// then tells how Serve ended.
+// start serves ops until stop is called, and then for as long as what is under way
+// takes, or no longer if graceless; the channel then tells how Serve ended.
 func start(t *testing.T, ops Operations, graceless bool) (client *Client, stop func(), served chan error) {
 	t.Helper()
 	ln, err := Listen(t.Context(), filepath.Join(t.TempDir(), "run", "api.sock"))
@@ -115,7 +116,7 @@ func start(t *testing.T, ops Operations, graceless bool) (client *Client, stop f
 	socket := ln.Addr().String()
 	ctx, stop := context.WithCancel(context.Background())
 	served = make(chan error, 1)
-	grace := grace
+	grace := time.Hour
 	if graceless {
 		grace = 0
 	}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -27,6 +28,9 @@ func TestDeletionsGoOnBesideOneThatCannot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	n.deleting.Lock() // the service goes on with deletions by itself
+	unlock := sync.OnceFunc(n.deleting.Unlock)
+	defer unlock()
 	n.interrupted(false, first, second)
 	keys, err := l.disk.List(t.Context(), datamesh.First, 100)
 	if err != nil {
@@ -39,6 +43,7 @@ func TestDeletionsGoOnBesideOneThatCannot(t *testing.T) {
 			}
 		}
 	}
+	unlock()
 	if err := n.finishDeletions(t.Context(), l); err == nil {
 		t.Error("an object that nobody has was deleted")
 	}

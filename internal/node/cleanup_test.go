@@ -260,7 +260,12 @@ func TestCleanupRefusesWhenNotAllIsKnown(t *testing.T) {
 	}
 	hears := func(what string, all bool) {
 		t.Helper()
-		if h, err := u.Hear(t.Context()); err != nil || h.Partial == all || (len(h.Warnings) == 0) != all {
+		var h *Heard
+		var err error
+		if !soon(func() bool {
+			h, err = u.Hear(t.Context())
+			return err == nil && h.Partial != all && (len(h.Warnings) == 0) == all
+		}) {
 			t.Errorf("%s: heard %+v, %v", what, h, err)
 		}
 	}
@@ -273,12 +278,10 @@ func TestCleanupRefusesWhenNotAllIsKnown(t *testing.T) {
 			t.Fatal(err)
 		}
 		r, err := format.NewRecord(keys.Owner, mesh, [16]byte{device}, seq, base, sealed)
-		if err == nil {
-			err = l.objects.PutRecord(t.Context(), r)
-		}
 		if err != nil {
 			t.Fatal(err)
 		}
+		u.insist(func() error { return l.objects.PutRecord(t.Context(), r) })
 	}
 	block := &format.LogBlock{}
 	say(1, 3, 0, block)
@@ -299,12 +302,10 @@ func TestCleanupRefusesWhenNotAllIsKnown(t *testing.T) {
 	hears("a run cannot be read", false)
 	say(3, 2, 1, block)
 	r, err := format.NewRecord(keys.Owner, mesh, [16]byte{4}, 1, 0, []byte("of another key"))
-	if err == nil {
-		err = l.objects.PutRecord(t.Context(), r)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	u.insist(func() error { return l.objects.PutRecord(t.Context(), r) })
 	refuses("a record cannot be opened")
 	hears("a record cannot be opened", false)
 	say(4, 2, 1, block)
@@ -572,12 +573,10 @@ func TestCleanupRefusesBeforeTheMeshKnowsThisHome(t *testing.T) {
 	}
 	for i := range 62 { // beside the two: as many devices as an owner has
 		r, err := format.NewRecord(keys.Owner, mesh, [16]byte{byte(i), 1}, 1, 0, sealed)
-		if err == nil {
-			err = l.objects.PutRecord(t.Context(), r)
-		}
 		if err != nil {
 			t.Fatal(err)
 		}
+		w.user.insist(func() error { return l.objects.PutRecord(t.Context(), r) })
 	}
 	w.user.cleanup(CleanupOptions{})
 	h := home(t)

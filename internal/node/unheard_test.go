@@ -214,9 +214,9 @@ func (p *pair) deletesContent(t *testing.T) {
 				continue
 			}
 			for m := range l.view().All() {
-				if err := (&members{l}).Shards(m.Record.Peer).Drop(t.Context(), format.NewDeletion(keys.Owner, s.Descriptor, 1)); err != nil {
-					t.Fatal(err)
-				}
+				p.one.insist(func() error {
+					return (&members{l}).Shards(m.Record.Peer).Drop(t.Context(), format.NewDeletion(keys.Owner, s.Descriptor, 1))
+				})
 			}
 			deleted++
 		}

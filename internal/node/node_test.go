@@ -177,7 +177,7 @@ func (r *running) get(ref string, want []byte) {
 		return
 	}
 	bad := slices.DeleteFunc(slices.Clone(fetched.Bad), func(b BadShard) bool {
-		return slices.ContainsFunc([]string{"silent for", "the stream broke", "deadline exceeded"}, func(silence string) bool { return strings.Contains(b.Reason, silence) })
+		return slices.ContainsFunc([]string{"silent for", "deadline exceeded"}, func(silence string) bool { return strings.Contains(b.Reason, silence) })
 	})
 	if !bytes.Equal(got.Bytes(), want) || fetched.Size != int64(len(want)) || len(bad) > 0 {
 		r.t.Errorf("get %s: %d of %d bytes, %+v", ref, got.Len(), len(want), fetched)

@@ -130,6 +130,10 @@ func (d *demo) run(ctx context.Context, nodes int, file string) error {
 	if err != nil {
 		return err
 	}
+	if stored.Survives < demoLost {
+		return errs.WithHint(errs.New(errs.Degraded, "the file survives %s, and %d nodes were to be killed", survives(stored.Survives), demoLost),
+			"type the same again when this machine is less busy")
+	}
 	lost, err := d.killHolders(ctx, stored.ID)
 	if err != nil {
 		return err

@@ -24,8 +24,8 @@ func TestDemoShowsItAndLeavesNothing(t *testing.T) {
 		if s.Detail == "" || s.Seconds < 0 {
 			t.Errorf("step %+v tells nothing", s)
 		}
-		if s.Name == "put" && (s.Size != 3<<20 || s.Survives == nil || *s.Survives < 1) {
-			t.Errorf("step %+v, want 3 MiB that survive", s)
+		if s.Name == "put" && (s.Size != 3<<20 || s.Survives == nil || *s.Survives != demoLost) {
+			t.Errorf("step %+v, want 3 MiB that survive as many losses as there are", s)
 		}
 	}
 	if got, want := strings.Join(steps, " "), "start meet put kill identity get compare"; got != want {

@@ -175,7 +175,7 @@ func (p *process) waitPeers(ctx context.Context, want int) error {
 // document into result, unless that is nil. Its errors keep their kind.
 func (d *demo) command(ctx context.Context, home string, result any, args ...string) error {
 	cmd := exec.CommandContext(ctx, d.exe, d.flags(home, args)...)
-	cmd.Env = demoEnv()
+	cmd.Env = demoEnv("DATAMESH_PUT_GRACE=1m") // for all nodes, however busy the machine that they share is
 	var out, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &log
 	if err := cmd.Run(); err != nil {

@@ -59,9 +59,11 @@ func TestHealthIsWhatIsKilledAndRestarted(t *testing.T) {
 		own int
 	}{{m.user(t), 0}, {&m.members[0].user, 1}}
 	for _, u := range users {
-		if h := u.health(t, 0); h.Verdict != "no objects yet; 6 of 6 members answer" {
-			t.Errorf("got %q", h.Verdict)
-		}
+		comesTrue(t, "all answer", func(t testing.TB) {
+			if h := u.health(t, 0); h.Verdict != "no objects yet; 6 of 6 members answer" {
+				t.Errorf("got %q", h.Verdict)
+			}
+		})
 		for i, size := range []int64{10, 100_000, 20 << 20} {
 			u.put(t, noisy(byte(i), size), "--name", string('a'+rune(i)))
 		}
@@ -69,19 +71,21 @@ func TestHealthIsWhatIsKilledAndRestarted(t *testing.T) {
 	well := func() {
 		t.Helper()
 		for _, u := range users {
-			h := u.health(t, 0)
-			if h.Verdict != "all 3 objects can lose any 2 more peers" || h.Members.Alive != 6 || h.Catalog.Objects != 3 || len(h.Objects) != 3 {
-				t.Errorf("got %+v", h)
-			}
-			for _, o := range h.Objects {
-				if o.Survives != 2 || o.Possible != 2 || o.Lost != 0 || o.Problem != "" {
-					t.Errorf("got %+v, want survives 2 of 2 possible", o)
+			comesTrue(t, "all is well", func(t testing.TB) {
+				h := u.health(t, 0)
+				if h.Verdict != "all 3 objects can lose any 2 more peers" || h.Members.Alive != 6 || h.Catalog.Objects != 3 || len(h.Objects) != 3 {
+					t.Errorf("got %+v", h)
 				}
-			}
-			u.agrees(t, h, u.own)
-			if quick := u.health(t, 0, "--quick"); quick.Verdict != "6 of 6 members answer; 3 objects not asked about" || len(quick.Objects) != 0 {
-				t.Errorf("quick: got %+v", quick)
-			}
+				for _, o := range h.Objects {
+					if o.Survives != 2 || o.Possible != 2 || o.Lost != 0 || o.Problem != "" {
+						t.Errorf("got %+v, want survives 2 of 2 possible", o)
+					}
+				}
+				u.agrees(t, h, u.own)
+				if quick := u.health(t, 0, "--quick"); quick.Verdict != "6 of 6 members answer; 3 objects not asked about" || len(quick.Objects) != 0 {
+					t.Errorf("quick: got %+v", quick)
+				}
+			})
 		}
 	}
 	well()
@@ -95,36 +99,43 @@ func TestHealthIsWhatIsKilledAndRestarted(t *testing.T) {
 	kill(killed[0])
 	for _, u := range users {
 		u.health(t, 9) // before it is known to be dead, too
-		if quick := u.health(t, 9, "--quick"); quick.Verdict != "5 of 6 members answer; 3 objects not asked about" {
-			t.Errorf("quick: got %+v", quick)
-		}
-		known(1)
-		h := u.health(t, 9)
-		if !strings.HasSuffix(h.Verdict, ": 1 of 6 members does not answer") || h.Members.Dead != 1 {
-			t.Errorf("one lost: got %+v", h)
-		}
-		// The smallest has three copies, of which maybe none is lost. Of five
-		// members one may go, with all shards there.
-		for _, o := range h.Objects {
-			if o.Name == "a" && o.Possible != 2 || o.Name != "a" && (o.Possible != 1 || o.Survives != 1 || o.Lost < 1 || o.Unwhole < 1) {
-				t.Errorf("one lost: got %+v", o)
+		u.health(t, 9, "--quick")
+		comesTrue(t, "one is lost, quickly", func(t testing.TB) {
+			if quick := u.health(t, 9, "--quick"); quick.Verdict != "5 of 6 members answer; 3 objects not asked about" {
+				t.Errorf("quick: got %+v", quick)
 			}
-		}
-		u.agrees(t, h, u.own)
+		})
+		known(1)
+		comesTrue(t, "one is lost", func(t testing.TB) {
+			h := u.health(t, 9)
+			if !strings.HasSuffix(h.Verdict, ": 1 of 6 members does not answer") || h.Members.Dead != 1 {
+				t.Errorf("one lost: got %+v", h)
+			}
+			// The smallest has three copies, of which maybe none is lost. Of five
+			// members one may go, with all shards there.
+			for _, o := range h.Objects {
+				if o.Name == "a" && o.Possible != 2 || o.Name != "a" && (o.Possible != 1 || o.Survives != 1 || o.Lost < 1 || o.Unwhole < 1) {
+					t.Errorf("one lost: got %+v", o)
+				}
+			}
+			u.agrees(t, h, u.own)
+		})
 	}
 
 	kill(killed[1:]...)
 	known(3)
 	for _, u := range users {
-		h := u.health(t, 9)
-		if !strings.HasSuffix(h.Verdict, " of 3 objects cannot be read now: 3 of 6 members do not answer") {
-			t.Errorf("three lost: got %+v", h)
-		}
-		unreadable := func(o node.ObjectHealth) bool { return o.Survives < 0 }
-		if n := slices.IndexFunc(h.Objects, func(o node.ObjectHealth) bool { return !unreadable(o) }); n == 0 || n > 0 && slices.ContainsFunc(h.Objects[n:], unreadable) {
-			t.Errorf("what cannot be read is not the first: %+v", h.Objects)
-		}
-		u.agrees(t, h, u.own)
+		comesTrue(t, "three are lost", func(t testing.TB) {
+			h := u.health(t, 9)
+			if !strings.HasSuffix(h.Verdict, " of 3 objects cannot be read now: 3 of 6 members do not answer") {
+				t.Errorf("three lost: got %+v", h)
+			}
+			unreadable := func(o node.ObjectHealth) bool { return o.Survives < 0 }
+			if n := slices.IndexFunc(h.Objects, func(o node.ObjectHealth) bool { return !unreadable(o) }); n == 0 || n > 0 && slices.ContainsFunc(h.Objects[n:], unreadable) {
+				t.Errorf("what cannot be read is not the first: %+v", h.Objects)
+			}
+			u.agrees(t, h, u.own)
+		})
 		u.health(t, 9, "--quick")
 	}
 
@@ -150,9 +161,11 @@ func TestHealthTellsOfWhatAMeshHasOutgrown(t *testing.T) {
 	m := newMesh(t, 3)
 	u := m.user(t)
 	old := u.put(t, noisy(1, 1<<20))
-	if h := u.health(t, 0); h.Verdict != "the one object can lose any 1 more peer" {
-		t.Errorf("got %q", h.Verdict)
-	}
+	comesTrue(t, "the object is well", func(t testing.TB) {
+		if h := u.health(t, 0); h.Verdict != "the one object can lose any 1 more peer" {
+			t.Errorf("got %q", h.Verdict)
+		}
+	})
 	door := m.members[0].door()
 	for range 3 {
 		m.add(t, append([]string{"service", "--port", "0"}, door...)...)
@@ -160,15 +173,17 @@ func TestHealthTellsOfWhatAMeshHasOutgrown(t *testing.T) {
 	startAll(t, m.members[3:]...)
 	m.settle(t)
 	u.put(t, noisy(2, 1<<20))
-	h := u.health(t, 9)
-	h.Objects[0].Safety = node.Safety{}
-	if want := (node.ObjectHealth{ID: old.ID, Name: "", Survives: 1, Possible: 2, Unwhole: 1, Segments: 2}); h.Objects[0] != want {
-		t.Errorf("got %+v, want %+v first", h.Objects[0], want)
-	}
-	if h.Verdict != "1 of 2 objects survives fewer losses than it could: their shards are not spread over all 6 members" {
-		t.Errorf("got %q", h.Verdict)
-	}
-	if h.Objects[1].Survives != 2 {
-		t.Errorf("got %+v, want the new object to survive 2", h.Objects[1])
-	}
+	comesTrue(t, "one of two could survive more", func(t testing.TB) {
+		h := u.health(t, 9)
+		h.Objects[0].Safety = node.Safety{}
+		if want := (node.ObjectHealth{ID: old.ID, Name: "", Survives: 1, Possible: 2, Unwhole: 1, Segments: 2}); h.Objects[0] != want {
+			t.Errorf("got %+v, want %+v first", h.Objects[0], want)
+		}
+		if h.Verdict != "1 of 2 objects survives fewer losses than it could: their shards are not spread over all 6 members" {
+			t.Errorf("got %q", h.Verdict)
+		}
+		if h.Objects[1].Survives != 2 {
+			t.Errorf("got %+v, want the new object to survive 2", h.Objects[1])
+		}
+	})
 }

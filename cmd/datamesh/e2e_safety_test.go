@@ -53,11 +53,14 @@ func TestInfoSaysHowSafeAnObjectIs(t *testing.T) {
 	x, owner := m.members[0], m.user(t)
 	x.put(t, noisy(1, 1<<20), "--name", "mine")
 	owner.put(t, noisy(2, 1<<20), "--name", "theirs")
-	info := x.info(t, "mine")
+	var info node.Info
+	comesTrue(t, "the object survives what it can", func(t testing.TB) {
+		info = x.info(t, "mine")
+		if s := info.Safety; info.Survives != 2 || s.Hosts != (node.DomainSafety{Known: true, Survives: 1, Domains: 3}) || s.Sites != (node.DomainSafety{Known: true, Domains: 2, Unlabelled: 1}) {
+			t.Errorf("survives %d peers; got %+v", info.Survives, s)
+		}
+	})
 	s := info.Safety
-	if info.Survives != 2 || s.Hosts != (node.DomainSafety{Known: true, Survives: 1, Domains: 3}) || s.Sites != (node.DomainSafety{Known: true, Domains: 2, Unlabelled: 1}) {
-		t.Errorf("survives %d peers; got %+v", info.Survives, s)
-	}
 	if b := info.Basis; b.MemberLossFrom != node.FromAssumed || b.RepairFrom != node.FromAssumed || b.Seen == nil {
 		t.Errorf("got %+v, want what is assumed", b)
 	}
@@ -137,9 +140,11 @@ func TestInfoHasShardsProven(t *testing.T) {
 	m.grow(t, 6)
 	owner := m.user(t)
 	owner.put(t, noisy(1, 1<<20), "--name", "file")
-	if s := owner.info(t, "file").Safety.Shards; s.Live != 9 || !s.OldestProof.IsZero() {
-		t.Errorf("got %+v, want shards of which some were never proven", s)
-	}
+	comesTrue(t, "all shards are there", func(t testing.TB) {
+		if s := owner.info(t, "file").Safety.Shards; s.Live != 9 || !s.OldestProof.IsZero() {
+			t.Errorf("got %+v, want shards of which some were never proven", s)
+		}
+	})
 	began := time.Now()
 	eventually(t, "all shards are proven", func() bool {
 		s := result[node.Info](t, owner.run(t, "info", "file", "--prove")).Safety.Shards
@@ -147,9 +152,11 @@ func TestInfoHasShardsProven(t *testing.T) {
 	})
 	_, path := m.members[1].anyFile(t)
 	rot(t, path)
-	if s := owner.info(t, "file"); s.Safety.Shards.Live != 9 || s.Survives != 2 {
-		t.Errorf("got %+v, want what the holder says", s.Safety)
-	}
+	comesTrue(t, "the holder is believed", func(t testing.TB) {
+		if s := owner.info(t, "file"); s.Safety.Shards.Live != 9 || s.Survives != 2 {
+			t.Errorf("got %+v, want what the holder says", s.Safety)
+		}
+	})
 	eventually(t, "a proof hits what has rotted", func() bool {
 		s := result[node.Info](t, owner.run(t, "info", "file", "--prove"))
 		return s.Safety.Shards.Live == 8 && s.Survives == 1

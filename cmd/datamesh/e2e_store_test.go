@@ -95,20 +95,22 @@ func TestSixShardsLieOnSixPeers(t *testing.T) {
 		t.Errorf("the stores have %d different shards, want 12", len(holders))
 	}
 
-	info := result[node.Info](t, owner.run(t, "info", stored.ID.String()))
-	if info.Survives != 2 || len(info.Segments) != 3 || len(info.Segments[0].Shards) != 3 {
-		t.Fatalf("info: got %+v", info)
-	}
-	for _, segment := range info.Segments[1:] {
-		if len(segment.Shards) != 6 {
-			t.Errorf("info: %s has %d shards, want 6", segment.ID, len(segment.Shards))
+	comesTrue(t, "info says where they are", func(t testing.TB) {
+		info := result[node.Info](t, owner.run(t, "info", stored.ID.String()))
+		if info.Survives != 2 || len(info.Segments) != 3 || len(info.Segments[0].Shards) != 3 {
+			t.Fatalf("info: got %+v", info)
 		}
-		for _, shard := range segment.Shards {
-			if got := holders[datamesh.ShardKey{Segment: segment.ID, Index: shard.Index}]; got != shard.Peer || !shard.Live {
-				t.Errorf("info: shard %d of %s, live %v, is with %s; the stores say %s", shard.Index, segment.ID, shard.Live, shard.Peer, got)
+		for _, segment := range info.Segments[1:] {
+			if len(segment.Shards) != 6 {
+				t.Errorf("info: %s has %d shards, want 6", segment.ID, len(segment.Shards))
+			}
+			for _, shard := range segment.Shards {
+				if got := holders[datamesh.ShardKey{Segment: segment.ID, Index: shard.Index}]; got != shard.Peer || !shard.Live {
+					t.Errorf("info: shard %d of %s, live %v, is with %s; the stores say %s", shard.Index, segment.ID, shard.Live, shard.Peer, got)
+				}
 			}
 		}
-	}
+	})
 }
 
 func TestDisksGrowByLittleMoreThanTheCode(t *testing.T) {

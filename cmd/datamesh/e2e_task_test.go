@@ -5,8 +5,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -151,6 +153,46 @@ func eventuallyIn(t testing.TB, most time.Duration, what string, ok func() bool)
 		}
 	}
 }
+
+// comesTrue runs check until it finds nothing wrong: on a busy machine who lives may be
+// silent for a moment. What check has found the last time is shown if it always finds
+// something.
+func comesTrue(t testing.TB, what string, check func(t testing.TB)) {
+	t.Helper()
+	var last *trial
+	defer func() {
+		for _, fault := range last.faults {
+			t.Error(fault)
+		}
+	}()
+	eventually(t, what, func() bool {
+		last = &trial{TB: t}
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			check(last)
+		}()
+		<-over
+		return len(last.faults) == 0
+	})
+}
+
+// A trial is a test that may be run again: it keeps what it finds wrong.
+type trial struct {
+	testing.TB
+	faults []string
+}
+
+func (t *trial) Error(args ...any) { t.faults = append(t.faults, fmt.Sprint(args...)) }
+
+func (t *trial) Errorf(format string, args ...any) { t.Error(fmt.Sprintf(format, args...)) }
+
+func (t *trial) Fatal(args ...any) {
+	t.Error(args...)
+	runtime.Goexit()
+}
+
+func (t *trial) Fatalf(format string, args ...any) { t.Fatal(fmt.Sprintf(format, args...)) }
 
 // onlyInFull skips a test that takes more than half a minute, unless all are
 // wanted.

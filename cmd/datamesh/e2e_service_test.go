@@ -74,19 +74,20 @@ func TestServiceThatCannotJoinSaysWhy(t *testing.T) {
 	member := m.add(t, append([]string{"service"}, m.door(t)...)...)
 	member.start(t)
 	for _, c := range []struct {
-		name string
-		home *user
-		peer datamesh.PeerID
-		addr string
-		code int
-		says string
+		name    string
+		home    *user
+		peer    datamesh.PeerID
+		addr    string
+		timeout string // long where it ends before
+		code    int
+		says    string
 	}{
-		{"nobody there", m.newcomer(), first.ready.PeerID, nobody, 5, nobody},
-		{"another peer there", m.newcomer(), first.ready.PeerID, nearestAddr(stranger.ready.Addrs), 6, stranger.ready.PeerID.String()},
-		{"a second service in the home", &member.user, first.ready.PeerID, nearestAddr(first.ready.Addrs), 11, member.home},
+		{"nobody there", m.newcomer(), first.ready.PeerID, nobody, "2", 5, nobody},
+		{"another peer there", m.newcomer(), first.ready.PeerID, nearestAddr(stranger.ready.Addrs), "120", 6, stranger.ready.PeerID.String()},
+		{"a second service in the home", &member.user, first.ready.PeerID, nearestAddr(first.ready.Addrs), "120", 11, member.home},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := problem(t, c.home.run(t, "service", "--timeout", "2",
+			p := problem(t, c.home.run(t, "service", "--timeout", c.timeout,
 				"--bootstrap-peer", c.peer.String(), "--bootstrap-addr", c.addr), c.code)
 			if !strings.Contains(p.Error, c.says) || p.Hint == "" {
 				t.Errorf("got %+v, want an error that tells of %s, and a hint", p, c.says)

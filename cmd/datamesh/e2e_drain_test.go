@@ -28,8 +28,8 @@ func TestServiceDrains(t *testing.T) {
 	cmd := x.command("put", "-", "--name", "late")
 	cmd.Stdin = source
 	put := start(t, cmd)
-	half := noisy(1, 20<<20)
-	if _, err := content.Write(half[:18<<20]); err != nil { // a segment, and some of the next
+	all := noisy(1, 16<<20+1)
+	if _, err := content.Write(all); err != nil { // a segment, and the next, which ends with the content
 		t.Fatal(err)
 	}
 	eventually(t, "the put runs in the service", func() bool {
@@ -41,15 +41,12 @@ func TestServiceDrains(t *testing.T) {
 		_, err := os.Lstat(filepath.Join(x.home, "run", "api.sock"))
 		return err != nil
 	})
-	if _, err := content.Write(half[18<<20:]); err != nil {
-		t.Fatal(err)
-	}
 	content.Close()
 	stored := result[node.Stored](t, put.wait(t))
 	if o := x.task.wait(t); o.code != 0 {
 		t.Errorf("the service exited with %d: %s", o.code, o.stderr)
 	}
-	x.user.reads(t, stored.ID, half)
+	x.user.reads(t, stored.ID, all)
 }
 
 // Another version of the program goes on with a home as it is.

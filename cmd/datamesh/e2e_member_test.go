@@ -104,8 +104,11 @@ func restart(t testing.TB, members ...*member) {
 	}
 }
 
-// kill ends services as a power cut does.
+// kill ends services as a power cut does: all at once.
 func kill(members ...*member) {
+	for _, x := range members {
+		x.task.cmd.Process.Kill() // its error is that the process has ended
+	}
 	for _, x := range members {
 		x.task.kill()
 	}

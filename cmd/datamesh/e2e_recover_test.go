@@ -149,6 +149,7 @@ func TestPutThatReturnedIsRecovered(t *testing.T) {
 		t.Errorf("an identity is left: %v", err)
 	}
 	restart(t, m.members[1])
+	m.settle(t)
 	if r := result[node.Recovered](t, u.recovers(t, words)); r.Objects != 3 {
 		t.Errorf("with four of six: got %+v", r)
 	}

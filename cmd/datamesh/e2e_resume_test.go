@@ -56,6 +56,7 @@ func TestInterruptedPutGoesOn(t *testing.T) {
 			kill(service)
 			put.wait(t)
 			restart(t, service)
+			m.settle(t)
 		}, 8},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -154,6 +155,7 @@ func TestInterruptedGetGoesOn(t *testing.T) {
 			kill(member)
 			get.wait(t)
 			restart(t, member)
+			m.settle(t)
 		}, 8},
 	} {
 		t.Run(c.name, func(t *testing.T) {

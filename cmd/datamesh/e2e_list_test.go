@@ -64,7 +64,16 @@ func TestLongListsTakeLittleMemory(t *testing.T) {
 	}
 	compare := func(what string) {
 		t.Helper()
-		short, _ := peak("list", "--limit", "1")
+		short, same := int64(0), 0
+		for same < 3 { // who looks now and then may always look too early
+			n, _ := peak("list", "--limit", "1")
+			if same++; n > short {
+				short, same = n, 0
+			}
+		}
+		if short == 0 {
+			t.Fatalf("%s: nobody has seen how much memory a short list takes", what)
+		}
 		for _, args := range [][]string{{"list"}, {"list", "dir/**", "--sort", "size"}, {"list", "--json=false"}} {
 			long, file := peak(args...)
 			if long > short+most {

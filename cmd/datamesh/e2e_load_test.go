@@ -25,12 +25,14 @@ func TestParallelPutsAndGetsSucceedWithOnePeerSilent(t *testing.T) {
 	for i := range puts {
 		puts[i].end(t)
 	}
-	gets := make([]download, 50)
-	for i := range gets {
-		gets[i] = beginGet(t, &puts[i%len(puts)])
-	}
-	for _, g := range gets {
-		g.end(t)
+	for range 5 { // not fifty at once: on a busy machine some might not join in time
+		gets := make([]download, 10)
+		for i := range gets {
+			gets[i] = beginGet(t, &puts[i%len(puts)])
+		}
+		for _, g := range gets {
+			g.end(t)
+		}
 	}
 }
 

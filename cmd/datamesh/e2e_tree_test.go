@@ -242,9 +242,7 @@ func TestKilledGetOfATreeGoesOn(t *testing.T) {
 	dir := aTree(t, "source", 150)
 	want := treeOf(t, dir)
 	result[batch](t, u.run(t, "put", "-r", dir))
-	out := filepath.Join(t.TempDir(), "source")
-	canBeRemoved(t, out)
-	get := start(t, u.command("get", "source", out))
+	var out string
 	written := func() (n int) {
 		filepath.WalkDir(out, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.Type().IsRegular() && !strings.HasPrefix(d.Name(), ".datamesh-") {
@@ -254,11 +252,18 @@ func TestKilledGetOfATreeGoesOn(t *testing.T) {
 		})
 		return n
 	}
-	eventually(t, "some files are there", func() bool { return written() >= 20 || !get.running() })
-	get.kill()
-	if o := get.wait(t); o.code != -1 {
-		t.Fatalf("the get ended before it was killed, with %d", o.code)
-	}
+	eventually(t, "a get is killed before it is done", func() bool {
+		out = filepath.Join(t.TempDir(), "source")
+		canBeRemoved(t, out)
+		get := start(t, u.command("get", "source", out))
+		eventually(t, "some files are there", func() bool { return written() >= 20 || !get.running() })
+		get.kill()
+		o := get.wait(t)
+		if o.code > 0 {
+			t.Fatalf("the get ended before it was killed, with %d: %s", o.code, o.stderr)
+		}
+		return o.code == -1
+	})
 	n := written()
 	err := filepath.WalkDir(out, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || strings.HasPrefix(d.Name(), ".datamesh-") {

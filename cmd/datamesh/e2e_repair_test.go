@@ -123,7 +123,7 @@ func TestRepairTellsWhatIsLost(t *testing.T) {
 	restart(t, m.members[3:]...)
 	m.settle(t)
 	eventually(t, "all is whole", func() bool { return x.run(t, "repair").code == 0 })
-	owner.health(t, 0)
+	comesTrue(t, "all is well", func(t testing.TB) { owner.health(t, 0) })
 }
 
 func TestRepairSpreadsWhatStandsDoubled(t *testing.T) {
@@ -166,17 +166,19 @@ func TestRepairAndHealthAgree(t *testing.T) {
 	}
 	agrees := func(code, survives int) {
 		t.Helper()
-		h := owner.health(t, code)
-		unwhole := 0
-		for _, o := range h.Objects {
-			unwhole += o.Unwhole
-			if code == 0 && (o.Survives < survives || o.Survives != o.Possible || o.Lost > 0) {
-				t.Errorf("got %+v, want an object that survives %d and could not survive more", o, survives)
+		comesTrue(t, "repair and health agree", func(t testing.TB) {
+			h := owner.health(t, code)
+			unwhole := 0
+			for _, o := range h.Objects {
+				unwhole += o.Unwhole
+				if code == 0 && (o.Survives < survives || o.Survives != o.Possible || o.Lost > 0) {
+					t.Errorf("got %+v, want an object that survives %d and could not survive more", o, survives)
+				}
 			}
-		}
-		if r := m.running()[0].repair(t, 0, "--dry-run"); r.Waiting != unwhole || (unwhole > 0) != (code == 9) {
-			t.Errorf("%d segments are not whole by repair, %d by health: %+v", r.Waiting, unwhole, h)
-		}
+			if r := m.running()[0].repair(t, 0, "--dry-run"); r.Waiting != unwhole || (unwhole > 0) != (code == 9) {
+				t.Errorf("%d segments are not whole by repair, %d by health: %+v", r.Waiting, unwhole, h)
+			}
+		})
 	}
 	agrees(0, 2)
 	for dead := 1; dead <= 2; dead++ {
@@ -209,13 +211,18 @@ func TestRepairOfOneObject(t *testing.T) {
 		y.seesDead(t, 1)
 	}
 	unwhole := func() (first, others int) {
-		for _, o := range document[node.Health](t, owner.run(t, "health").stdout).Objects {
-			if o.Name == "first" {
-				first += o.Unwhole
-			} else {
-				others += o.Unwhole
+		eventually(t, "health says the same twice", func() bool { // who is busy may not answer once
+			before, beside := first, others
+			first, others = 0, 0
+			for _, o := range document[node.Health](t, owner.run(t, "health").stdout).Objects {
+				if o.Name == "first" {
+					first += o.Unwhole
+				} else {
+					others += o.Unwhole
+				}
 			}
-		}
+			return first == before && others == beside
+		})
 		return first, others
 	}
 	weak, others := unwhole()
@@ -241,7 +248,7 @@ func TestRepairOfOneObject(t *testing.T) {
 			t.Errorf("of %s: got %+v", o.Name, r)
 		}
 	}
-	owner.health(t, 0)
+	comesTrue(t, "all is well", func(t testing.TB) { owner.health(t, 0) })
 	if r := x.repair(t, 0); r.Waiting > 0 {
 		t.Errorf("to a registrar: got %+v", r)
 	}

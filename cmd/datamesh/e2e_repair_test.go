@@ -73,10 +73,13 @@ func TestRepairIsDoneWhenAskedFor(t *testing.T) {
 		t.Errorf("before anybody asks: %v shards repaired, %v bytes read, %v inventories", before[repaired], before[readAgain], before["datamesh_inventories_total"])
 	}
 
-	plan := x.repair(t, 0, "--dry-run")
-	if !plan.DryRun || plan.Shards != lost || len(plan.Placed) != lost || x.counters(t)[repaired] > 0 {
-		t.Errorf("of %d shards that are lost: got %+v", lost, plan)
-	}
+	var plan node.Repaired
+	comesTrue(t, "what is lost is planned", func(t testing.TB) {
+		plan = x.repair(t, 0, "--dry-run")
+		if !plan.DryRun || plan.Shards != lost || len(plan.Placed) != lost || x.counters(t)[repaired] > 0 {
+			t.Errorf("of %d shards that are lost: got %+v", lost, plan)
+		}
+	})
 	done := x.repair(t, 0)
 	if done.DryRun || done.Shards != lost || done.Waiting != plan.Waiting || done.Repaired != plan.Repaired || done.Bytes != plan.Bytes {
 		t.Errorf("planned: %+v\ndone: %+v", plan, done)
@@ -91,9 +94,11 @@ func TestRepairIsDoneWhenAskedFor(t *testing.T) {
 		t.Errorf("%v shards are counted, of %v bytes, %v bytes were read, and %v segments wait", after[repaired], after[moved], after[readAgain], after[waiting])
 	}
 	for _, y := range m.running() {
-		if r := y.repair(t, 0); r.Shards+r.Unrepaired > 0 {
-			t.Errorf("of what is whole again: got %+v", r)
-		}
+		comesTrue(t, "nothing is planned", func(t testing.TB) {
+			if r := y.repair(t, 0, "--dry-run"); r.Shards+r.Unrepaired > 0 {
+				t.Errorf("of what is whole again: got %+v", r)
+			}
+		})
 	}
 	owner.heals(t, 1)
 	if transfers := result[node.Transfers](t, x.run(t, "transfers")); len(transfers.Transfers) > 0 {

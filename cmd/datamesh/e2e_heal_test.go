@@ -27,6 +27,9 @@ func (u *user) heals(t *testing.T, survives int) {
 	var worst string
 	eventually(t, fmt.Sprintf("all objects survive %d losses", survives), func() bool {
 		o := u.run(t, "health")
+		if o.code == 5 {
+			return false // it has not joined in time
+		}
 		if o.code != 0 && o.code != 9 {
 			t.Fatalf("health: exit status %d: %s", o.code, o.stderr)
 		}

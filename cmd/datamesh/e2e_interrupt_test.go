@@ -127,14 +127,16 @@ func (u *user) cleansUp(t *testing.T, want int) {
 	if list := result[node.List](t, u.run(t, "list")); len(list.Objects) > 0 {
 		t.Errorf("the catalog has %+v", list.Objects)
 	}
-	eventually(t, "the shards of the put are gone", func() bool {
+	comesTrue(t, "the shards of the put are gone", func(t testing.TB) {
 		result[node.Peers](t, u.run(t, "peers"))
-		return u.mesh.shards(t) == want
+		if n := u.mesh.shards(t); n != want {
+			t.Errorf("the members have %d shards, want %d", n, want)
+		}
 	})
 }
 
 // shards returns how many shards all members say that they have.
-func (m *mesh) shards(t *testing.T) (n int) {
+func (m *mesh) shards(t testing.TB) (n int) {
 	t.Helper()
 	for _, x := range m.members {
 		n += int(result[node.Stats](t, x.run(t, "stats")).Store.Shards)

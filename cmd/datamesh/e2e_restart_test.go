@@ -70,9 +70,11 @@ func TestPutsThatAPowerCutMeetsAreWholeOrGone(t *testing.T) {
 	if list := result[node.List](t, owner.run(t, "list")); len(list.Objects) != acknowledged {
 		t.Errorf("%d puts were acknowledged; the catalog has %+v", acknowledged, list.Objects)
 	}
-	eventually(t, "the shards of the other puts are gone", func() bool {
+	comesTrue(t, "the shards of the other puts are gone", func(t testing.TB) {
 		result[node.Peers](t, owner.run(t, "peers"))
-		return m.shards(t) == before
+		if n := m.shards(t); n != before {
+			t.Errorf("the members have %d shards, want %d", n, before)
+		}
 	})
 	for _, p := range puts {
 		if p.stored.Size > 0 {

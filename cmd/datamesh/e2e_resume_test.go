@@ -18,7 +18,7 @@ import (
 const long = 200 << 20
 
 // interrupted returns what can be resumed in the home.
-func (u *user) interrupted(t *testing.T) (left []node.Transfer) {
+func (u *user) interrupted(t testing.TB) (left []node.Transfer) {
 	t.Helper()
 	for _, x := range result[node.Transfers](t, u.run(t, "transfers")).Transfers {
 		if x.State == node.Interrupted {
@@ -96,9 +96,11 @@ func TestInterruptedPutGoesOn(t *testing.T) {
 			if c.owner != client {
 				return // a service sweeps each ten minutes
 			}
-			eventually(t, "nothing else is left", func() bool {
+			comesTrue(t, "nothing else is left", func(t testing.TB) {
 				result[node.Peers](t, c.owner.run(t, "peers"))
-				return len(c.owner.interrupted(t)) == 0 && m.shards(t) == before+stored.Shards
+				if left, n := c.owner.interrupted(t), m.shards(t); len(left) > 0 || n != before+stored.Shards {
+					t.Errorf("interrupted: %+v; the members have %d shards, want %d", left, n, before+stored.Shards)
+				}
 			})
 		})
 	}
@@ -130,9 +132,11 @@ func TestCancelledPutLeavesNothing(t *testing.T) {
 		t.Errorf("dry run: %+v", got)
 	}
 	result[cancelled](t, owner.run(t, "transfers", "cancel", left[0].ID))
-	eventually(t, "the shards are gone", func() bool {
+	comesTrue(t, "the shards are gone", func(t testing.TB) {
 		result[node.Peers](t, owner.run(t, "peers"))
-		return m.shards(t) == 0
+		if n := m.shards(t); n > 0 {
+			t.Errorf("the members have %d shards", n)
+		}
 	})
 	problem(t, owner.run(t, "transfers", "cancel", left[0].ID), 4)
 }

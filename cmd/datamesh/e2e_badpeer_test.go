@@ -38,7 +38,7 @@ func TestWrongPeersPortsAndLockedHomesAreRefused(t *testing.T) {
 		for _, home := range []string{"home", "fresh"} {
 			for _, r := range []refusal{
 				{join(them, at(ours), "put", "file"), 6, `^the peer at \S+ is ` + us + `, not ` + them + `$`, seeID},
-				{join(them, at(ours), "service", "--port", "0", "--timeout", "120"), 6, `^the peer at \S+ is ` + us + `, not ` + them + `$`, seeID},
+				{join(them, at(ours), "service", "--port", "0", "--timeout", "30"), 6, `^the peer at \S+ is ` + us + `, not ` + them + `$`, seeID},
 				{[]string{"networks", "use", them + "@" + at(ours)}, 6, `the peer at \S+ is ` + us + `, not ` + them + `$`, seeID},
 			} {
 				g.refused(t, home, r)
@@ -46,7 +46,7 @@ func TestWrongPeersPortsAndLockedHomesAreRefused(t *testing.T) {
 		}
 		for _, r := range []refusal{
 			{join(them, at(theirs), "put", "file"), 6, `^peer ` + them + ` is of the mesh dmmesh1\w+; this home belongs to dmmesh1\w+$`, ownHome},
-			{join(them, at(theirs), "service", "--port", "0", "--timeout", "120"), 6, `^peer ` + them + ` is of the mesh dmmesh1`, ownHome},
+			{join(them, at(theirs), "service", "--port", "0", "--timeout", "30"), 6, `^peer ` + them + ` is of the mesh dmmesh1`, ownHome},
 			{[]string{"networks", "use", them + "@" + at(theirs)}, 6, `: peer ` + them + ` is of the mesh dmmesh1`, ownHome},
 			{[]string{"service", "--port", port}, 10, inUse, choose},
 		} {

@@ -28,8 +28,9 @@ func TestServiceDrains(t *testing.T) {
 	cmd := x.command("put", "-", "--name", "late")
 	cmd.Stdin = source
 	put := start(t, cmd)
-	all := noisy(1, 16<<20+1)
-	if _, err := content.Write(all); err != nil { // a segment, and the next, which ends with the content
+	all := noisy(1, 16<<20+192<<10)
+	const last = 64 << 10
+	if _, err := content.Write(all[:len(all)-last]); err != nil { // a segment, and some of the next
 		t.Fatal(err)
 	}
 	eventually(t, "the put runs in the service", func() bool {
@@ -41,6 +42,9 @@ func TestServiceDrains(t *testing.T) {
 		_, err := os.Lstat(filepath.Join(x.home, "run", "api.sock"))
 		return err != nil
 	})
+	if _, err := content.Write(all[len(all)-last:]); err != nil {
+		t.Fatal(err)
+	}
 	content.Close()
 	stored := result[node.Stored](t, put.wait(t))
 	if o := x.task.wait(t); o.code != 0 {

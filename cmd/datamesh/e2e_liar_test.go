@@ -339,7 +339,9 @@ func (u *user) deleted(t *testing.T) *datamesh.Deletion {
 	put.kill()
 	var del *datamesh.Deletion
 	eventually(t, "what it left is deleted", func() bool {
-		u.run(t, "peers") // which may not join in time
+		if o := u.run(t, "peers"); o.code != 0 && o.code != 5 { // it may not join in time
+			t.Fatalf("%v exited with %d: %s", o.args, o.code, o.stderr)
+		}
 		if held, _ := copies(t, u.mesh.members); len(held) > 0 {
 			return false
 		}

@@ -216,10 +216,15 @@ func TestRepairOfOneObject(t *testing.T) {
 		y.seesDead(t, 1)
 	}
 	unwhole := func() (first, others int) {
+		first, others = -1, -1
 		eventually(t, "health says the same twice", func() bool { // who is busy may not answer once
+			o := owner.run(t, "health")
+			if o.code == 5 { // it could not join in time
+				return false
+			}
 			before, beside := first, others
 			first, others = 0, 0
-			for _, o := range document[node.Health](t, owner.run(t, "health").stdout).Objects {
+			for _, o := range document[node.Health](t, o.stdout).Objects {
 				if o.Name == "first" {
 					first += o.Unwhole
 				} else {

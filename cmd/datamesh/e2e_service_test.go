@@ -57,8 +57,8 @@ func TestPortIsTheOneAskedForAndKept(t *testing.T) {
 	m.settle(t)
 }
 
-// freePort returns a port that nobody listens on. It is none of those that systems give to
-// who asks for any, as other tests do.
+// freePort returns a port that nobody listens on, from below those that systems give to
+// whoever asks for any, as other tests do.
 func freePort(t *testing.T) int {
 	t.Helper()
 	for range 1000 {
@@ -96,8 +96,8 @@ func TestServiceThatCannotJoinSaysWhy(t *testing.T) {
 		says    string
 	}{
 		{"nobody there", m.newcomer(), first.ready.PeerID, nobody, "2", 5, nobody},
-		{"another peer there", m.newcomer(), first.ready.PeerID, nearestAddr(stranger.ready.Addrs), "120", 6, stranger.ready.PeerID.String()},
-		{"a second service in the home", &member.user, first.ready.PeerID, nearestAddr(first.ready.Addrs), "120", 11, member.home},
+		{"another peer there", m.newcomer(), first.ready.PeerID, nearestAddr(stranger.ready.Addrs), "30", 6, stranger.ready.PeerID.String()},
+		{"a second service in the home", &member.user, first.ready.PeerID, nearestAddr(first.ready.Addrs), "30", 11, member.home},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := problem(t, c.home.run(t, "service", "--timeout", c.timeout,

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -93,6 +94,12 @@ func (k *task) wait(t testing.TB) outcome {
 		}
 		t.Fatalf("%v hangs: %s", k.cmd.Args, &k.stderr)
 	}
+	if said := k.stderr.String(); strings.Contains(said, "DATA RACE") || strings.Contains(said, "\ngoroutine ") {
+		if trial, ok := t.(*trial); ok { // it does not come right by another run
+			t = trial.TB
+		}
+		t.Errorf("%v: %s", k.cmd.Args, said)
+	}
 	return outcome{k.cmd.Args, k.stdout.Bytes(), k.stderr.Bytes(), k.cmd.ProcessState.ExitCode()}
 }
 
@@ -165,7 +172,7 @@ func comesTrue(t testing.TB, what string, check func(t testing.TB)) {
 			t.Error(fault)
 		}
 	}()
-	eventually(t, what, func() bool {
+	eventuallyIn(t, time.Minute, what, func() bool {
 		last = &trial{TB: t}
 		over := make(chan struct{})
 		go func() {

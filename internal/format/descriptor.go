@@ -111,11 +111,10 @@ func (m *memo) add(b []byte, d *datamesh.Descriptor) {
 	m.size += len(b)
 }
 
-// DescriptorOf reads the descriptor of a segment for somebody who reads that: whoever
-// knows the segment knows all that the descriptor says, of which it is the hash. The
-// signature, by which the owner wants it to be kept, is not checked. Kinds:
-// Serialization, Integrity.
-func DescriptorOf(b []byte, segment datamesh.SegmentID) (*datamesh.Descriptor, error) {
+// ReadDescriptorOf reads the descriptor of a segment for somebody who knows which one he
+// wants: the segment is the hash of all that its descriptor says. The signature, by which
+// the owner wants it to be kept, is not checked. Kinds: Serialization, Integrity.
+func ReadDescriptorOf(b []byte, segment datamesh.SegmentID) (*datamesh.Descriptor, error) {
 	d := goodDescriptors.get(b)
 	if d == nil {
 		var err error

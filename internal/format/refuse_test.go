@@ -134,23 +134,23 @@ func TestReadDescriptorDiffersInTheSignatureAlone(t *testing.T) {
 	if got, err := ReadDescriptor(EncodeDescriptor(&forged)); err != nil || got.Segment != d.Segment {
 		t.Errorf("another signature: got %v, %v, want segment %s", got, err, d.Segment)
 	}
-	if got, err := DescriptorOf(EncodeDescriptor(&forged), d.Segment); err != nil || !slices.Equal(got.Shards, d.Shards) {
+	if got, err := ReadDescriptorOf(EncodeDescriptor(&forged), d.Segment); err != nil || !slices.Equal(got.Shards, d.Shards) {
 		t.Errorf("another signature, of the segment: got %v, %v", got, err)
 	}
 	forged.Length--
 	if got, err := ReadDescriptor(EncodeDescriptor(&forged)); err != nil || got.Segment == d.Segment {
 		t.Errorf("another body: got %v, %v, want another segment than %s", got, err, d.Segment)
 	}
-	if _, err := DescriptorOf(EncodeDescriptor(&forged), d.Segment); !errors.Is(err, errs.Integrity) {
+	if _, err := ReadDescriptorOf(EncodeDescriptor(&forged), d.Segment); !errors.Is(err, errs.Integrity) {
 		t.Errorf("another body, of the segment: got %v, want kind Integrity", err)
 	}
 	if _, err := DecodeDescriptor(good); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := DescriptorOf(good, datamesh.SegmentID{1}); !errors.Is(err, errs.Integrity) { // which is known to be good
+	if _, err := ReadDescriptorOf(good, datamesh.SegmentID{1}); !errors.Is(err, errs.Integrity) { // which is known to be good
 		t.Errorf("the descriptor of another segment: got %v, want kind Integrity", err)
 	}
-	if _, err := DescriptorOf(good[1:], d.Segment); !errors.Is(err, errs.Serialization) {
+	if _, err := ReadDescriptorOf(good[1:], d.Segment); !errors.Is(err, errs.Serialization) {
 		t.Errorf("no descriptor: got %v, want kind Serialization", err)
 	}
 }

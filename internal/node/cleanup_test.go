@@ -538,12 +538,14 @@ func TestCleanupKeepsTheRunsOfOtherHomes(t *testing.T) {
 		w.other.put(noise(byte(i), 10), PutOptions{Name: fmt.Sprint(i, strings.Repeat("x", 4000))})
 	}
 	l, _ := w.other.objects()
+	var err error
 	if !soon(func() bool {
 		w.other.compacting.Lock() // until none is made by what the puts have begun
 		defer w.other.compacting.Unlock()
-		return w.other.compact(t.Context(), l) == nil && w.other.records() < before+80
+		err = w.other.compact(t.Context(), l)
+		return err == nil && w.other.records() < before+80
 	}) {
-		t.Fatalf("the mesh has %d records: no run was made", w.other.records())
+		t.Fatalf("the mesh has %d records: no run was made: %v", w.other.records(), err)
 	}
 	w.user.news() // it was read before anything is looked for
 	w.user.later(strayAge)

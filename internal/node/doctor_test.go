@@ -240,8 +240,8 @@ func TestDamageOfAHomeIsFound(t *testing.T) {
 	}
 }
 
-// wantChecks has the doctor look until what it finds is as wanted, by name: it gives
-// nobody more than some seconds.
+// wantChecks has the doctor look until what it finds is as wanted, by name: whoever takes
+// more than some seconds to answer it has not answered.
 func (r *running) wantChecks(what string, want map[string]string) {
 	r.t.Helper()
 	got := map[string]Check{}

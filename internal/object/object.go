@@ -37,7 +37,8 @@ type Net interface {
 	Shards(peer datamesh.PeerID) datamesh.ShardStore
 	Report(ctx context.Context, peer datamesh.PeerID, reports []store.Report) error
 	Locate(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (*datamesh.Descriptor, []store.Holding, error)
-	// Find is as Locate, and brings a small shard along that the peer holds itself.
+	// Find is as Locate, and brings a small shard along that the peer holds itself. The
+	// descriptor's signature is not checked.
 	Find(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (store.Found, error)
 	// Owned asks a peer for segments of an owner, greater than after, as [transfer.Client.Owned].
 	Owned(ctx context.Context, peer datamesh.PeerID, owner ed25519.PrivateKey, after datamesh.SegmentID) (list []*datamesh.Descriptor, next datamesh.SegmentID, more bool, err error)

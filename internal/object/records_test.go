@@ -52,8 +52,8 @@ type pipe struct{ net.Conn }
 
 func (p pipe) Reset() error { return p.Close() }
 
-// An unhurried pipe lets a peer, whose disk may be a busy one, be silent for longer than
-// it may be; what one is that says nothing is up to [world.reach].
+// An unhurried pipe lets a peer, whose disk may be a busy one, be silent for a minute
+// longer than it may be. Those that say nothing in a test are silent in [world.reach].
 type unhurried struct{ pipe }
 
 func (p unhurried) SetDeadline(t time.Time) error {

@@ -21,7 +21,7 @@ type Holding struct {
 // A Found is what a registrar answers who is asked for a segment, and a shard that
 // it holds itself, if that came along.
 type Found struct {
-	Descriptor *datamesh.Descriptor
+	Descriptor *datamesh.Descriptor // of the segment; its signature was not checked
 	Holdings   []Holding
 	Index      int    // of the shard
 	Shard      []byte // verified; nil: none came, or Wrong did

@@ -62,7 +62,8 @@ func TestSmallShardComesAlong(t *testing.T) {
 	}
 }
 
-// A server that knows by the reports which shard is its own looks for no other.
+// A server that knows by the reports which shard is its own looks for another only if it
+// has lost that.
 func TestReportedShardComesAlong(t *testing.T) {
 	p := newPair(t)
 	registry, shards := newRegistry(), store.NewMemory(1<<20)
@@ -74,8 +75,8 @@ func TestReportedShardComesAlong(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Put(t, shards, 0)
-	if found, err := c.Find(t.Context(), self, s.Segment); err != nil || found.Shard != nil {
-		t.Errorf("what was reported is gone: shard %d came along, %v", found.Index, err)
+	if found, err := c.Find(t.Context(), self, s.Segment); err != nil || found.Index != 0 || !bytes.Equal(found.Shard, s.Bytes[0]) {
+		t.Errorf("what was reported is gone: %d bytes of shard %d came along, %v, want shard 0", len(found.Shard), found.Index, err)
 	}
 	s.Put(t, shards, 2)
 	if found, err := c.Find(t.Context(), self, s.Segment); err != nil || found.Index != 2 || !bytes.Equal(found.Shard, s.Bytes[2]) {
@@ -169,13 +170,15 @@ func TestOneCopyComesAlong(t *testing.T) {
 	registry, shards := newRegistry(), store.NewMemory(1<<20)
 	c := p.dialServer(t, shards, registry)
 	s := storetest.Segment(t, 1, 1, 2, 1000)
-	if err := registry.Report(t.Context(), anybody, []store.Report{{Descriptor: s.Descriptor}}); err != nil {
-		t.Fatal(err)
-	}
 	for i := 2; i >= 0; i-- {
 		s.Put(t, shards, i)
-		if found, err := c.Find(t.Context(), p.member.ID(), s.Segment); err != nil || (found.Shard != nil) != (i == 0) {
-			t.Errorf("copy %d is here: %d bytes came along, %v", i, len(found.Shard), err)
+		for _, reported := range [][]store.Holding{nil, {{Index: i, Peer: p.member.ID()}}} {
+			if err := registry.Report(t.Context(), anybody, []store.Report{{Descriptor: s.Descriptor, Holdings: reported}}); err != nil {
+				t.Fatal(err)
+			}
+			if found, err := c.Find(t.Context(), p.member.ID(), s.Segment); err != nil || (found.Shard != nil) != (i == 0) {
+				t.Errorf("copy %d is here: %d bytes came along, %v", i, len(found.Shard), err)
+			}
 		}
 	}
 }

@@ -106,13 +106,13 @@ func (c *Client) Locate(ctx context.Context, peer datamesh.PeerID, segment datam
 const maxAlong = 64 << 10
 
 // Find is as Locate, of a peer that may hold a shard of the segment itself: one of
-// at most 64 KiB comes along, and is verified as that of a get is. The signature of the
-// descriptor is not, which is of no use to who reads.
+// at most 64 KiB comes along, and is verified as that of a get is. The descriptor's
+// signature is not checked: a reader does not need it.
 func (c *Client) Find(ctx context.Context, peer datamesh.PeerID, segment datamesh.SegmentID) (found store.Found, err error) {
 	req := request{Op: opLocate, Keys: []key{{Segment: segment}}, Count: maxAlong}
 	resp, shard, err := c.call(ctx, peer, req, exchange{silence: getSilence, into: func(resp *response) ([]byte, error) {
 		var err error
-		if found.Descriptor, err = format.DescriptorOf(resp.Descriptor, segment); err != nil {
+		if found.Descriptor, err = format.ReadDescriptorOf(resp.Descriptor, segment); err != nil {
 			return nil, err
 		}
 		if found.Holdings, err = decodeHolders(found.Descriptor, resp.Holders); err != nil || resp.Length == 0 {

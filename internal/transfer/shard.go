@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -147,8 +148,8 @@ func (s *Server) locate(ctx context.Context, g *guest, stream mesh.Stream, req *
 	return respond(stream, resp, shard)
 }
 
-// any returns the first shard of a segment that was reported to be here, or the first
-// that is here and was not, if it is good, or nil. It passes over copies but the first:
+// any returns the first shard of a segment that was reported to be here or, if that is
+// not here, the first that is, if it is good, or nil. It passes over copies but the first:
 // several servers are asked at once, and one copy is enough.
 func (s *Server) any(ctx context.Context, d *datamesh.Descriptor, holders []store.Holding) (datamesh.ShardKey, []byte) {
 	key := datamesh.ShardKey{Segment: d.Segment, Index: len(d.Shards)}
@@ -157,19 +158,28 @@ func (s *Server) any(ctx context.Context, d *datamesh.Descriptor, holders []stor
 			key.Index = min(key.Index, h.Index)
 		}
 	}
-	if key.Index == len(d.Shards) {
-		keys, err := s.shards.List(ctx, datamesh.ShardKey{Segment: d.Segment, Index: -1}, 1)
-		if err != nil || len(keys) == 0 || keys[0].Segment != d.Segment {
-			return datamesh.ShardKey{}, nil
+	if key.Index < len(d.Shards) {
+		if shard, err := s.good(ctx, d, key); !errors.Is(err, errs.FileNotFound) {
+			return key, shard
 		}
-		key = keys[0]
 	}
-	if d.K == 1 && key.Index > 0 {
+	keys, err := s.shards.List(ctx, datamesh.ShardKey{Segment: d.Segment, Index: -1}, 1)
+	if err != nil || len(keys) == 0 || keys[0].Segment != d.Segment {
 		return datamesh.ShardKey{}, nil
+	}
+	shard, _ := s.good(ctx, d, keys[0])
+	return keys[0], shard
+}
+
+// good returns a shard that may come along, or an error: whoever asks for it is told
+// what is wrong.
+func (s *Server) good(ctx context.Context, d *datamesh.Descriptor, key datamesh.ShardKey) ([]byte, error) {
+	if d.K == 1 && key.Index > 0 {
+		return nil, nil
 	}
 	_, shard, err := s.shards.Get(ctx, key, nil)
 	if err != nil {
-		return datamesh.ShardKey{}, nil // whoever asks for it is told why
+		return nil, err
 	}
-	return key, shard
+	return shard, nil
 }

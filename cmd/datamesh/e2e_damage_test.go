@@ -84,7 +84,7 @@ func contentSegments(t *testing.T, u *user, stored node.Stored) []node.SegmentIn
 func untilFound(t *testing.T, u *user, stored node.Stored, content []byte, is func(found node.BadShard, i int) bool, bad int) {
 	t.Helper()
 	found := map[int]node.BadShard{}
-	eventuallyIn(t, time.Minute, fmt.Sprintf("%d bad things are found", bad), func() bool {
+	eventuallyIn(t, 2*time.Minute, fmt.Sprintf("%d bad things are found", bad), func() bool {
 		for _, b := range u.reads(t, stored.ID, content).Bad {
 			for i := range bad {
 				if is(b, i) && b.Reason != "" && !strings.Contains(b.Reason, "silent for") { // as who is busy may be

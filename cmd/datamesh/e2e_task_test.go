@@ -172,7 +172,7 @@ func comesTrue(t testing.TB, what string, check func(t testing.TB)) {
 			t.Error(fault)
 		}
 	}()
-	eventuallyIn(t, time.Minute, what, func() bool {
+	eventually(t, what, func() bool {
 		last = &trial{TB: t}
 		over := make(chan struct{})
 		go func() {
